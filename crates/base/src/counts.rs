@@ -1,0 +1,58 @@
+//! Whole numbers out of products of counts and fractions.
+//!
+//! `100 · 0.29` is `28.999…` in binary floating point, yet everybody who writes it means 29. Every count
+//! derived from a fraction goes through these functions, so that the rule is the same everywhere.
+
+/// The relative distance within which a product counts as the whole number beside it.
+const SLACK: f64 = 1e-9;
+
+fn snap(x: f64) -> f64 {
+    let whole = x.round();
+    if (x - whole).abs() <= SLACK * whole.abs().max(1.0) { whole } else { x }
+}
+
+/// `trunc(count · fraction)`; a product within 1e-9 (relative) of a whole number is that number.
+///
+/// ```
+/// assert_eq!(rigl_base::counts::trunc_product(15, 0.5), 7);
+/// assert_eq!(rigl_base::counts::trunc_product(100, 0.29), 29);
+/// ```
+pub fn trunc_product(count: usize, fraction: f64) -> usize {
+    snap(count as f64 * fraction).max(0.0) as usize
+}
+
+/// Like [`trunc_product`] for a real number that is already a product.
+pub fn trunc(x: f64) -> usize {
+    snap(x).max(0.0) as usize
+}
+
+/// Weights that stay active in a layer of `weights` at `sparsity`: `N − floor(s·N)`, never below one
+/// (unless the layer has no weights at all).
+pub fn active(weights: usize, sparsity: f64) -> usize {
+    weights.saturating_sub(trunc_product(weights, sparsity)).max(usize::from(weights > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_that_miss_a_whole_number_by_rounding_are_that_number() {
+        assert_eq!(trunc_product(100, 0.29), 29);
+        assert_eq!(trunc_product(10, 0.9), 9);
+        assert_eq!(trunc_product(1000, 0.001), 1);
+        assert_eq!(trunc_product(15, 0.5), 7);
+        assert_eq!(trunc_product(0, 0.5), 0);
+        assert_eq!(trunc_product(7, 0.0), 0);
+    }
+
+    #[test]
+    fn active_counts_round_up_and_keep_one() {
+        assert_eq!(active(10, 0.9), 1);
+        assert_eq!(active(100, 0.999), 1);
+        assert_eq!(active(235_200, 0.99), 2352);
+        assert_eq!(active(30_000, 0.89), 3300);
+        assert_eq!(active(7, 0.5), 4);
+        assert_eq!(active(0, 0.5), 0);
+    }
+}

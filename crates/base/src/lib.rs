@@ -1,0 +1,14 @@
+//! Ground of the workspace, on which every other crate stands: one [`Error`] with a [`Kind`],
+//! counter-based random numbers, portable math and the only functions that write to disk.
+//!
+//! A crate of its own because all others need it and it needs none of them.
+#![forbid(unsafe_code)]
+
+pub mod counts;
+pub mod error;
+pub mod files;
+pub mod math;
+pub mod names;
+pub mod random;
+
+pub use error::{Error, Kind, Result};

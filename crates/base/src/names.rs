@@ -1,0 +1,44 @@
+//! Enums whose values users write in configurations and see in tables.
+
+/// Declares an enum whose values have names: `ALL`, `name()`, `from_name()`, `Display`.
+///
+/// ```
+/// rigl_base::named_enum! {
+///     /// How a fraction shrinks.
+///     pub enum Decay { /// Half a cosine.
+///                      Cosine = "cosine", /// Not at all.
+///                      Constant = "constant" }
+/// }
+/// assert_eq!(Decay::from_name("cosine"), Some(Decay::Cosine));
+/// assert_eq!(Decay::Constant.to_string(), "constant");
+/// ```
+#[macro_export]
+macro_rules! named_enum {
+    ($(#[$meta:meta])* $vis:vis enum $type:ident { $($(#[$doc:meta])* $value:ident = $name:literal),+ $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[non_exhaustive]
+        $vis enum $type { $($(#[$doc])* $value),+ }
+
+        impl $type {
+            /// Every value, in the order of its declaration.
+            pub const ALL: &'static [$type] = &[$($type::$value),+];
+
+            /// The name users write.
+            pub fn name(self) -> &'static str {
+                match self { $($type::$value => $name),+ }
+            }
+
+            /// The value of that name.
+            pub fn from_name(name: &str) -> Option<$type> {
+                Self::ALL.iter().copied().find(|v| v.name() == name)
+            }
+        }
+
+        impl std::fmt::Display for $type {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+}

@@ -1,0 +1,2 @@
+//! The command `rigl`.
+fn main() {}
