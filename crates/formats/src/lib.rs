@@ -1,2 +1,15 @@
-//! (being written)
+//! Checkpoint files: a model's state and everything needed to go on from it, in one file that is either read
+//! exactly as it was written or refused.
+//!
+//! A crate of its own because reading a file needs the graph's state and no engine.
 #![forbid(unsafe_code)]
+
+pub mod checkpoint;
+mod header;
+pub mod metadata;
+pub mod store;
+mod tensor;
+
+pub use checkpoint::Checkpoint;
+pub use metadata::Metadata;
+pub use store::Store;
