@@ -1,0 +1,153 @@
+//! Which layers may be sparse: by kind, or by globs over their names.
+
+use globset::{Glob, GlobMatcher};
+use rigl_base::{Error, Result};
+
+use crate::layer::{Layer, LayerKind};
+
+/// Which layers a distribution makes sparse. The others stay dense.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum LayerFilter {
+    /// Linear, convolution and recurrent weights. Embeddings and depthwise convolutions stay dense, and in
+    /// networks that have depthwise convolutions the first convolution does too.
+    #[default]
+    Default,
+    /// Every weight.
+    All,
+    /// The layers whose names, without `.weight`, match one of these globs. `*` matches any characters.
+    Globs(Vec<String>),
+}
+
+impl LayerFilter {
+    /// The names of the filters that have one, for messages.
+    pub const NAMES: [&'static str; 2] = ["default", "all"];
+
+    /// The filter of that name.
+    pub fn from_name(name: &str) -> Option<LayerFilter> {
+        match name {
+            "default" => Some(LayerFilter::Default),
+            "all" => Some(LayerFilter::All),
+            _ => None,
+        }
+    }
+
+    /// Whether each layer may be sparse.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for a glob that cannot be read or matches no layer.
+    pub fn select(&self, layers: &[Layer]) -> Result<Vec<bool>> {
+        match self {
+            LayerFilter::Default => {
+                let mobile = layers.iter().any(|layer| layer.kind() == LayerKind::Depthwise);
+                let dense = |layer: &Layer| match layer.kind() {
+                    LayerKind::Embedding | LayerKind::Depthwise => true,
+                    LayerKind::Conv => mobile && layer.first(),
+                    LayerKind::Linear | LayerKind::Recurrent => false,
+                };
+                Ok(layers.iter().map(|layer| !dense(layer)).collect())
+            }
+            LayerFilter::All => Ok(vec![true; layers.len()]),
+            LayerFilter::Globs(globs) => {
+                let mut selected = vec![false; layers.len()];
+                for glob in globs {
+                    for at in matches(glob, layers)? {
+                        selected[at] = true;
+                    }
+                }
+                Ok(selected)
+            }
+        }
+    }
+}
+
+/// The layers whose short names match `glob`, at least one.
+///
+/// # Errors
+/// [`Kind::Usage`](rigl_base::Kind::Usage) for a glob that cannot be read or matches no layer; the hint holds
+/// the nearest names.
+pub(crate) fn matches(glob: &str, layers: &[Layer]) -> Result<Vec<usize>> {
+    let matcher: GlobMatcher = Glob::new(glob)
+        .map_err(|e| Error::usage(format!("layer glob `{glob}` cannot be read: {}", e.kind())))?
+        .compile_matcher();
+    let found: Vec<usize> =
+        (0..layers.len()).filter(|&at| matcher.is_match(layers[at].short_name())).collect();
+    if found.is_empty() {
+        let names = nearest(glob, layers.iter().map(Layer::short_name)).join("`, `");
+        let error = Error::usage(format!("no layer matches `{glob}`, nearest are `{names}`"));
+        return Err(if names.is_empty() {
+            Error::usage("the network has no layers that can be sparse")
+        } else {
+            error
+        });
+    }
+    Ok(found)
+}
+
+/// The up to three names most like `wanted`, most alike first.
+pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut scored: Vec<(f64, &str)> = names.map(|name| (strsim::jaro_winkler(wanted, name), name)).collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
+    scored.into_iter().take(3).map(|(_, name)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layers() -> Vec<Layer> {
+        [
+            ("conv1.weight", LayerKind::Conv),
+            ("layer1.0.conv1.weight", LayerKind::Conv),
+            ("layer1.10.conv1.weight", LayerKind::Conv),
+            ("gru.weight_hh_l0", LayerKind::Recurrent),
+            ("embedding.weight", LayerKind::Embedding),
+            ("fc.weight", LayerKind::Linear),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(i, (name, kind))| Layer::new(name, &[4, 4], kind, i == 0).unwrap())
+        .collect()
+    }
+
+    fn selected(filter: &LayerFilter, layers: &[Layer]) -> Vec<String> {
+        let selected = filter.select(layers).unwrap();
+        layers.iter().zip(selected).filter(|(_, on)| *on).map(|(l, _)| l.short_name().to_string()).collect()
+    }
+
+    #[test]
+    fn embeddings_stay_dense_by_default_and_the_first_convolution_does_not() {
+        assert_eq!(
+            selected(&LayerFilter::Default, &layers()),
+            ["conv1", "layer1.0.conv1", "layer1.10.conv1", "gru.weight_hh_l0", "fc"]
+        );
+        assert_eq!(selected(&LayerFilter::All, &layers()).len(), 6);
+    }
+
+    #[test]
+    fn with_depthwise_convolutions_these_and_the_first_one_stay_dense() {
+        let mut layers = layers();
+        layers.push(Layer::new("dw.weight", &[4, 1, 3, 3], LayerKind::Depthwise, false).unwrap());
+        let names = selected(&LayerFilter::Default, &layers);
+        assert_eq!(names, ["layer1.0.conv1", "layer1.10.conv1", "gru.weight_hh_l0", "fc"]);
+    }
+
+    #[test]
+    fn globs_match_names_without_the_suffix() {
+        let globs = |list: &[&str]| LayerFilter::Globs(list.iter().map(|g| g.to_string()).collect());
+        assert_eq!(selected(&globs(&["layer1.?.*", "fc"]), &layers()), ["layer1.0.conv1", "fc"]);
+        assert_eq!(selected(&globs(&["*.conv1"]), &layers()), ["layer1.0.conv1", "layer1.10.conv1"]);
+        assert_eq!(selected(&globs(&[]), &layers()), [""; 0]);
+    }
+
+    #[test]
+    fn a_glob_that_matches_nothing_names_the_nearest_layers() {
+        let error = LayerFilter::Globs(vec!["layer1.0.conv".into()]).select(&layers()[..2]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "no layer matches `layer1.0.conv`, nearest are `layer1.0.conv1`, `conv1`"
+        );
+        let error = LayerFilter::Globs(vec!["conv[".into()]).select(&layers()).unwrap_err();
+        assert!(error.to_string().starts_with("layer glob `conv[` cannot be read"), "{error}");
+        assert!(LayerFilter::All.select(&[]).unwrap().is_empty());
+    }
+}
