@@ -1,1 +1,39 @@
-//! (being written)
+//! How numbers move: SIMD loops over lane-blocked activations. A crate of its own because it holds the only
+//! unsafe code of the workspace.
+//!
+//! # Safety model
+//! Public functions are safe and check every length and index against shapes before the first access, in
+//! release builds too; patterns are compiled into checked types ([`LinearStream`]) whose invariants the kernels
+//! then rely on. No argument makes a public function touch memory outside the slices it was given.
+//!
+//! # Order of sums
+//! Every sum has one order, whatever the storage, the instruction set and the number of threads, so results agree
+//! to the bit: a layer's output starts at its bias and adds inputs in ascending order, each by one fused
+//! multiply-add; a weight's gradient is, per block of 128 samples, one multiply-add chain per lane, then the lane
+//! tree, and blocks are added in order.
+//!
+//! # Layout
+//! See [`layout`]: `[group of 64 samples][feature][64]`.
+
+mod arena;
+pub mod elementwise;
+mod error;
+pub mod layout;
+pub mod linear_dense;
+pub mod linear_sparse;
+pub mod loss;
+mod machine;
+mod simd;
+mod stream;
+mod threads;
+
+#[cfg(test)]
+mod linear_tests;
+
+pub use arena::Arena;
+pub use error::Error;
+pub use linear_sparse::Epilogue;
+pub use machine::Machine;
+pub use simd::{Isa, LANES};
+pub use stream::LinearStream;
+pub use threads::Pool;

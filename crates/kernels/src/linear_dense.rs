@@ -1,0 +1,433 @@
+//! Dense linear layers, for dense baselines, masked storage and the gradients that decide on growth.
+//!
+//! Shapes as in the sparse form; weights row-major (outputs × inputs). Sums run in the same order as there, so a
+//! dense layer whose inactive weights are zero gives the bits of the sparse one.
+
+use crate::Error;
+use crate::error::check_len;
+use crate::layout::{BLOCK_GROUPS, GROUP, VECTORS, map_len};
+use crate::linear_sparse::Epilogue;
+use crate::machine::{Machine, Shared};
+use crate::simd::{LANES, Simd, Work};
+use crate::stream::STRIP;
+
+/// The shape of a linear layer on a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LinearShape {
+    /// Outputs.
+    pub outputs: usize,
+    /// Inputs.
+    pub inputs: usize,
+    /// Groups of 64 samples.
+    pub groups: usize,
+}
+
+impl LinearShape {
+    fn check(&self, x: usize, y: usize) -> Result<(), Error> {
+        check_len("x", x, map_len(self.inputs, self.groups)?)?;
+        check_len("y", y, map_len(self.outputs, self.groups)?)
+    }
+
+    fn weights(&self) -> Result<usize, Error> {
+        self.outputs
+            .checked_mul(self.inputs)
+            .filter(|&n| n <= isize::MAX as usize / 4)
+            .ok_or_else(|| Error::Shape(format!("linear layer of {} × {}", self.outputs, self.inputs)))
+    }
+
+    fn flops(&self) -> usize {
+        (2 * GROUP).saturating_mul(self.groups).saturating_mul(self.outputs.saturating_mul(self.inputs))
+    }
+}
+
+/// Forward: y = W·x + b, then the epilogue.
+///
+/// # Errors
+/// If a length does not fit the shapes, or a worker panicked.
+#[allow(clippy::too_many_arguments)]
+pub fn forward(
+    machine: &Machine,
+    shape: LinearShape,
+    weights: &[f32],
+    bias: Option<&[f32]>,
+    x: &[f32],
+    y: &mut [f32],
+    epilogue: Epilogue,
+) -> Result<(), Error> {
+    shape.check(x.len(), y.len())?;
+    check_len("weights", weights.len(), shape.weights()?)?;
+    if let Some(bias) = bias {
+        check_len("bias", bias.len(), shape.outputs)?;
+    }
+    epilogue.check(y.len())?;
+    let product = Product {
+        weights,
+        row_stride: shape.inputs,
+        column_stride: 1,
+        rows: shape.outputs,
+        columns: shape.inputs,
+        bias,
+        x,
+        y: Shared::new(y),
+        epilogue,
+    };
+    product.run(machine, shape)
+}
+
+/// Backward data: dx = Wᵀ·dy, then the epilogue.
+///
+/// # Errors
+/// If a length does not fit the shapes, or a worker panicked.
+pub fn backward_data(
+    machine: &Machine,
+    shape: LinearShape,
+    weights: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    epilogue: Epilogue,
+) -> Result<(), Error> {
+    shape.check(dx.len(), dy.len())?;
+    check_len("weights", weights.len(), shape.weights()?)?;
+    epilogue.check(dx.len())?;
+    let product = Product {
+        weights,
+        row_stride: 1,
+        column_stride: shape.inputs,
+        rows: shape.inputs,
+        columns: shape.outputs,
+        bias: None,
+        x: dy,
+        y: Shared::new(dx),
+        epilogue,
+    };
+    product.run(machine, shape)
+}
+
+/// A dense matrix, read by rows of the result, times a map of its columns.
+#[derive(Clone, Copy)]
+struct Product<'a> {
+    weights: &'a [f32],
+    row_stride: usize,
+    column_stride: usize,
+    rows: usize,
+    columns: usize,
+    bias: Option<&'a [f32]>,
+    x: &'a [f32],
+    y: Shared<f32>,
+    epilogue: Epilogue<'a>,
+}
+
+impl Product<'_> {
+    fn run(self, machine: &Machine, shape: LinearShape) -> Result<(), Error> {
+        let strips = self.rows.div_ceil(STRIP);
+        machine.run(strips * shape.groups, shape.flops(), &|_, task| {
+            let (strip, group) = (task % strips, task / strips);
+            let rows = strip * STRIP..self.rows.min((strip + 1) * STRIP);
+            machine.isa.run(Strip { product: self, rows, group });
+        })
+    }
+}
+
+/// One task: a strip of rows for one group.
+struct Strip<'a> {
+    product: Product<'a>,
+    rows: std::ops::Range<usize>,
+    group: usize,
+}
+
+impl Work for Strip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: the callers of `Product::run` checked every length; rows and group are within the shape.
+        unsafe {
+            if S::WIDE {
+                self.rows::<S, 4, 4>(s);
+            } else {
+                self.rows::<S, 2, 2>(s);
+            }
+        }
+    }
+}
+
+impl Strip<'_> {
+    /// All rows, M at a time, V vectors of the group at a time.
+    ///
+    /// # Safety
+    /// As for [`Strip::tile`], for all rows of the strip.
+    #[inline(always)]
+    unsafe fn rows<S: Simd, const M: usize, const V: usize>(&self, s: S) {
+        let mut row = self.rows.start;
+        while row < self.rows.end {
+            let count = if self.rows.end - row >= M { M } else { 1 };
+            for first in (0..VECTORS).step_by(V) {
+                // SAFETY: passed on.
+                unsafe {
+                    if count == M {
+                        self.tile::<S, M, V>(s, row, first);
+                    } else {
+                        self.tile::<S, 1, V>(s, row, first);
+                    }
+                }
+            }
+            row += count;
+        }
+    }
+
+    /// Rows `row .. row + M`, vectors `first .. first + V` of the group.
+    ///
+    /// # Safety
+    /// These rows and vectors, all columns and the group are within maps and weights of the product's shape, and
+    /// the task alone writes them.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const M: usize, const V: usize>(&self, s: S, row: usize, first: usize) {
+        let p = &self.product;
+        // SAFETY: offsets are those of rows, columns and vectors inside the shape.
+        unsafe {
+            let mut sums: [[S::V; V]; M] =
+                std::array::from_fn(|m| [s.splat(p.bias.map_or(0.0, |b| *b.get_unchecked(row + m))); V]);
+            let mut w = p.weights.as_ptr().add(row * p.row_stride);
+            let mut x = p.x.as_ptr().add(self.group * p.columns * GROUP + first * LANES);
+            for _ in 0..p.columns {
+                let xs: [S::V; V] = std::array::from_fn(|v| s.load(x.add(v * LANES)));
+                for (m, sums) in sums.iter_mut().enumerate() {
+                    let w = s.splat(*w.add(m * p.row_stride));
+                    for (sum, &x) in sums.iter_mut().zip(&xs) {
+                        *sum = s.fma(w, x, *sum);
+                    }
+                }
+                // The last round steps past the end without reading there.
+                w = w.wrapping_add(p.column_stride);
+                x = x.wrapping_add(GROUP);
+            }
+            for (m, sums) in sums.iter().enumerate() {
+                for (v, &sum) in sums.iter().enumerate() {
+                    let at = (self.group * p.rows + row + m) * GROUP + (first + v) * LANES;
+                    s.store(p.y.get().add(at), p.epilogue.apply(s, sum, at));
+                }
+            }
+        }
+    }
+}
+
+/// Dense weight gradient, row-major. Order of sums as in the sparse form. With `accumulate` it is added to what
+/// `gradient` holds.
+///
+/// # Errors
+/// If a length does not fit the shapes, or a worker panicked.
+pub fn gradient(
+    machine: &Machine,
+    shape: LinearShape,
+    x: &[f32],
+    dy: &[f32],
+    gradient: &mut [f32],
+    accumulate: bool,
+) -> Result<(), Error> {
+    shape.check(x.len(), dy.len())?;
+    check_len("gradient", gradient.len(), shape.weights()?)?;
+    let out = Shared::new(gradient);
+    machine.run(shape.outputs.div_ceil(STRIP), shape.flops(), &|_, strip| {
+        for row in (strip * STRIP..shape.outputs.min((strip + 1) * STRIP)).step_by(ROWS) {
+            let count = ROWS.min(shape.outputs - row);
+            // SAFETY: the rows of a strip are the task's own, inside the checked length.
+            let rows: [&mut [f32]; ROWS] = std::array::from_fn(|r| unsafe {
+                let len = if r < count { shape.inputs } else { 0 };
+                std::slice::from_raw_parts_mut(out.get().add((row + r.min(count - 1)) * shape.inputs), len)
+            });
+            machine.isa.run(GradientRows { shape, x, dy, row, first: 0, rows, accumulate });
+        }
+    })
+}
+
+/// The dense weight gradient, tile by tile, never stored: `take(worker, first index, values)` receives every
+/// flat position of the weight once, in pieces of a row. Calls with the same worker never overlap in time.
+///
+/// # Errors
+/// If a length does not fit the shapes, the positions exceed u32, or `take` panicked.
+pub fn growth(
+    machine: &Machine,
+    shape: LinearShape,
+    x: &[f32],
+    dy: &[f32],
+    take: &(dyn Fn(usize, u32, &[f32]) + Sync),
+) -> Result<(), Error> {
+    shape.check(x.len(), dy.len())?;
+    if shape.weights()? > u32::MAX as usize {
+        return Err(Error::Shape(format!("linear layer of {} × {}", shape.outputs, shape.inputs)));
+    }
+    const CHUNK: usize = 256;
+    machine.run(shape.outputs.div_ceil(STRIP), shape.flops(), &|worker, strip| {
+        let mut buffer = [[0.0f32; CHUNK]; ROWS];
+        for row in (strip * STRIP..shape.outputs.min((strip + 1) * STRIP)).step_by(ROWS) {
+            let count = ROWS.min(shape.outputs - row);
+            for first in (0..shape.inputs).step_by(CHUNK) {
+                let width = CHUNK.min(shape.inputs - first);
+                let mut parts = buffer.iter_mut().enumerate();
+                let rows: [&mut [f32]; ROWS] = std::array::from_fn(|_| match parts.next() {
+                    Some((r, part)) if r < count => &mut part[..width],
+                    _ => &mut [],
+                });
+                machine.isa.run(GradientRows { shape, x, dy, row, first, rows, accumulate: false });
+                for (r, part) in buffer.iter().enumerate().take(count) {
+                    take(worker, ((row + r) * shape.inputs + first) as u32, &part[..width]);
+                }
+            }
+        }
+    })
+}
+
+/// Outputs, and inputs, of a tile of the gradient: 16 sums, added up over lanes together.
+const ROWS: usize = 4;
+
+/// Gradient of rows `row ..` (as many as `rows` has non-empty slices) and inputs `first ..` (as many as a
+/// slice is long).
+struct GradientRows<'a> {
+    shape: LinearShape,
+    x: &'a [f32],
+    dy: &'a [f32],
+    row: usize,
+    first: usize,
+    rows: [&'a mut [f32]; ROWS],
+    accumulate: bool,
+}
+
+impl Work for GradientRows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let width = self.rows[0].len();
+        if self.shape.groups == 0 && !self.accumulate {
+            self.rows.iter_mut().for_each(|row| row.fill(0.0));
+        }
+        for group in (0..self.shape.groups).step_by(BLOCK_GROUPS) {
+            let store = group == 0 && !self.accumulate;
+            let blocks = BLOCK_GROUPS.min(self.shape.groups - group);
+            for column in (0..width).step_by(ROWS) {
+                let mut sums = [s.splat(0.0); LANES];
+                // SAFETY: rows and columns beyond the edge are replaced by the last ones, so all are within
+                // the maps, whose lengths the callers checked.
+                unsafe {
+                    if S::WIDE {
+                        self.tile::<S, 4>(s, group, blocks, 0, column, &mut sums);
+                    } else {
+                        self.tile::<S, 1>(s, group, blocks, 0, column, &mut sums);
+                        self.tile::<S, 1>(s, group, blocks, 1, column, &mut sums);
+                        self.tile::<S, 1>(s, group, blocks, 2, column, &mut sums);
+                        self.tile::<S, 1>(s, group, blocks, 3, column, &mut sums);
+                    }
+                }
+                let mut added = [0.0f32; LANES];
+                // SAFETY: `added` holds 16 f32.
+                unsafe { s.store(added.as_mut_ptr(), s.sum16(sums)) };
+                for (row, added) in self.rows.iter_mut().zip(added.chunks_exact(ROWS)) {
+                    for (out, &added) in row.iter_mut().skip(column).zip(added) {
+                        *out = if store { added } else { *out + added };
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl GradientRows<'_> {
+    /// Lane sums of `M` outputs from `r` on × 4 inputs over the block of groups, into `sums[4 r ..]`.
+    ///
+    /// # Safety
+    /// The maps' lengths fit the shape; `self.row`, `self.first + column` and the groups are within it.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const M: usize>(
+        &self,
+        s: S,
+        group: usize,
+        groups: usize,
+        r: usize,
+        column: usize,
+        sums: &mut [S::V; LANES],
+    ) {
+        let LinearShape { outputs, inputs, .. } = self.shape;
+        // SAFETY: the clamped rows and columns are within the shape, so the offsets are within the maps.
+        unsafe {
+            let x: [*const f32; ROWS] = std::array::from_fn(|c| {
+                let input = (self.first + column + c).min(inputs - 1);
+                self.x.as_ptr().add((group * inputs + input) * GROUP)
+            });
+            let dy: [*const f32; M] = std::array::from_fn(|m| {
+                let output = (self.row + r + m).min(outputs - 1);
+                self.dy.as_ptr().add((group * outputs + output) * GROUP)
+            });
+            let mut tile = [[s.splat(0.0); ROWS]; M];
+            for g in 0..groups {
+                for v in 0..VECTORS {
+                    let xs: [S::V; ROWS] =
+                        std::array::from_fn(|c| s.load(x[c].add(g * inputs * GROUP + v * LANES)));
+                    for (m, tile) in tile.iter_mut().enumerate() {
+                        let dy = s.load(dy[m].add(g * outputs * GROUP + v * LANES));
+                        for (sum, &x) in tile.iter_mut().zip(&xs) {
+                            *sum = s.fma(dy, x, *sum);
+                        }
+                    }
+                }
+            }
+            for (m, tile) in tile.iter().enumerate() {
+                for (c, &sum) in tile.iter().enumerate() {
+                    sums[(r + m) * ROWS + c] = sum;
+                }
+            }
+        }
+    }
+}
+
+/// Bias gradient: the sum of every row of dy over the batch, in the order of weight gradients.
+///
+/// # Errors
+/// If a length does not fit the shapes.
+pub fn bias_gradient(
+    machine: &Machine,
+    outputs: usize,
+    groups: usize,
+    dy: &[f32],
+    gradient: &mut [f32],
+    accumulate: bool,
+) -> Result<(), Error> {
+    check_len("dy", dy.len(), map_len(outputs, groups)?)?;
+    check_len("gradient", gradient.len(), outputs)?;
+    if !accumulate {
+        gradient.fill(0.0);
+    }
+    if outputs > 0 {
+        machine.isa.run(BiasGradient { outputs, groups, dy, gradient });
+    }
+    Ok(())
+}
+
+struct BiasGradient<'a> {
+    outputs: usize,
+    groups: usize,
+    dy: &'a [f32],
+    gradient: &'a mut [f32],
+}
+
+impl Work for BiasGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let stride = self.outputs * GROUP;
+        for first in (0..self.groups).step_by(BLOCK_GROUPS) {
+            let last = self.groups.min(first + BLOCK_GROUPS);
+            for (row, out) in self.gradient.iter_mut().enumerate() {
+                let mut sum = s.splat(0.0);
+                for group in first..last {
+                    let dy = &self.dy[group * stride + row * GROUP..][..GROUP];
+                    for lanes in dy.chunks_exact(LANES) {
+                        // SAFETY: `lanes` is 16 long.
+                        sum = s.add(sum, unsafe { s.load(lanes.as_ptr()) });
+                    }
+                }
+                *out += s.sum(sum);
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Sparse linear layers. One nonzero weight multiplies whole vectors of samples: no gather, no tail.
+//!
+//! Shapes: F inputs, O outputs, G groups of 64 samples; x `[G][F][64]`, y `[G][O][64]`; values, gradients in the
+//! forward order of the layer's [`LinearStream`].
+
+use crate::Error;
+use crate::error::check_len;
+use crate::layout::{BLOCK_GROUPS, GROUP, VECTORS, map_len};
+use crate::machine::{Machine, Shared};
+use crate::simd::{LANES, Simd, Work};
+use crate::stream::{LinearStream, Order, STRIP};
+
+/// What happens to a result before it is stored.
+#[derive(Clone, Copy, Debug)]
+pub enum Epilogue<'a> {
+    /// Nothing.
+    None,
+    /// ReLU: max(0, y).
+    Relu,
+    /// The derivative of a ReLU whose result was this map: kept where it is positive, else 0.
+    Gate(&'a [f32]),
+}
+
+impl Epilogue<'_> {
+    pub(crate) fn check(&self, expected: usize) -> Result<(), Error> {
+        match self {
+            Epilogue::Gate(gate) => check_len("gate", gate.len(), expected),
+            _ => Ok(()),
+        }
+    }
+
+    /// Applies it to the vector that will be stored at offset `at` of the result.
+    ///
+    /// # Safety
+    /// A gate must be readable for 16 f32 at `at`.
+    #[inline(always)]
+    pub(crate) unsafe fn apply<S: Simd>(&self, s: S, v: S::V, at: usize) -> S::V {
+        match self {
+            Epilogue::None => v,
+            Epilogue::Relu => s.max(v, s.splat(0.0)),
+            // SAFETY: the caller vouches for the gate's length.
+            Epilogue::Gate(gate) => unsafe { s.where_positive(s.load(gate.as_ptr().add(at)), v) },
+        }
+    }
+}
+
+/// Forward: y = W·x + b, then the epilogue. Sums start at the bias and run over inputs in ascending order.
+///
+/// # Errors
+/// If a length does not fit the shapes, or a worker panicked.
+#[allow(clippy::too_many_arguments)]
+pub fn forward(
+    machine: &Machine,
+    stream: &LinearStream,
+    values: &[f32],
+    bias: Option<&[f32]>,
+    x: &[f32],
+    y: &mut [f32],
+    groups: usize,
+    epilogue: Epilogue,
+) -> Result<(), Error> {
+    if let Some(bias) = bias {
+        check_len("bias", bias.len(), stream.outputs)?;
+    }
+    let rows = stream.outputs;
+    let product =
+        Product { order: &stream.forward, tile: stream.tile, values, bias, rows, columns: stream.inputs };
+    product.run(machine, x, y, groups, epilogue)
+}
+
+/// Backward data: dx = Wᵀ·dy, then the epilogue. `transposed` holds the values in backward order, as
+/// [`transpose`] makes them. Sums run over outputs in ascending order.
+///
+/// # Errors
+/// If a length does not fit the shapes, or a worker panicked.
+pub fn backward_data(
+    machine: &Machine,
+    stream: &LinearStream,
+    transposed: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    groups: usize,
+    epilogue: Epilogue,
+) -> Result<(), Error> {
+    let product = Product {
+        order: &stream.backward,
+        tile: stream.tile,
+        values: transposed,
+        bias: None,
+        rows: stream.inputs,
+        columns: stream.outputs,
+    };
+    product.run(machine, dy, dx, groups, epilogue)
+}
+
+/// Writes the values in backward order.
+///
+/// # Errors
+/// If a length is not the number of nonzeros, or a worker panicked.
+pub fn transpose(
+    machine: &Machine,
+    stream: &LinearStream,
+    values: &[f32],
+    transposed: &mut [f32],
+) -> Result<(), Error> {
+    check_len("values", values.len(), stream.count())?;
+    check_len("transposed", transposed.len(), stream.count())?;
+    const CHUNK: usize = 1 << 14;
+    let out = Shared::new(transposed);
+    machine.run(stream.count().div_ceil(CHUNK), 8 * stream.count(), &|_, task| {
+        let first = task * CHUNK;
+        let source = &stream.source[first..stream.count().min(first + CHUNK)];
+        // SAFETY: tasks write disjoint chunks, in bounds by the checks above.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.get().add(first), source.len()) };
+        for (out, &source) in out.iter_mut().zip(source) {
+            *out = values[source as usize];
+        }
+    })
+}
+
+/// The nonzeros of one order times a map of its columns.
+#[derive(Clone, Copy)]
+struct Product<'a> {
+    order: &'a Order,
+    tile: usize,
+    values: &'a [f32],
+    bias: Option<&'a [f32]>,
+    rows: usize,
+    columns: usize,
+}
+
+impl Product<'_> {
+    fn run(
+        self,
+        machine: &Machine,
+        x: &[f32],
+        y: &mut [f32],
+        groups: usize,
+        epilogue: Epilogue,
+    ) -> Result<(), Error> {
+        check_len("values", self.values.len(), self.order.columns.len())?;
+        check_len("x", x.len(), map_len(self.columns, groups)?)?;
+        check_len("y", y.len(), map_len(self.rows, groups)?)?;
+        epilogue.check(y.len())?;
+        if self.rows == 0 {
+            return Ok(());
+        }
+        let strips = self.rows.div_ceil(STRIP);
+        let y = Shared::new(y);
+        let flops = 2 * self.values.len() * groups * GROUP;
+        machine.run(strips * groups.div_ceil(BLOCK_GROUPS), flops, &|_, task| {
+            let (strip, first_group) = (task % strips, task / strips * BLOCK_GROUPS);
+            machine.isa.run(Strip {
+                product: self,
+                x,
+                y,
+                rows: strip * STRIP..self.rows.min((strip + 1) * STRIP),
+                groups: first_group..groups.min(first_group + BLOCK_GROUPS),
+                epilogue,
+            });
+        })
+    }
+}
+
+/// One task: a strip of rows for one or two groups.
+struct Strip<'a> {
+    product: Product<'a>,
+    x: &'a [f32],
+    y: Shared<f32>,
+    rows: std::ops::Range<usize>,
+    groups: std::ops::Range<usize>,
+    epilogue: Epilogue<'a>,
+}
+
+impl Work for Strip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        // SAFETY: `Product::run` checked every length; rows and groups are within the shapes.
+        unsafe {
+            if S::WIDE && self.groups.len() == 2 {
+                self.multiply::<S, 2>(s, self.groups.start);
+            } else {
+                for group in self.groups.clone() {
+                    self.multiply::<S, 1>(s, group);
+                }
+            }
+        }
+    }
+}
+
+impl Strip<'_> {
+    /// Rows of groups `group .. group + G`.
+    ///
+    /// # Safety
+    /// The lengths of x, y, values, bias and gate fit the product's shape, and so do `self.rows` and the groups.
+    /// The task alone writes these rows of these groups.
+    #[inline(always)]
+    unsafe fn multiply<S: Simd, const G: usize>(&self, s: S, group: usize) {
+        let Product { order, tile, values, bias, rows, columns } = self.product;
+        let (x_stride, y_stride) = (columns * GROUP, rows * GROUP);
+        for column_tile in 0..order.column_tiles.max(1) {
+            let first = column_tile == 0;
+            let last = column_tile + 1 >= order.column_tiles;
+            for row in self.rows.clone() {
+                // SAFETY: cells of rows and tiles of the order are inside `starts` (its length is built from
+                // them); starts are positions of nonzeros; a column within its tile is a column of x
+                // (invariants of `LinearStream`). Offsets stay inside maps of the checked lengths.
+                unsafe {
+                    let (start, end) = if order.column_tiles == 0 {
+                        (0, 0)
+                    } else {
+                        let cell = order.cell(tile, row, column_tile);
+                        (*order.starts.get_unchecked(cell), *order.starts.get_unchecked(cell + 1))
+                    };
+                    if start == end && !first && !last {
+                        continue;
+                    }
+                    let at = group * y_stride + row * GROUP;
+                    let mut sums: [[S::V; VECTORS]; G] = if first {
+                        let bias = s.splat(bias.map_or(0.0, |b| *b.get_unchecked(row)));
+                        [[bias; VECTORS]; G]
+                    } else {
+                        std::array::from_fn(|g| {
+                            std::array::from_fn(|v| s.load(self.y.get().add(at + g * y_stride + v * LANES)))
+                        })
+                    };
+                    let x = self.x.as_ptr().add(group * x_stride + column_tile * tile * GROUP);
+                    for j in start as usize..end as usize {
+                        let w = s.splat(*values.get_unchecked(j));
+                        let x = x.add(*order.columns.get_unchecked(j) as usize * GROUP);
+                        for (g, sums) in sums.iter_mut().enumerate() {
+                            for (v, sum) in sums.iter_mut().enumerate() {
+                                *sum = s.fma(w, s.load(x.add(g * x_stride + v * LANES)), *sum);
+                            }
+                        }
+                    }
+                    for (g, sums) in sums.iter().enumerate() {
+                        for (v, &sum) in sums.iter().enumerate() {
+                            let at = at + g * y_stride + v * LANES;
+                            let sum = if last { self.epilogue.apply(s, sum, at) } else { sum };
+                            s.store(self.y.get().add(at), sum);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Weight gradient at the nonzeros: per block of two groups one multiply-add chain per lane, then the lane
+/// tree; blocks are added in order. With `accumulate` to what `gradient` holds, else from the first block.
+///
+/// # Errors
+/// If a length does not fit the shapes, or a worker panicked.
+pub fn gradient(
+    machine: &Machine,
+    stream: &LinearStream,
+    x: &[f32],
+    dy: &[f32],
+    gradient: &mut [f32],
+    groups: usize,
+    accumulate: bool,
+) -> Result<(), Error> {
+    check_len("gradient", gradient.len(), stream.count())?;
+    check_len("x", x.len(), map_len(stream.inputs, groups)?)?;
+    check_len("dy", dy.len(), map_len(stream.outputs, groups)?)?;
+    if stream.count() == 0 {
+        return Ok(());
+    }
+    if groups == 0 && !accumulate {
+        gradient.fill(0.0);
+    }
+    let out = Shared::new(gradient);
+    let flops = 2 * stream.count() * groups * GROUP;
+    machine.run(stream.outputs.div_ceil(STRIP), flops, &|_, strip| {
+        let rows = strip * STRIP..stream.outputs.min((strip + 1) * STRIP);
+        machine.isa.run(GradientStrip { stream, x, dy, out, rows, groups, accumulate });
+    })
+}
+
+/// One task: the nonzeros of a strip of outputs, which are the task's own part of the gradient.
+struct GradientStrip<'a> {
+    stream: &'a LinearStream,
+    x: &'a [f32],
+    dy: &'a [f32],
+    out: Shared<f32>,
+    rows: std::ops::Range<usize>,
+    groups: usize,
+    accumulate: bool,
+}
+
+impl Work for GradientStrip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for first in (0..self.groups).step_by(BLOCK_GROUPS) {
+            // SAFETY: `gradient` checked every length; the groups are below `self.groups`.
+            unsafe {
+                if first + BLOCK_GROUPS <= self.groups {
+                    self.block::<S, 2>(s, first);
+                } else {
+                    self.block::<S, 1>(s, first);
+                }
+            }
+        }
+    }
+}
+
+impl GradientStrip<'_> {
+    /// Adds the block of groups `group .. group + G`.
+    ///
+    /// # Safety
+    /// The lengths of x, dy and out fit the stream's shape; rows and groups are within it.
+    #[inline(always)]
+    unsafe fn block<S: Simd, const G: usize>(&self, s: S, group: usize) {
+        let LinearStream { outputs, inputs, tile, ref forward, .. } = *self.stream;
+        let (x_stride, dy_stride) = (inputs * GROUP, outputs * GROUP);
+        let store = group == 0 && !self.accumulate;
+        for column_tile in 0..forward.column_tiles {
+            // SAFETY: as in `Strip::multiply`. Nonzeros of a strip within a tile are consecutive, since a
+            // strip never crosses a tile's border (tiles are multiples of strips).
+            unsafe {
+                let x = self.x.as_ptr().add(group * x_stride + column_tile * tile * GROUP);
+                // Lane sums wait until there are 16, which are then added up together.
+                let mut waiting = [s.splat(0.0); LANES];
+                let cell = forward.cell(tile, self.rows.start, column_tile);
+                let mut written = *forward.starts.get_unchecked(cell) as usize;
+                let mut j = written;
+                for row in self.rows.clone() {
+                    let cell = forward.cell(tile, row, column_tile);
+                    let end = *forward.starts.get_unchecked(cell + 1) as usize;
+                    if j == end {
+                        continue;
+                    }
+                    let dy = self.dy.as_ptr().add(group * dy_stride + row * GROUP);
+                    let dy: [[S::V; VECTORS]; G] = std::array::from_fn(|g| {
+                        std::array::from_fn(|v| s.load(dy.add(g * dy_stride + v * LANES)))
+                    });
+                    while j < end {
+                        let x = x.add(*forward.columns.get_unchecked(j) as usize * GROUP);
+                        let mut sum = s.splat(0.0);
+                        for (g, dy) in dy.iter().enumerate() {
+                            for (v, &dy) in dy.iter().enumerate() {
+                                sum = s.fma(dy, s.load(x.add(g * x_stride + v * LANES)), sum);
+                            }
+                        }
+                        *waiting.get_unchecked_mut(j - written) = sum;
+                        j += 1;
+                        if j - written == LANES {
+                            let out = self.out.get().add(written);
+                            let mut sums = s.sum16(waiting);
+                            if !store {
+                                sums = s.add(s.load(out), sums);
+                            }
+                            s.store(out, sums);
+                            written = j;
+                        }
+                    }
+                }
+                if j > written {
+                    let mut sums = [0.0; LANES];
+                    s.store(sums.as_mut_ptr(), s.sum16(waiting));
+                    for (k, &sum) in sums.iter().enumerate().take(j - written) {
+                        let out = self.out.get().add(written + k);
+                        *out = if store { sum } else { *out + sum };
+                    }
+                }
+            }
+        }
+    }
+}

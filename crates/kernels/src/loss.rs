@@ -1,0 +1,180 @@
+//! Softmax cross-entropy with label smoothing, value and gradient in one pass.
+
+use crate::Error;
+use crate::error::check_len;
+use crate::layout::{GROUP, VECTORS, groups, map_len};
+use crate::machine::Machine;
+use crate::simd::{LANES, Simd, Work, exp};
+
+/// Sums over the samples of a batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossSums {
+    /// Sum of the losses (natural logarithm), added in the order of the samples.
+    pub loss: f64,
+    /// Samples whose largest logit is their label's (of equal ones the first counts).
+    pub correct: usize,
+}
+
+/// Softmax cross-entropy of `logits` `[G][C][64]` for `labels`, one per real sample:
+/// loss = −Σ_c q_c log p_c, p = softmax(z), q = (1 − ε)·onehot + ε/C.
+///
+/// With `gradient`, writes `weight · (p − q)` there, and zeros for padded samples.
+///
+/// # Errors
+/// If a length does not fit the shapes or a label is not below `classes`.
+pub fn softmax_cross_entropy(
+    machine: &Machine,
+    classes: usize,
+    logits: &[f32],
+    labels: &[u32],
+    smoothing: f32,
+    weight: f32,
+    gradient: Option<&mut [f32]>,
+) -> Result<LossSums, Error> {
+    let groups = groups(labels.len());
+    check_len("logits", logits.len(), map_len(classes, groups)?)?;
+    if let Some(gradient) = &gradient {
+        check_len("gradient", gradient.len(), logits.len())?;
+    }
+    if let Some(position) = labels.iter().position(|&label| label as usize >= classes) {
+        return Err(Error::Index { position, found: labels[position], limit: classes });
+    }
+    Ok(machine.isa.run(Loss { classes, logits, labels, smoothing, weight, gradient }))
+}
+
+struct Loss<'a> {
+    classes: usize,
+    logits: &'a [f32],
+    labels: &'a [u32],
+    smoothing: f32,
+    weight: f32,
+    gradient: Option<&'a mut [f32]>,
+}
+
+impl Work for Loss<'_> {
+    type Output = LossSums;
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) -> LossSums {
+        let mut sums = LossSums::default();
+        let classes = self.classes;
+        let share = self.smoothing / classes as f32;
+        for vector in 0..self.labels.len().div_ceil(GROUP) * VECTORS {
+            let base = vector / VECTORS * classes * GROUP + vector % VECTORS * LANES;
+            let first = vector / VECTORS * GROUP + vector % VECTORS * LANES;
+            let labels = &self.labels[first.min(self.labels.len())..self.labels.len().min(first + LANES)];
+            let at = |c: usize| base + c * GROUP;
+
+            let (mut largest, mut total, mut all) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
+            // SAFETY: `at(c)` with c < classes is a vector inside `logits` and, where there is one, `gradient`,
+            // whose lengths the caller checked; the three arrays hold 16 f32.
+            unsafe {
+                let z = |c: usize| s.load(self.logits.as_ptr().add(at(c)));
+                let mut max = z(0);
+                for c in 1..classes {
+                    max = s.max(z(c), max);
+                }
+                let (mut sum, mut sum_z) = (s.splat(0.0), s.splat(0.0));
+                for c in 0..classes {
+                    sum = s.add(sum, exp(s, s.sub(z(c), max)));
+                    sum_z = s.add(sum_z, z(c));
+                }
+                s.store(largest.as_mut_ptr(), max);
+                s.store(total.as_mut_ptr(), sum);
+                s.store(all.as_mut_ptr(), sum_z);
+                if let Some(gradient) = &mut self.gradient {
+                    let mut weights = [0.0f32; LANES];
+                    weights[..labels.len()].fill(1.0);
+                    let (real, weight) = (s.load(weights.as_ptr()), s.splat(self.weight));
+                    let inverse = s.div(s.splat(1.0), sum);
+                    for c in 0..classes {
+                        let p = s.mul(exp(s, s.sub(z(c), max)), inverse);
+                        let d = s.mul(s.sub(p, s.splat(share)), weight);
+                        s.store(gradient.as_mut_ptr().add(at(c)), s.where_positive(real, d));
+                    }
+                }
+            }
+            for (l, &label) in labels.iter().enumerate() {
+                let z = |c: usize| self.logits[at(c) + l];
+                let own = z(label as usize);
+                if let Some(gradient) = &mut self.gradient {
+                    gradient[at(label as usize) + l] -= (1.0 - self.smoothing) * self.weight;
+                }
+                let log_sum = f64::from(largest[l]) + libm::log(f64::from(total[l]));
+                let target =
+                    f64::from(1.0 - self.smoothing) * f64::from(own) + f64::from(share) * f64::from(all[l]);
+                sums.loss += log_sum - target;
+                let best = (0..classes).fold(0, |best, c| if z(c) > z(best) { c } else { best });
+                sums.correct += usize::from(best == label as usize);
+            }
+        }
+        sums
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+
+    #[test]
+    fn loss_and_gradient_equal_the_f64_reference_and_padding_is_zero() {
+        for isa in Isa::available() {
+            let machine = Machine::new(isa, 1);
+            for (samples, classes, smoothing) in [(1, 2, 0.0), (15, 10, 0.1), (64, 7, 0.0), (100, 10, 0.2)] {
+                let groups = groups(samples);
+                let logits: Vec<f32> = (0..groups * classes * GROUP)
+                    .map(|i| ((i as u64 * 2_654_435_761 % 2000) as f32 - 1000.0) / 150.0)
+                    .collect();
+                let labels: Vec<u32> = (0..samples).map(|i| (i * 3 % classes) as u32).collect();
+                let mut gradient = vec![f32::NAN; logits.len()];
+                let weight = 1.0 / samples as f32;
+                let sums = softmax_cross_entropy(
+                    &machine,
+                    classes,
+                    &logits,
+                    &labels,
+                    smoothing,
+                    weight,
+                    Some(&mut gradient),
+                )
+                .unwrap();
+                let (mut loss, mut correct) = (0.0, 0);
+                for g in 0..groups {
+                    for l in 0..GROUP {
+                        let sample = g * GROUP + l;
+                        let at = |c: usize| (g * classes + c) * GROUP + l;
+                        if sample >= samples {
+                            assert!((0..classes).all(|c| gradient[at(c)] == 0.0));
+                            continue;
+                        }
+                        let z: Vec<f64> = (0..classes).map(|c| f64::from(logits[at(c)])).collect();
+                        let total: f64 = z.iter().map(|z| z.exp()).sum();
+                        let label = labels[sample] as usize;
+                        for c in 0..classes {
+                            let q = f64::from(smoothing) / classes as f64
+                                + if c == label { 1.0 - f64::from(smoothing) } else { 0.0 };
+                            let p = z[c].exp() / total;
+                            loss -= q * p.ln();
+                            let expected = (p - q) * f64::from(weight);
+                            let error = (f64::from(gradient[at(c)]) - expected).abs();
+                            assert!(error < 8.0 * f64::from(f32::EPSILON * weight), "{error}");
+                        }
+                        correct += usize::from(
+                            (0..classes).all(|c| z[c] < z[label] || c >= label && z[c] <= z[label]),
+                        );
+                    }
+                }
+                assert!((sums.loss - loss).abs() < 1e-6 * samples as f64, "{} {loss}", sums.loss);
+                assert_eq!(sums.correct, correct);
+            }
+        }
+    }
+
+    #[test]
+    fn labels_out_of_range_are_refused() {
+        let machine = Machine::new(Isa::detect(), 1);
+        let result = softmax_cross_entropy(&machine, 2, &[0.0; 128], &[0, 2], 0.0, 1.0, None);
+        assert_eq!(result, Err(Error::Index { position: 1, found: 2, limit: 2 }));
+    }
+}

@@ -1,0 +1,59 @@
+//! What kernels run on: an instruction set and a pool of threads.
+
+use crate::{Error, Isa, Pool};
+
+/// Work below this many floating-point operations is not worth handing to other threads.
+const SERIAL_FLOPS: usize = 2_000_000;
+
+/// An instruction set and threads to run it on.
+#[derive(Debug)]
+pub struct Machine {
+    /// The instruction set.
+    pub isa: Isa,
+    /// The threads.
+    pub pool: Pool,
+}
+
+impl Machine {
+    /// A machine of `threads` threads.
+    pub fn new(isa: Isa, threads: usize) -> Machine {
+        Machine { isa, pool: Pool::new(threads) }
+    }
+
+    /// Runs `work(worker, task)` for every task: on all threads if the work in all (`flops`) is worth it, else on
+    /// the caller's. The tasks and their results are the same either way.
+    pub(crate) fn run(
+        &self,
+        tasks: usize,
+        flops: usize,
+        work: &(dyn Fn(usize, usize) + Sync),
+    ) -> Result<(), Error> {
+        if flops < SERIAL_FLOPS {
+            for task in 0..tasks {
+                work(0, task);
+            }
+            return Ok(());
+        }
+        self.pool.run(tasks, work)
+    }
+}
+
+/// A pointer to results, of which every task writes its own part.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<T>(*mut T);
+
+// SAFETY: the tasks that use it write disjoint parts (each kernel says which) of plain numbers.
+unsafe impl<T: Send> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    pub(crate) fn new(slice: &mut [T]) -> Shared<T> {
+        Shared(slice.as_mut_ptr())
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(self) -> *mut T {
+        self.0
+    }
+}

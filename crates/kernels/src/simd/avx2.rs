@@ -1,0 +1,164 @@
+//! AVX2 with FMA: two registers are one vector.
+
+use std::arch::x86_64::*;
+
+use super::{Simd, Work};
+
+/// Proof that this processor has AVX2 and FMA.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    pub(crate) fn detect() -> Option<Avx2> {
+        (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")).then_some(Avx2(()))
+    }
+}
+
+#[inline]
+pub(crate) fn run<W: Work>(simd: Avx2, work: W) -> W::Output {
+    #[target_feature(enable = "avx2,fma")]
+    fn compiled<W: Work>(simd: Avx2, work: W) -> W::Output {
+        work.run(simd)
+    }
+    // SAFETY: `simd` exists only where `detect` found the features of `compiled`.
+    unsafe { compiled(simd, work) }
+}
+
+/// Lanes 0–7 and 8–15.
+#[derive(Clone, Copy)]
+pub(crate) struct Pair(__m256, __m256);
+
+impl Simd for Avx2 {
+    type V = Pair;
+    const WIDE: bool = false;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Pair {
+        // SAFETY: `self` proves AVX2 and FMA (so for every block in this file without a pointer).
+        let v = unsafe { _mm256_set1_ps(x) };
+        Pair(v, v)
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, p: *const f32) -> Pair {
+        // SAFETY: the caller vouches for 16 readable f32 at `p`.
+        unsafe { Pair(_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32, v: Pair) {
+        // SAFETY: the caller vouches for 16 writable f32 at `p`.
+        unsafe {
+            _mm256_storeu_ps(p, v.0);
+            _mm256_storeu_ps(p.add(8), v.1);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_u8(self, p: *const u8) -> Pair {
+        // SAFETY: the caller vouches for 16 readable bytes at `p`.
+        unsafe {
+            let bytes = _mm_loadu_si128(p.cast());
+            Pair(
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes)),
+                _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_srli_si128::<8>(bytes))),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Pair, b: Pair) -> Pair {
+        // SAFETY: see `splat`.
+        unsafe { Pair(_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Pair, b: Pair) -> Pair {
+        // SAFETY: see `splat`.
+        unsafe { Pair(_mm256_sub_ps(a.0, b.0), _mm256_sub_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Pair, b: Pair) -> Pair {
+        // SAFETY: see `splat`.
+        unsafe { Pair(_mm256_mul_ps(a.0, b.0), _mm256_mul_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Pair, b: Pair) -> Pair {
+        // SAFETY: see `splat`.
+        unsafe { Pair(_mm256_div_ps(a.0, b.0), _mm256_div_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Pair, b: Pair, c: Pair) -> Pair {
+        // SAFETY: see `splat`.
+        unsafe { Pair(_mm256_fmadd_ps(a.0, b.0, c.0), _mm256_fmadd_ps(a.1, b.1, c.1)) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Pair, b: Pair) -> Pair {
+        // SAFETY: see `splat`. The instruction gives b where either is NaN.
+        unsafe { Pair(_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn where_positive(self, gate: Pair, x: Pair) -> Pair {
+        // SAFETY: see `splat`.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            Pair(
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate.0, zero), x.0),
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate.1, zero), x.1),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn exponent(self, n_and_magic: Pair) -> Pair {
+        // SAFETY: see `splat`.
+        unsafe {
+            let shift = |v: __m256| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(v)));
+            Pair(shift(n_and_magic.0), shift(n_and_magic.1))
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Pair) -> f32 {
+        // SAFETY: see `splat`; AVX2 implies SSE.
+        unsafe {
+            let v8 = _mm256_add_ps(v.0, v.1);
+            let v4 = _mm_add_ps(_mm256_castps256_ps128(v8), _mm256_extractf128_ps::<1>(v8));
+            let v2 = _mm_add_ps(v4, _mm_movehl_ps(v4, v4));
+            let v1 = _mm_add_ss(v2, _mm_shuffle_ps::<1>(v2, v2));
+            _mm_cvtss_f32(v1)
+        }
+    }
+
+    #[inline(always)]
+    fn sum16(self, v: [Pair; 16]) -> Pair {
+        // Like the AVX-512 form, on halves: eight vectors at a time.
+        // SAFETY: see `splat`.
+        unsafe {
+            let eight = |v: Pair| _mm256_add_ps(v.0, v.1);
+            let four = |a: __m256, b: __m256| {
+                _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
+            };
+            let two = |p: __m256, q: __m256| {
+                let (p, q) = (_mm256_castps_pd(p), _mm256_castps_pd(q));
+                _mm256_add_ps(
+                    _mm256_castpd_ps(_mm256_unpacklo_pd(p, q)),
+                    _mm256_castpd_ps(_mm256_unpackhi_pd(p, q)),
+                )
+            };
+            let one = |p: __m256, q: __m256| {
+                _mm256_add_ps(_mm256_shuffle_ps::<0x88>(p, q), _mm256_shuffle_ps::<0xDD>(p, q))
+            };
+            let half = |v: &[Pair]| {
+                let quad = |j: usize| four(eight(v[j]), eight(v[j + 4]));
+                one(two(quad(0), quad(1)), two(quad(2), quad(3)))
+            };
+            Pair(half(&v[..8]), half(&v[8..]))
+        }
+    }
+}
