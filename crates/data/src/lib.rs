@@ -1,2 +1,28 @@
-//! (being written)
+//! Samples: what a data set is, where it comes from, in which order it is seen and how it reaches training.
+//!
+//! * [`dataset`]: the trait [`Dataset`], samples, subsets, the three [`Sets`] of a task;
+//! * [`registry`]: data sets by name, users' own among them;
+//! * [`idx`] and [`mnist`]: the files of MNIST and Fashion-MNIST;
+//! * [`drawn`]: handwritten-like digits drawn by this crate, so that a fresh machine needs no download;
+//! * [`order`]: which samples make up which batch;
+//! * [`loader`]: batches assembled ahead of use by background threads.
+//!
+//! A crate of its own because it knows nothing of networks: it hands samples to a packing function it is given.
 #![forbid(unsafe_code)]
+
+pub mod dataset;
+pub mod drawn;
+pub mod idx;
+pub mod loader;
+mod memory;
+pub mod mnist;
+pub mod order;
+pub mod registry;
+mod subset;
+
+pub use dataset::{Dataset, Sample, Sets, Spec};
+pub use loader::{EvaluationLoader, Loader, LoaderOptions};
+pub use memory::InMemory;
+pub use order::{BatchOrder, Order};
+pub use registry::{DataOptions, Datasets};
+pub use subset::Subset;

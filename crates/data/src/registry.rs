@@ -1,0 +1,211 @@
+//! Data sets by name. Users add their own to the table; there are no cases by name anywhere else.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rigl_base::{Error, Result};
+
+use crate::dataset::{Dataset, Sets};
+use crate::subset::Subset;
+use crate::{drawn, mnist};
+
+/// What is known when a data set is loaded.
+#[derive(Clone, Debug)]
+pub struct DataOptions {
+    /// Where files are looked for.
+    pub folder: Option<PathBuf>,
+    /// The data seed: chooses the validation split and which samples a limit keeps.
+    pub seed: u64,
+    /// Threads that loading may use. The result does not depend on it.
+    pub threads: usize,
+    /// Share of the training set that is split off for validation; 0 for none.
+    pub validation: f64,
+    /// Keep only so many training samples (after the split).
+    pub train_samples: Option<usize>,
+    /// Keep only so many test samples.
+    pub test_samples: Option<usize>,
+}
+
+impl Default for DataOptions {
+    fn default() -> DataOptions {
+        DataOptions {
+            folder: None,
+            seed: 0,
+            threads: 1,
+            validation: 0.0,
+            train_samples: None,
+            test_samples: None,
+        }
+    }
+}
+
+type LoadFn = Arc<dyn Fn(&DataOptions) -> Result<Sets> + Send + Sync>;
+
+/// A table of data sets by name. [`Datasets::default`] has `drawn-digits`, `fashion-mnist` and `mnist`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use rigl_data::{DataOptions, Datasets, InMemory, Sets, Spec};
+/// let mut datasets = Datasets::default();
+/// datasets.insert("dots", |_| {
+///     let spec = Spec::new("dots", [1, 1, 2], ["left", "right"]);
+///     let set = Arc::new(InMemory::new(spec, vec![255, 0, 0, 255], vec![0, 1])?);
+///     Ok(Sets::new(set.clone(), set))
+/// });
+/// assert_eq!(datasets.load("dots", &DataOptions::default())?.train.len(), 2);
+/// # rigl_base::Result::Ok(())
+/// ```
+#[derive(Clone)]
+pub struct Datasets(BTreeMap<String, LoadFn>);
+
+impl Default for Datasets {
+    fn default() -> Datasets {
+        let mut datasets = Datasets::empty();
+        datasets.insert(drawn::NAME, drawn::sets);
+        for family in &mnist::FAMILIES {
+            datasets.insert(family.name, move |options| family.sets(options));
+        }
+        datasets
+    }
+}
+
+impl Datasets {
+    /// A table with nothing in it.
+    pub fn empty() -> Datasets {
+        Datasets(BTreeMap::new())
+    }
+
+    /// Adds a data set, or replaces the one of that name. `load` makes its training and test set; split and
+    /// limits are applied to what it returns.
+    pub fn insert(
+        &mut self,
+        name: impl Into<String>,
+        load: impl Fn(&DataOptions) -> Result<Sets> + Send + Sync + 'static,
+    ) -> &mut Datasets {
+        self.0.insert(name.into(), Arc::new(load));
+        self
+    }
+
+    /// The names in the table, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
+
+    /// Loads the data set of that name, then applies the validation split and the limits of `options`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name (with the nearest one as hint), a share or a
+    /// limit that leaves nothing; [`Kind::Environment`](rigl_base::Kind::Environment) if files are missing;
+    /// [`Kind::Data`](rigl_base::Kind::Data) if a set is damaged or empty.
+    pub fn load(&self, name: &str, options: &DataOptions) -> Result<Sets> {
+        let load = self.0.get(name).ok_or_else(|| self.unknown(name))?;
+        let mut sets = load(options)?;
+        for (part, set) in [("training", &sets.train), ("test", &sets.test)] {
+            if set.is_empty() {
+                return Err(Error::data(format!(
+                    "data set `{name}` has no {part} samples, at least 1 is needed"
+                )));
+            }
+        }
+        if options.validation != 0.0 {
+            let (train, validation) = Subset::split(&sets.train, options.validation, options.seed)?;
+            sets.train = Arc::new(train);
+            sets.validation = Some(Arc::new(validation));
+        }
+        limit(&mut sets.train, options.train_samples, options.seed, "training")?;
+        limit(&mut sets.test, options.test_samples, options.seed, "test")?;
+        Ok(sets)
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let names: Vec<String> = self.names().map(|known| format!("`{known}`")).collect();
+        let error = Error::usage(format!("unknown data set `{name}`, allowed: {}", names.join(", ")));
+        let distance = |known: &&str| strsim::damerau_levenshtein(name, known);
+        match self.names().min_by_key(distance) {
+            Some(nearest) => error.hint(nearest),
+            None => error,
+        }
+    }
+}
+
+fn limit(set: &mut Arc<dyn Dataset>, count: Option<usize>, seed: u64, part: &str) -> Result<()> {
+    match count {
+        Some(0) => Err(Error::usage(format!("the {part} set is limited to 0 samples, at least 1 is needed"))),
+        Some(count) if count < set.len() => {
+            *set = Arc::new(Subset::limited(set, count, seed));
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+impl std::fmt::Debug for Datasets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rigl_base::Kind;
+
+    use super::*;
+    use crate::{InMemory, Spec};
+
+    fn table() -> Datasets {
+        let mut datasets = Datasets::empty();
+        let set = |len: usize| {
+            let spec = Spec::new("dots", [1, 1, 1], ["only"]);
+            InMemory::new(spec, vec![0; len], vec![0; len]).map(Arc::new)
+        };
+        datasets.insert("dots", move |_| Ok(Sets::new(set(100)?, set(20)?)));
+        datasets.insert("nothing", move |_| Ok(Sets::new(set(0)?, set(20)?)));
+        datasets
+    }
+
+    fn lengths(options: &DataOptions) -> Result<[usize; 3]> {
+        let sets = table().load("dots", options)?;
+        Ok([sets.train.len(), sets.validation.map_or(0, |set| set.len()), sets.test.len()])
+    }
+
+    #[test]
+    fn the_default_table_has_the_documented_names() {
+        let datasets = Datasets::default();
+        assert_eq!(datasets.names().collect::<Vec<_>>(), ["drawn-digits", "fashion-mnist", "mnist"]);
+    }
+
+    #[test]
+    fn an_unknown_name_is_answered_with_all_names_and_the_nearest() {
+        let error = Datasets::default().load("minst", &DataOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        assert_eq!(
+            error.to_string(),
+            "unknown data set `minst`, allowed: `drawn-digits`, `fashion-mnist`, `mnist`"
+        );
+        assert_eq!(error.hint_text(), Some("mnist"));
+        assert_eq!(Datasets::empty().load("x", &DataOptions::default()).unwrap_err().hint_text(), None);
+    }
+
+    #[test]
+    fn split_and_limits_apply_to_any_set() {
+        let options = DataOptions::default();
+        assert_eq!(lengths(&options).unwrap(), [100, 0, 20]);
+        let options =
+            DataOptions { validation: 0.1, train_samples: Some(50), test_samples: Some(7), ..options };
+        assert_eq!(lengths(&options).unwrap(), [50, 10, 7]);
+        let options = DataOptions { train_samples: Some(1000), ..options };
+        assert_eq!(lengths(&options).unwrap(), [90, 10, 7]);
+    }
+
+    #[test]
+    fn nothing_to_train_or_test_on_is_an_error() {
+        let no_test = DataOptions { test_samples: Some(0), ..DataOptions::default() };
+        assert_eq!(lengths(&no_test).unwrap_err().kind(), Kind::Usage);
+        let all_validation = DataOptions { validation: 1.0, ..DataOptions::default() };
+        assert_eq!(lengths(&all_validation).unwrap_err().kind(), Kind::Usage);
+        let error = table().load("nothing", &DataOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), Kind::Data);
+        assert!(error.to_string().contains("no training samples"), "{error}");
+    }
+}
