@@ -1,0 +1,272 @@
+//! Building a graph. Model code reads like the architecture, so the builder's methods return plain node ids;
+//! the first mistake is kept and reported by [`Builder::finish`].
+
+use std::collections::HashMap;
+
+use rigl_base::{Error, Result};
+
+use crate::graph::{Graph, Node, NodeId, Parameter, ParameterId};
+use crate::init::Init;
+use crate::op::Op;
+use crate::text::shape_text;
+use crate::verify::{self, MAX_NODES};
+
+/// Options of [`Builder::linear`]: with bias and Glorot uniform weights unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Linear {
+    /// Whether a bias is added.
+    pub bias: bool,
+    /// How the weights start.
+    pub init: Init,
+}
+
+impl Default for Linear {
+    fn default() -> Linear {
+        Linear { bias: true, init: Init::GlorotUniform }
+    }
+}
+
+impl Linear {
+    /// Without a bias.
+    #[must_use]
+    pub fn no_bias(self) -> Linear {
+        Linear { bias: false, ..self }
+    }
+
+    /// With weights that start this way.
+    #[must_use]
+    pub fn init(self, init: Init) -> Linear {
+        Linear { init, ..self }
+    }
+}
+
+/// Builds a [`Graph`] node by node; the crate's front page has an example. Nodes that own parameters are
+/// named by the caller, the others by their operation: `flatten`, `relu`, `relu2`.
+#[derive(Clone, Debug)]
+pub struct Builder {
+    draft: Draft,
+    /// How many nodes were named by their operation.
+    unnamed: HashMap<&'static str, usize>,
+    error: Option<String>,
+}
+
+impl Builder {
+    /// Begins a network of that name.
+    pub fn new(name: &str) -> Builder {
+        Builder { draft: Draft::new(name), unnamed: HashMap::new(), error: None }
+    }
+
+    /// An input: the data set's field `name`, of this shape per sample.
+    pub fn input(&mut self, name: &str, shape: &[usize]) -> NodeId {
+        self.push(name, Op::Input { shape: shape.to_vec() }, &[])
+    }
+
+    /// All values of a sample as one vector.
+    pub fn flatten(&mut self, x: NodeId) -> NodeId {
+        self.push_unnamed(Op::Flatten, &[x])
+    }
+
+    /// A linear layer with parameters `<name>.weight` and `<name>.bias`.
+    pub fn linear(&mut self, name: &str, x: NodeId, features: usize, options: Linear) -> NodeId {
+        self.push(name, Op::Linear { features, bias: options.bias, init: options.init }, &[x])
+    }
+
+    /// `max(x, 0)`.
+    pub fn relu(&mut self, x: NodeId) -> NodeId {
+        self.push_unnamed(Op::Relu, &[x])
+    }
+
+    /// Ends the network with the softmax cross-entropy of `logits`; the node is called `loss`.
+    pub fn cross_entropy(&mut self, logits: NodeId, classes: usize, label_smoothing: f32) -> NodeId {
+        self.push("loss", Op::CrossEntropy { classes, label_smoothing }, &[logits])
+    }
+
+    /// The finished graph.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for the first mistake made: the network, the node, what was found
+    /// and what was expected.
+    pub fn finish(self) -> Result<Graph> {
+        let name = self.draft.name.clone();
+        let result = match self.error {
+            Some(error) => Err(error),
+            None => self.draft.finish(),
+        };
+        result.map_err(|e| Error::usage(format!("network `{}`: {e}", crate::text::clip(&name))))
+    }
+
+    fn push(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> NodeId {
+        // After a mistake ids mean nothing any more; the rest of the network is passed over.
+        if self.error.is_none() {
+            match self.draft.push(name, op, inputs) {
+                Ok(id) => return id,
+                Err(error) => self.error = Some(error),
+            }
+        }
+        NodeId(0)
+    }
+
+    fn push_unnamed(&mut self, op: Op, inputs: &[NodeId]) -> NodeId {
+        let word = op.word();
+        let count = self.unnamed.entry(word).or_default();
+        let name = loop {
+            *count += 1;
+            let name = if *count == 1 { word.to_string() } else { format!("{word}{count}") };
+            if self.draft.find(&name).is_none() {
+                break name;
+            }
+        };
+        self.push(&name, op, inputs)
+    }
+}
+
+/// A graph that grows: the one way in which nodes are made, for the builder and for the parser.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Draft {
+    name: String,
+    nodes: Vec<Node>,
+    parameters: Vec<Parameter>,
+    names: HashMap<String, NodeId>,
+}
+
+impl Draft {
+    pub(crate) fn new(name: &str) -> Draft {
+        Draft { name: name.into(), ..Draft::default() }
+    }
+
+    pub(crate) fn find(&self, name: &str) -> Option<NodeId> {
+        self.names.get(name).copied()
+    }
+
+    /// Adds a node.
+    pub(crate) fn push(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> Result<NodeId, String> {
+        verify::check_name(name).map_err(|e| format!("node {e}"))?;
+        let place = |e: String| format!("node `{name}`: {}: {e}", op.word());
+        let id = NodeId(self.nodes.len());
+        if id.0 == MAX_NODES {
+            return Err(place(format!("more than {MAX_NODES} nodes")));
+        }
+        if self.names.contains_key(name) {
+            return Err(place("the name is taken by an earlier node".into()));
+        }
+        if let Some(stray) = inputs.iter().find(|i| **i >= id) {
+            return Err(place(format!("input number {} does not exist in this network", stray.0)));
+        }
+        if let Some(loss) = inputs.iter().map(|i| &self.nodes[i.0]).find(|n| n.op.is_loss()) {
+            return Err(place(format!("reads the loss `{}`, which ends the network", loss.name)));
+        }
+        let shapes: Vec<&[usize]> = inputs.iter().map(|i| self.nodes[i.0].shape.as_slice()).collect();
+        let shape = op.shape(&shapes).map_err(place)?;
+        let owned = op.parameters(id, name, &shapes);
+        let first = self.parameters.len();
+        let parameters = (first..first + owned.len()).map(ParameterId).collect();
+        self.parameters.extend(owned);
+        self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), shape, parameters });
+        self.names.insert(name.into(), id);
+        Ok(id)
+    }
+
+    /// The shape of a node, as text.
+    pub(crate) fn shape_text(&self, id: NodeId) -> String {
+        shape_text(&self.nodes[id.0].shape)
+    }
+
+    /// Whether a node has this shape.
+    pub(crate) fn has_shape(&self, id: NodeId, shape: &[usize]) -> bool {
+        self.nodes[id.0].shape == shape
+    }
+
+    /// The graph, verified.
+    pub(crate) fn finish(self) -> Result<Graph, String> {
+        let loss = match self.nodes.iter().rposition(|n| n.op.is_loss()) {
+            Some(index) => NodeId(index),
+            None => return Err("there is no loss; end the network with `cross-entropy`".into()),
+        };
+        let logits = self.nodes[loss.0].inputs[0];
+        let graph = Graph { name: self.name, nodes: self.nodes, parameters: self.parameters, logits, loss };
+        verify::check(&graph)?;
+        Ok(graph)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rigl_base::Kind;
+
+    fn error(build: impl FnOnce(&mut Builder)) -> String {
+        let mut g = Builder::new("net");
+        build(&mut g);
+        let error = g.finish().unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        error.message().to_string()
+    }
+
+    #[test]
+    fn the_first_mistake_is_reported_with_node_and_shapes() {
+        let message = error(|g| {
+            let x = g.input("image", &[1, 28, 28]);
+            let h = g.linear("fc1", x, 300, Linear::default());
+            let h = g.linear("fc1", h, 0, Linear::default());
+            g.cross_entropy(h, 10, 0.0);
+        });
+        assert_eq!(
+            message,
+            "network `net`: node `fc1`: linear: expects a vector [n], found [1, 28, 28]; flatten it first"
+        );
+    }
+
+    #[test]
+    fn mistakes_of_every_kind_are_errors_and_never_panics() {
+        let with = |build: fn(&mut Builder, NodeId) -> NodeId| {
+            error(|g| {
+                let x = g.input("x", &[4]);
+                let h = build(g, x);
+                g.cross_entropy(h, 4, 0.0);
+            })
+        };
+        let linear = Linear::default();
+        assert!(with(|g, x| g.linear("x", x, 4, Linear::default())).contains("name is taken"));
+        assert!(with(|g, x| g.linear("a b", x, 4, Linear::default())).contains("`a b`"));
+        assert!(with(|g, x| g.linear("", x, 4, Linear::default())).contains("node name"));
+        assert!(
+            with(|g, x| g.linear("a", x, 3, Linear::default())).contains("one logit per class, 4, found 3")
+        );
+        assert!(with(|g, x| g.linear("a", x, 0, Linear::default())).contains("[0, 4]"));
+        assert!(with(|g, x| g.linear("a", x, usize::MAX, Linear::default())).contains("4294967295"));
+        assert!(with(|g, _| g.relu(NodeId(9))).contains("number 9 does not exist"));
+        assert!(with(|g, x| g.cross_entropy(x, 4, 0.0)).contains("taken"));
+        assert!(
+            with(|g, x| {
+                g.relu(x);
+                x
+            })
+            .contains("`relu`")
+        );
+        assert!(error(|g| _ = g.input("x", &[])).contains("at least one dimension"));
+        assert!(error(|g| _ = g.input("x", &[3, 0])).contains("[3, 0]"));
+        assert!(error(|g| _ = g.input("x", &[usize::MAX, 2])).contains("4294967295"));
+        assert!(error(|g| _ = g.input("x", &[1; 9])).contains("dimensions"));
+        assert!(error(|g| _ = g.input("x", &[4])).contains("there is no loss"));
+        assert!(error(|_| ()).contains("there is no loss"));
+        let after = error(|g| {
+            let x = g.input("x", &[4]);
+            let loss = g.cross_entropy(x, 4, 0.0);
+            g.linear("late", loss, 4, linear);
+        });
+        assert!(after.contains("node `late`") && after.contains("reads the loss `loss`"), "{after}");
+        assert!(Builder::new("a\nb").finish().unwrap_err().message().contains("a\\nb"));
+    }
+
+    #[test]
+    fn unnamed_nodes_take_the_first_free_name() {
+        let mut g = Builder::new("net");
+        let x = g.input("relu2", &[4]);
+        let h = g.relu(x);
+        let h = g.relu(h);
+        g.cross_entropy(h, 4, 0.0);
+        let graph = g.finish().unwrap();
+        let names: Vec<_> = graph.nodes().iter().map(|n| n.name.as_str()).collect();
+        assert_eq!(names, ["relu2", "relu", "relu3", "loss"]);
+    }
+}

@@ -1,0 +1,411 @@
+//! The text form of a graph: what checkpoints store and `inspect` shows. A line names the network, then each
+//! node has one line, in order:
+//!
+//! ```text
+//! network lenet-300-100
+//! image = input() -> [1, 28, 28]
+//! flatten = flatten(image) -> [784]
+//! fc1 = linear(flatten) features=300 bias=true init=glorot-uniform -> [300]
+//! ```
+//!
+//! Parsing rebuilds the graph through the same function as the builder, and compares the shapes. Text may come
+//! from anywhere: work and memory are bounded by its length, and its length by [`MAX_TEXT`].
+
+use std::fmt;
+
+use rigl_base::{Error, Result};
+
+use crate::builder::Draft;
+use crate::graph::{Graph, NodeId};
+use crate::init::Init;
+use crate::op::Op;
+use crate::verify::MAX_RANK;
+
+/// The longest text that is parsed, in bytes.
+pub const MAX_TEXT: usize = 16 << 20;
+
+/// The most inputs or attributes on a line.
+const MAX_ITEMS: usize = 64;
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "network {}", self.name)?;
+        for node in &self.nodes {
+            let inputs: Vec<&str> = node.inputs.iter().map(|&i| self.node(i).name.as_str()).collect();
+            write!(f, "{} = {}({})", node.name, node.op.word(), inputs.join(", "))?;
+            for (key, value) in node.op.attributes() {
+                write!(f, " {key}={value}")?;
+            }
+            writeln!(f, " -> {}", shape_text(&node.shape))?;
+        }
+        Ok(())
+    }
+}
+
+impl Graph {
+    /// The text form; [`Graph::parse`] reads it back.
+    pub fn to_text(&self) -> String {
+        self.to_string()
+    }
+
+    /// The graph of a text form. Blank lines are skipped.
+    ///
+    /// # Errors
+    /// [`Kind::Data`](rigl_base::Kind::Data), naming the line (the last one if something is missing), what was
+    /// found and what was expected.
+    pub fn parse(text: &str) -> Result<Graph> {
+        if text.len() > MAX_TEXT {
+            return Err(Error::data(format!(
+                "graph: {} bytes of text, at most {MAX_TEXT} are read",
+                text.len()
+            )));
+        }
+        let mut number = 1;
+        parse(text, &mut number).map_err(|e| Error::data(format!("graph: line {number}: {e}")))
+    }
+}
+
+/// `number` is the line at which parsing stopped.
+fn parse(text: &str, number: &mut usize) -> Result<Graph, String> {
+    let mut draft = None;
+    for (i, line) in text.lines().enumerate() {
+        *number = i + 1;
+        let line = line.trim();
+        match &mut draft {
+            _ if line.is_empty() => {}
+            Some(draft) => node(line, draft)?,
+            None => {
+                let name = line
+                    .strip_prefix("network ")
+                    .ok_or_else(|| format!("expected `network NAME`, found `{}`", clip(line)))?;
+                draft = Some(Draft::new(name.trim()));
+            }
+        }
+    }
+    draft.ok_or("expected `network NAME`, found nothing")?.finish()
+}
+
+/// `NAME = WORD(INPUTS) KEY=VALUE … -> SHAPE`
+fn node(line: &str, draft: &mut Draft) -> Result<(), String> {
+    let parts = || {
+        let (name, rest) = line.split_once(" = ")?;
+        let (rest, shape) = rest.rsplit_once(" -> ")?;
+        let (word, rest) = rest.split_once('(')?;
+        let (inputs, attributes) = rest.split_once(')')?;
+        Some((name.trim(), word.trim(), inputs, attributes, shape))
+    };
+    let (name, word, inputs, attributes, shape) = parts().ok_or_else(|| {
+        format!("expected `NAME = OPERATION(INPUTS) KEY=VALUE … -> [SHAPE]`, found `{}`", clip(line))
+    })?;
+    let shape = read_shape(shape)?;
+    let mut ids: Vec<NodeId> = vec![];
+    for input in inputs.split(',').map(str::trim).filter(|_| !inputs.trim().is_empty()) {
+        let id = draft.find(input).ok_or_else(|| format!("no earlier node is called `{}`", clip(input)))?;
+        if ids.len() == MAX_ITEMS {
+            return Err(format!("more than {MAX_ITEMS} inputs"));
+        }
+        ids.push(id);
+    }
+    let mut attributes = Attributes::read(attributes)?;
+    let op = Op::read(word, &mut attributes, &shape)?;
+    attributes.finish(&op)?;
+    let id = draft.push(name, op, &ids)?;
+    if !draft.has_shape(id, &shape) {
+        let computed = draft.shape_text(id);
+        return Err(format!("node `{name}`: expects shape {computed}, found {}", shape_text(&shape)));
+    }
+    Ok(())
+}
+
+/// The `KEY=VALUE` pairs of a line that have not been asked for yet.
+pub(crate) struct Attributes<'t> {
+    pairs: Vec<(&'t str, &'t str)>,
+}
+
+impl<'t> Attributes<'t> {
+    fn read(text: &'t str) -> Result<Attributes<'t>, String> {
+        let mut pairs: Vec<(&str, &str)> = vec![];
+        for item in text.split_whitespace() {
+            let (key, value) = item
+                .split_once('=')
+                .ok_or_else(|| format!("expected `KEY=VALUE`, found `{}`", clip(item)))?;
+            if pairs.iter().any(|(k, _)| *k == key) {
+                return Err(format!("attribute `{}` is given twice", clip(key)));
+            }
+            if pairs.len() == MAX_ITEMS {
+                return Err(format!("more than {MAX_ITEMS} attributes"));
+            }
+            pairs.push((key, value));
+        }
+        Ok(Attributes { pairs })
+    }
+
+    fn take<T>(&mut self, key: &str, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, String> {
+        let place = self.pairs.iter().position(|(k, _)| *k == key);
+        let value = place.map(|i| self.pairs.swap_remove(i).1);
+        let value = value.ok_or_else(|| format!("attribute `{key}` is missing"))?;
+        read(value).ok_or_else(|| format!("attribute `{key}` must be {what}, found `{}`", clip(value)))
+    }
+
+    pub(crate) fn count(&mut self, key: &str) -> Result<usize, String> {
+        self.take(key, "a whole number", whole)
+    }
+
+    pub(crate) fn flag(&mut self, key: &str) -> Result<bool, String> {
+        self.take(key, "`true` or `false`", |v| v.parse().ok())
+    }
+
+    pub(crate) fn number(&mut self, key: &str) -> Result<f32, String> {
+        self.take(key, "a number", |v| v.parse().ok())
+    }
+
+    pub(crate) fn init(&mut self, key: &str) -> Result<Init, String> {
+        self.take(
+            key,
+            "`zeros`, `glorot-uniform`, `truncated-normal` or `normal(DEVIATION)`",
+            Init::from_name,
+        )
+    }
+
+    /// Nothing may be left over.
+    fn finish(self, op: &Op) -> Result<(), String> {
+        match self.pairs.first() {
+            Some((key, _)) => Err(format!("`{}` has no attribute `{}`", op.word(), clip(key))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `[1, 28, 28]`, or `[]`.
+pub(crate) fn shape_text(shape: &[usize]) -> String {
+    format!("{shape:?}")
+}
+
+fn read_shape(text: &str) -> Result<Vec<usize>, String> {
+    let wrong = || format!("expected a shape like `[1, 28, 28]`, found `{}`", clip(text));
+    let inner = text.trim().strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or_else(wrong)?.trim();
+    if inner.is_empty() {
+        return Ok(vec![]);
+    }
+    // One more than allowed is enough for the error that says so.
+    inner.split(',').take(MAX_RANK + 1).map(|d| whole(d.trim()).ok_or_else(wrong)).collect()
+}
+
+/// Digits only, and within range.
+fn whole(text: &str) -> Option<usize> {
+    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
+}
+
+/// Text from elsewhere, as short and harmless as a message needs it.
+pub(crate) fn clip(text: &str) -> String {
+    let mut chars = text.chars();
+    let head: String = chars.by_ref().take(40).collect();
+    format!("{}{}", head.escape_debug(), if chars.next().is_some() { "…" } else { "" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::{Builder, Linear};
+    use crate::models::{ModelSpec, Models};
+    use proptest::prelude::*;
+    use rigl_base::Kind;
+
+    const LENET: &str = "\
+network lenet-300-100
+image = input() -> [1, 28, 28]
+flatten = flatten(image) -> [784]
+fc1 = linear(flatten) features=300 bias=true init=glorot-uniform -> [300]
+relu = relu(fc1) -> [300]
+fc2 = linear(relu) features=100 bias=true init=glorot-uniform -> [100]
+relu2 = relu(fc2) -> [100]
+fc3 = linear(relu2) features=10 bias=true init=glorot-uniform -> [10]
+loss = cross-entropy(fc3) classes=10 label-smoothing=0.1 -> []
+";
+
+    fn lenet() -> Graph {
+        let spec = ModelSpec { label_smoothing: 0.1, ..ModelSpec::new(&[1, 28, 28], 10) };
+        Models::default().build("lenet-300-100", &spec).unwrap()
+    }
+
+    #[test]
+    fn the_text_form_is_fixed() {
+        assert_eq!(lenet().to_text(), LENET);
+        assert_eq!(Graph::parse(LENET).unwrap(), lenet());
+        let spaced = LENET.replace('\n', "\r\n\r\n").replace(", ", " ,");
+        assert_eq!(Graph::parse(&spaced).unwrap(), lenet());
+    }
+
+    #[test]
+    fn errors_name_the_line_and_what_was_found() {
+        let cases = [
+            ("network lenet-300-100", "layer x", "line 1: expected `network NAME`, found `layer x`"),
+            ("network lenet-300-100", "network a b", "line 9: network name `a b`"),
+            (" -> [784]", "", "line 3: expected `NAME = OPERATION"),
+            ("-> [784]", "-> 784", "line 3: expected a shape"),
+            ("-> [784]", "-> [785]", "line 3: node `flatten`: expects shape [784], found [785]"),
+            ("-> [1, 28, 28]", "-> [1, 28, x]", "line 2: expected a shape"),
+            ("-> [1, 28, 28]", "-> [1, 28, -28]", "line 2: expected a shape"),
+            ("-> [1, 28, 28]", "-> [1, 28, 99999999999999999999]", "line 2: expected a shape"),
+            ("-> [1, 28, 28]", "-> [65536, 65536, 65536, 65536, 2]", "line 2: node `image`: input: an array"),
+            ("-> [1, 28, 28]", "-> [1,1,1,1,1,1,1,1,1,1,1]", "at most 8 dimensions"),
+            ("linear(flatten)", "linear(flat)", "line 4: no earlier node is called `flat`"),
+            ("linear(flatten)", "linear(fc2)", "line 4: no earlier node is called `fc2`"),
+            (
+                "linear(flatten)",
+                "linear(flatten, image)",
+                "line 4: node `fc1`: linear: the number of inputs must be 1",
+            ),
+            (
+                "linear(flatten)",
+                "linear()",
+                "line 4: node `fc1`: linear: the number of inputs must be 1, found 0",
+            ),
+            ("linear(flatten)", "linear(image)", "expects a vector [n], found [1, 28, 28]"),
+            ("linear(flatten)", "conv9d(flatten)", "line 4: unknown operation `conv9d`"),
+            ("features=300 ", "", "line 4: attribute `features` is missing"),
+            ("features=300", "features=300 features=300", "line 4: attribute `features` is given twice"),
+            (
+                "features=300",
+                "features=-1",
+                "line 4: attribute `features` must be a whole number, found `-1`",
+            ),
+            ("features=300", "features=4000000000", "line 4: node `fc1`: linear: an array"),
+            ("features=300", "features=301", "line 4: node `fc1`: expects shape [301], found [300]"),
+            ("bias=true", "bias=1", "line 4: attribute `bias` must be `true` or `false`, found `1`"),
+            ("bias=true", "bias=true groups=2", "line 4: `linear` has no attribute `groups`"),
+            ("bias=true", "bias", "line 4: expected `KEY=VALUE`, found `bias`"),
+            ("init=glorot-uniform", "init=he", "line 4: attribute `init` must be `zeros`"),
+            ("init=glorot-uniform", "init=normal(inf)", "line 4: node `fc1`: linear: the deviation"),
+            (
+                "label-smoothing=0.1",
+                "label-smoothing=nan",
+                "line 9: node `loss`: cross-entropy: label smoothing",
+            ),
+            (
+                "classes=10",
+                "classes=11",
+                "line 9: node `loss`: cross-entropy: expects one logit per class, 11",
+            ),
+            ("loss = ", "loss2 = loss = ", "line 9: unknown operation `loss = cross-entropy`"),
+            ("fc2 =", "fc1 =", "line 6: node `fc1`: linear: the name is taken"),
+            ("fc2 =", "f/c2 =", "line 6: node name `f/c2`"),
+            ("fc2 =", "f\u{1b}c2 =", "line 6: node name `f\\u{1b}c2`"),
+            (&LENET[LENET.find("loss").unwrap()..], "", "line 8: there is no loss"),
+            (LENET, "", "line 1: expected `network NAME`, found nothing"),
+        ];
+        for (from, to, message) in cases {
+            assert!(LENET.contains(from), "{from}");
+            let error = Graph::parse(&LENET.replacen(from, to, 1)).expect_err(message);
+            assert_eq!(error.kind(), Kind::Data);
+            assert!(
+                error.message().starts_with("graph: line ") && error.message().contains(message),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_an_error() {
+        for end in 0..LENET.len() - " -> []\n".len() {
+            assert!(Graph::parse(&LENET[..end]).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn huge_texts_are_refused_or_answered_quickly() {
+        let error = Graph::parse(&" ".repeat(MAX_TEXT + 1)).unwrap_err();
+        assert!(error.message().contains("at most"), "{error}");
+        let head = "network n\nx = input() -> [4]\n";
+        let many: String = (0..70_000).map(|i| format!("i{i} = input() -> [4]\n")).collect();
+        let inputs = "x, ".repeat(1_000_000);
+        let attributes = (0..1_000_000).map(|i| format!("k{i}=1 ")).collect::<String>();
+        let deep = "[".repeat(5_000_000);
+        let texts = [
+            (format!("network n\n{many}"), "more than 65536 nodes"),
+            (format!("{head}h = relu({inputs}x) -> [4]"), "more than 64 inputs"),
+            (format!("{head}h = relu(x) {attributes} -> [4]"), "more than 64 attributes"),
+            (format!("{head}h = relu(x) -> {deep}"), "expected a shape"),
+            (format!("{head}h = relu(x) -> [{}]", "1, ".repeat(1_000_000)), "expects shape"),
+            (format!("network {}", "n".repeat(10_000_000)), "there is no loss"),
+        ];
+        for (text, message) in texts {
+            let error = Graph::parse(&text).unwrap_err();
+            assert!(error.message().contains(message), "{error}");
+            assert!(error.message().len() < 400);
+        }
+    }
+
+    fn any_init() -> impl Strategy<Value = Init> {
+        prop_oneof![
+            Just(Init::Zeros),
+            Just(Init::GlorotUniform),
+            Just(Init::TruncatedNormal),
+            (1e-300f64..1e300).prop_map(Init::Normal),
+            (0.0f64..1.0).prop_filter_map("positive", |d| (d > 0.0).then_some(Init::Normal(d))),
+        ]
+    }
+
+    prop_compose! {
+        fn any_graph()(
+            name in "[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,20}",
+            shape in prop::collection::vec(1usize..6, 1..5),
+            layers in prop::collection::vec((1usize..500, any::<bool>(), any_init(), 0usize..3), 0..8),
+            classes in 2usize..20,
+            label_smoothing in 0.0f32..1.0,
+        ) -> Graph {
+            let mut g = Builder::new(&name);
+            let x = g.input("image", &shape);
+            let mut h = g.flatten(x);
+            for (i, &(features, bias, init, relus)) in layers.iter().enumerate() {
+                h = g.linear(&format!("layer{i}.0.fc"), h, features, Linear { bias, init });
+                for _ in 0..relus {
+                    h = g.relu(h);
+                }
+            }
+            let h = g.linear("fc", h, classes, Linear::default().no_bias());
+            g.cross_entropy(h, classes, label_smoothing);
+            g.finish().unwrap()
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn printing_and_parsing_give_the_same_graph(graph in any_graph()) {
+            graph.verify().unwrap();
+            prop_assert_eq!(Graph::parse(&graph.to_text()).unwrap(), graph);
+        }
+
+        #[test]
+        fn damaged_text_is_an_error_or_a_valid_graph(
+            graph in any_graph(),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), 0usize..40, "[ =(),\\[\\]>a-z0-9\n.-]{0,6}"), 1..4),
+        ) {
+            let mut text = graph.to_text();
+            for (place, len, new) in edits {
+                let start = place.index(text.len());
+                let end = (start + len).min(text.len());
+                text.replace_range(start..end, &new);
+                if text.is_empty() { break; }
+            }
+            match Graph::parse(&text) {
+                Ok(graph) => {
+                    graph.verify().unwrap();
+                    prop_assert_eq!(Graph::parse(&graph.to_text()).unwrap(), graph);
+                }
+                Err(e) => prop_assert!(e.message().starts_with("graph: line "), "{}", e),
+            }
+        }
+
+        #[test]
+        fn any_text_is_answered_with_an_error(text in "\\PC*|[a-z=()\\[\\]\n >-]*") {
+            prop_assert_eq!(Graph::parse(&text).unwrap_err().kind(), Kind::Data);
+        }
+
+        #[test]
+        fn any_lines_after_a_good_head_are_answered(lines in prop::collection::vec("[a-c] = (relu|linear|flatten|input|conv)\\([a-cx, ]{0,5}\\)( features=[0-9]{1,22})?( bias=true init=zeros)? -> \\[[0-9, ]{0,24}\\]", 0..6)) {
+            let text = format!("network n\nx = input() -> [4]\n{}", lines.join("\n"));
+            prop_assert!(Graph::parse(&text).is_err());
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What holds of every graph, and the check of it: run after building and after parsing, and by tests.
+
+use std::collections::HashSet;
+
+use rigl_base::{Error, Result};
+
+use crate::graph::{Graph, NodeId, ParameterId};
+use crate::op::Op;
+use crate::text::{clip, shape_text};
+
+/// The most nodes a graph may have.
+pub const MAX_NODES: usize = 1 << 16;
+
+/// The most dimensions a shape may have.
+pub const MAX_RANK: usize = 8;
+
+/// The most values one array may have: positions in it are 32-bit.
+pub const MAX_ELEMENTS: usize = u32::MAX as usize;
+
+/// The longest name of a network or node, in bytes.
+pub const MAX_NAME: usize = 128;
+
+impl Graph {
+    /// Checks that
+    /// - names are made of ASCII letters, digits, `_`, `-` and `.`, and are unique among nodes and parameters;
+    /// - a node reads earlier nodes only, as many as its operation takes: the order of the nodes is topological;
+    /// - attributes are in range, and shapes are those of the operations' rules;
+    /// - parameters are those that the operations ask for, in the order of the nodes, each owned by one node;
+    /// - there is exactly one loss, the last node, nothing reads it, and the logits are what it reads;
+    /// - every other node is read by a later one;
+    /// - sizes are within this module's limits.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`](rigl_base::Kind::Internal): graphs are verified when they are made and never change.
+    pub fn verify(&self) -> Result<()> {
+        check(self).map_err(|e| Error::internal(format!("network `{}`: {e}", clip(&self.name))))
+    }
+}
+
+pub(crate) fn check(graph: &Graph) -> Result<(), String> {
+    check_name(&graph.name).map_err(|e| format!("network {e}"))?;
+    if graph.nodes.is_empty() || graph.nodes.len() > MAX_NODES {
+        return Err(format!("expects 1 to {MAX_NODES} nodes, found {}", graph.nodes.len()));
+    }
+    let mut names = HashSet::new();
+    let mut read = vec![false; graph.nodes.len()];
+    let mut parameters = 0;
+    for (id, node) in graph.iter() {
+        let place = |e: String| format!("node `{}`: {e}", clip(&node.name));
+        check_name(&node.name).map_err(|e| format!("node {e}"))?;
+        if !names.insert(node.name.as_str()) {
+            return Err(place("the name is used twice".into()));
+        }
+        for &input in &node.inputs {
+            if input >= id {
+                return Err(place(format!("reads node number {}, which does not come before it", input.0)));
+            }
+            read[input.0] = true;
+        }
+        parameters = check_node(graph, id, parameters).map_err(place)?;
+    }
+    if parameters != graph.parameters.len() {
+        return Err(format!("parameter `{}` belongs to no node", clip(&graph.parameters[parameters].name)));
+    }
+    let mut names = HashSet::new();
+    if let Some(twice) = graph.parameters.iter().find(|p| !names.insert(p.name.as_str())) {
+        return Err(format!("parameter `{}`: the name is used twice", clip(&twice.name)));
+    }
+    check_ends(graph, &read)
+}
+
+/// One node: shape and parameters by the table of operations. `first` is the first parameter not yet owned;
+/// returns the first one after the node's own.
+fn check_node(graph: &Graph, id: NodeId, first: usize) -> Result<usize, String> {
+    let node = graph.node(id);
+    let inputs = graph.input_shapes(node);
+    let shape = node.op.shape(&inputs)?;
+    if shape != node.shape {
+        return Err(format!("expects shape {}, found {}", shape_text(&shape), shape_text(&node.shape)));
+    }
+    let expected = node.op.parameters(id, &node.name, &inputs);
+    let end = first + expected.len();
+    let ids: Vec<ParameterId> = (first..end).map(ParameterId).collect();
+    if node.parameters != ids || graph.parameters.get(first..end) != Some(&expected) {
+        return Err(format!("its parameters are not the {} that `{}` owns", expected.len(), node.op.word()));
+    }
+    Ok(end)
+}
+
+/// Loss, logits, inputs, and nodes that lead nowhere.
+fn check_ends(graph: &Graph, read: &[bool]) -> Result<(), String> {
+    if !graph.nodes.iter().any(|n| matches!(n.op, Op::Input { .. })) {
+        return Err("there is no input".into());
+    }
+    let losses: Vec<NodeId> = graph.iter().filter(|(_, n)| n.op.is_loss()).map(|(id, _)| id).collect();
+    if losses.len() != 1 || losses[0] != graph.loss {
+        return Err(format!("expects exactly one loss, found {}", losses.len()));
+    }
+    if graph.node(graph.loss).inputs.first() != Some(&graph.logits) {
+        return Err("the logits are not what the loss reads".into());
+    }
+    if read[graph.loss.0] {
+        return Err(format!("the loss `{}` is read by another node", graph.node(graph.loss).name));
+    }
+    match graph.iter().find(|&(id, _)| !read[id.0] && id != graph.loss) {
+        Some((_, node)) => Err(format!("node `{}` is read by no other node; it leads nowhere", node.name)),
+        None => Ok(()),
+    }
+}
+
+/// Names are letters, digits, `_`, `-`, `.`, and do not begin with `-` or `.`.
+pub(crate) fn check_name(name: &str) -> Result<(), String> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || b"_-.".contains(&b);
+    let good =
+        (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(allowed) && !name.starts_with(['-', '.']);
+    if good {
+        return Ok(());
+    }
+    Err(format!(
+        "name `{}` is not 1 to {MAX_NAME} of the characters `a-z A-Z 0-9 _ - .` beginning with a letter, digit or `_`",
+        clip(name)
+    ))
+}
+
+/// The number of values of a shape, within the limits.
+pub(crate) fn elements(shape: &[usize]) -> Result<usize, String> {
+    if shape.len() > MAX_RANK {
+        return Err(format!("at most {MAX_RANK} dimensions are allowed, found {}", shape.len()));
+    }
+    if shape.contains(&0) {
+        return Err(format!("dimensions must be at least 1, found {}", shape_text(shape)));
+    }
+    let product = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ELEMENTS);
+    product
+        .ok_or_else(|| format!("an array of shape {} has more than {MAX_ELEMENTS} values", shape_text(shape)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::{ModelSpec, Models};
+    use rigl_base::Kind;
+
+    fn lenet() -> Graph {
+        Models::default().build("lenet-300-100", &ModelSpec::new(&[1, 28, 28], 10)).unwrap()
+    }
+
+    #[test]
+    fn every_broken_invariant_is_found() {
+        type Break = fn(&mut Graph);
+        let breaks: &[(&str, Break)] = &[
+            ("network name", |g| g.name = String::new()),
+            ("1 to 65536 nodes", |g| g.nodes.clear()),
+            ("used twice", |g| g.nodes[1].name = "image".into()),
+            ("node name", |g| g.nodes[1].name = "a b".into()),
+            ("does not come before", |g| g.nodes[2].inputs[0] = NodeId(2)),
+            ("does not come before", |g| g.nodes[2].inputs[0] = NodeId(99)),
+            ("inputs must be 1, found 0", |g| g.nodes[2].inputs.clear()),
+            ("inputs must be 0, found 1", |g| {
+                g.nodes[1].op = Op::Input { shape: vec![784] };
+            }),
+            ("expects shape [784]", |g| g.nodes[1].shape = vec![785]),
+            ("expects shape [300]", |g| g.nodes[2].shape = vec![301]),
+            ("its parameters", |g| g.parameters[0].shape = vec![784, 300]),
+            ("its parameters", |g| g.parameters[0].node = NodeId(4)),
+            ("its parameters", |g| g.parameters.swap(0, 1)),
+            ("its parameters", |g| _ = g.parameters.pop()),
+            ("its parameters", |g| g.nodes[2].parameters.swap(0, 1)),
+            ("its parameters", |g| g.nodes[2].parameters[1] = ParameterId(usize::MAX)),
+            ("belongs to no node", |g| g.parameters.push(g.parameters[0].clone())),
+            ("the logits are not", |g| g.logits = NodeId(0)),
+            ("expects exactly one loss", |g| g.loss = NodeId(0)),
+            ("expects exactly one loss, found 2", |g| {
+                let loss = crate::Node { name: "loss2".into(), ..g.nodes[g.loss.0].clone() };
+                g.nodes.push(loss);
+            }),
+            ("leads nowhere", |g| {
+                let relu = crate::Node { name: "spare".into(), ..g.nodes[3].clone() };
+                g.nodes.push(relu);
+            }),
+        ];
+        for (i, (part, broken)) in breaks.iter().enumerate() {
+            let mut graph = lenet();
+            graph.verify().unwrap();
+            broken(&mut graph);
+            let error = graph.verify().expect_err(&format!("case {i}: {part}"));
+            assert_eq!(error.kind(), Kind::Internal);
+            assert!(error.message().contains(part), "case {i}: {part}: {error}");
+        }
+    }
+
+    #[test]
+    fn names_of_torchvision_are_allowed_and_odd_ones_are_not() {
+        for name in ["layer1.0.conv1", "fc", "_x", "lenet-300-100", "0"] {
+            check_name(name).unwrap();
+        }
+        for name in ["", ".", "-a", "a b", "a=b", "ä", "a\n", "a/b", "(", &"x".repeat(129)] {
+            check_name(name).unwrap_err();
+        }
+    }
+}
