@@ -4,7 +4,7 @@
 use rigl_base::{Error, Result, counts};
 
 use crate::filter::{LayerFilter, matches};
-use crate::layer::{Layer, LayerKind};
+use crate::layer::Layer;
 use crate::names::Distribution;
 
 /// What a network may keep, and how it is spread.
@@ -127,7 +127,7 @@ pub fn check_sparsity(key: &str, sparsity: f64) -> Result<()> {
 fn explicit_sparsities(layers: &[Layer], explicit: &[(String, f64)]) -> Result<Vec<Option<f64>>> {
     let mut sparsities = vec![None; layers.len()];
     for (glob, sparsity) in explicit {
-        check_sparsity(glob, *sparsity)?;
+        check_sparsity("sparsity", *sparsity).map_err(|e| e.context(format!("layers `{glob}`")))?;
         for at in matches(glob, layers)? {
             sparsities[at].get_or_insert(*sparsity);
         }
@@ -174,6 +174,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::layer::LayerKind;
     use crate::shapes::{Network, mobilenet_v1, resnet50, wrn22_2};
 
     fn allocation(network: &Network, distribution: Distribution, sparsity: f64) -> Allocation {
@@ -353,7 +354,12 @@ mod tests {
             allocate(&net.layers, &budget).unwrap_err().to_string().contains("no layer matches `layer9.*`")
         );
         budget.explicit = vec![("fc".into(), 50.0)];
-        assert!(allocate(&net.layers, &budget).unwrap_err().to_string().starts_with("`fc` is `50`"));
+        assert!(
+            allocate(&net.layers, &budget)
+                .unwrap_err()
+                .to_string()
+                .starts_with("layers `fc`: `sparsity` is `50`")
+        );
         let embedding = Layer::new("embedding.weight", &[256, 128], LayerKind::Embedding, true).unwrap();
         assert!(allocate(&[embedding], &Budget::new(Distribution::Erk, 0.9)).is_err());
     }

@@ -131,7 +131,7 @@ impl Explored {
             let found = bits.len();
             return Err(Error::data(format!("{found} bytes of explored bits, expected {expected}")));
         }
-        if len % 8 != 0 && bits.last().is_some_and(|byte| byte >> (len % 8) != 0) {
+        if !len.is_multiple_of(8) && bits.last().is_some_and(|byte| byte >> (len % 8) != 0) {
             return Err(Error::data(format!("an explored bit beyond the last of {len} positions")));
         }
         let count = bits.iter().map(|byte| byte.count_ones() as usize).sum();

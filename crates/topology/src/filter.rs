@@ -72,13 +72,14 @@ pub(crate) fn matches(glob: &str, layers: &[Layer]) -> Result<Vec<usize>> {
     let found: Vec<usize> =
         (0..layers.len()).filter(|&at| matcher.is_match(layers[at].short_name())).collect();
     if found.is_empty() {
-        let names = nearest(glob, layers.iter().map(Layer::short_name)).join("`, `");
-        let error = Error::usage(format!("no layer matches `{glob}`, nearest are `{names}`"));
-        return Err(if names.is_empty() {
-            Error::usage("the network has no layers that can be sparse")
-        } else {
-            error
-        });
+        let nearest = nearest(glob, layers.iter().map(Layer::short_name));
+        let Some(best) = nearest.first() else {
+            return Err(Error::usage(format!(
+                "no layer matches `{glob}`: the network has none that can be sparse"
+            )));
+        };
+        let names = nearest.join("`, `");
+        return Err(Error::usage(format!("no layer matches `{glob}`, nearest are `{names}`")).hint(*best));
     }
     Ok(found)
 }

@@ -1,23 +1,71 @@
-//! (being written)
+//! Which weights of a sparse network exist, and how that changes during training: patterns, sparsity
+//! distributions, selection, schedules and the table of methods (dense, static, SET, RigL).
+//!
+//! A crate of its own because it works on plain slices and knows neither graph nor kernels nor optimiser: users
+//! of any framework can take the rules alone. Everything random follows from keys, everything selected from one
+//! total order, so replicas and threads cannot disagree.
+//!
+//! One RigL update of one layer, end to end:
+//!
+//! ```
+//! use rigl_topology::{Budget, Distribution, Layer, LayerKind, LayerStatistics, Method, ScheduleDefaults, allocate};
+//!
+//! let layer = Layer::new("fc.weight", &[4, 5], LayerKind::Linear, true)?;
+//! let allocation = allocate(std::slice::from_ref(&layer), &Budget::new(Distribution::Uniform, 0.5))?;
+//! let method = Method::RIGL;
+//! let schedule = ScheduleDefaults::PAPER.for_steps(1000);
+//! let pattern = method.initial(&layer, allocation.active[0], 42)?.expect("a sparse layer");
+//! assert_eq!(pattern.count(), 10);
+//!
+//! // Values and optimiser slots exist for active weights only, in the order of the pattern's indices.
+//! let values: Vec<f32> = (1..=10).map(|n| n as f32).collect();
+//! let momentum = vec![0.5; 10];
+//!
+//! // At step 0 an update is due: this batch's gradient is wanted for all 20 positions.
+//! assert!(method.needs(&schedule, 0, false).update);
+//! let gradient: Vec<f32> = (0..20).map(|n| ((n * 7 % 20) as f32) - 10.0).collect();
+//!
+//! let budget = method.budget(&schedule, 0, &[LayerStatistics::new(&pattern)])[0];
+//! let update = method.begin(&pattern, &values, budget)?; // drops 1, 2 and 3, the smallest
+//! let mut collector = update.collector();
+//! for (row, piece) in gradient.chunks(5).enumerate() {
+//!     collector.push(5 * row as u32, piece); // in any order, from any number of collectors
+//! }
+//! let grown = collector.finish();
+//! let change = update.finish(&grown)?;
+//!
+//! let (values, momentum) = (change.carry(&values), change.carry(&momentum));
+//! assert_eq!((change.pattern().count(), values.len(), momentum.len()), (10, 10, 10));
+//! assert_eq!(values.iter().filter(|w| **w == 0.0).count(), change.grown() - change.regrown());
+//! # Ok::<(), rigl_base::Error>(())
+//! ```
 #![forbid(unsafe_code)]
-mod distribution;
-mod explored;
-mod filter;
-mod layer;
-mod names;
-mod pattern;
+
+pub mod distribution;
+pub mod explored;
+pub mod filter;
+pub mod layer;
+pub mod method;
+pub mod names;
+pub mod pattern;
 mod sample;
-mod schedule;
-mod select;
+pub mod schedule;
+pub mod select;
 #[cfg(test)]
 mod shapes;
 mod sorted;
-mod update;
+pub mod update;
+
 pub use distribution::{Allocation, Budget, allocate, check_sparsity};
 pub use explored::Explored;
 pub use filter::LayerFilter;
 pub use layer::{Layer, LayerKind};
-pub use names::{Decay, Distribution, DropScore, GrowScore, GrownInit, StepPolicy};
+pub use method::{
+    Gradients, Inactive, LayerStatistics, Method, Needs, OptimizerStep, ScheduleDefaults, growth_stream,
+};
+pub use names::{
+    Decay, Distribution, DropScore, GrowScore, GrownInit, Initial, StateHandling, StepPolicy, Structure,
+};
 pub use pattern::Pattern;
 pub use schedule::UpdateSchedule;
 pub use select::{Largest, smallest};

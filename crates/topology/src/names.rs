@@ -67,3 +67,30 @@ named_enum! {
         After = "after",
     }
 }
+
+named_enum! {
+    /// The pattern a layer starts from.
+    pub enum Initial {
+        /// No pattern: every layer is dense and stays so.
+        Dense = "dense",
+        /// As many positions as the distribution gives, at random.
+        Random = "random",
+    }
+}
+
+named_enum! {
+    /// Within what weights compete.
+    pub enum Structure {
+        /// Every position of a layer with every other.
+        Unstructured = "unstructured",
+    }
+}
+
+named_enum! {
+    /// What becomes of the optimiser's slots at an update.
+    pub enum StateHandling {
+        /// A position that was inactive starts with its slots at 0; a weight that stays, or is dropped and
+        /// regrown at once, keeps them.
+        Reset = "reset",
+    }
+}
