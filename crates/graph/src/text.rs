@@ -187,8 +187,11 @@ fn read_shape(text: &str) -> Result<Vec<usize>, String> {
     if inner.is_empty() {
         return Ok(vec![]);
     }
-    // One more than allowed is enough for the error that says so.
-    inner.split(',').take(MAX_RANK + 1).map(|d| whole(d.trim()).ok_or_else(wrong)).collect()
+    let rank = inner.split(',').count();
+    if rank > MAX_RANK {
+        return Err(format!("a shape has at most {MAX_RANK} dimensions, found {rank}"));
+    }
+    inner.split(',').map(|d| whole(d.trim()).ok_or_else(wrong)).collect()
 }
 
 /// Digits only, and within range.
@@ -248,7 +251,11 @@ loss = cross-entropy(fc3) classes=10 label-smoothing=0.1 -> []
             ("-> [1, 28, 28]", "-> [1, 28, -28]", "line 2: expected a shape"),
             ("-> [1, 28, 28]", "-> [1, 28, 99999999999999999999]", "line 2: expected a shape"),
             ("-> [1, 28, 28]", "-> [65536, 65536, 65536, 65536, 2]", "line 2: node `image`: input: an array"),
-            ("-> [1, 28, 28]", "-> [1,1,1,1,1,1,1,1,1,1,1]", "at most 8 dimensions"),
+            (
+                "-> [1, 28, 28]",
+                "-> [1,1,1,1,1,1,1,1,1,1,1]",
+                "line 2: a shape has at most 8 dimensions, found 11",
+            ),
             ("linear(flatten)", "linear(flat)", "line 4: no earlier node is called `flat`"),
             ("linear(flatten)", "linear(fc2)", "line 4: no earlier node is called `fc2`"),
             (
@@ -326,7 +333,7 @@ loss = cross-entropy(fc3) classes=10 label-smoothing=0.1 -> []
             (format!("{head}h = relu({inputs}x) -> [4]"), "more than 64 inputs"),
             (format!("{head}h = relu(x) {attributes} -> [4]"), "more than 64 attributes"),
             (format!("{head}h = relu(x) -> {deep}"), "expected a shape"),
-            (format!("{head}h = relu(x) -> [{}]", "1, ".repeat(1_000_000)), "expects shape"),
+            (format!("{head}h = relu(x) -> [{}]", "1, ".repeat(1_000_000)), "found 1000001"),
             (format!("network {}", "n".repeat(10_000_000)), "there is no loss"),
         ];
         for (text, message) in texts {
