@@ -1,0 +1,175 @@
+//! What keys demand of each other.
+
+use rigl_base::{Error, Result};
+
+use super::value::text;
+use super::{Config, Filter, UpdateEnd};
+
+impl Config {
+    /// Whether the keys fit together, and every value is one its key takes.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage), naming the key, what it is and what is allowed.
+    pub fn check(&self) -> Result<()> {
+        for key in super::keys() {
+            let Some(value) = (key.get)(self) else { continue };
+            let found = value.to_string();
+            if (key.set)(&mut self.clone(), &value.into()).is_err() {
+                return Err(Error::usage(format!("`{}` is `{found}`, expected {}", key.path, key.allowed)));
+            }
+        }
+        self.check_together().map_err(|(_, error)| error)
+    }
+
+    /// As [`check`](Config::check) for what concerns several keys; with an error comes the key to change.
+    pub(super) fn check_together(&self) -> Result<(), (&'static str, Error)> {
+        let (schedule, method) = (&self.schedule, &self.method);
+        if !self.data.batch.is_multiple_of(self.data.micro_batches) {
+            let (batch, parts) = (self.data.batch, self.data.micro_batches);
+            let below = (1..=parts.min(batch)).rev().find(|n| batch % n == 0).unwrap_or(1);
+            let error = Error::usage(format!(
+                "`data.micro-batches` is `{parts}`, expected a divisor of `data.batch`, which is `{batch}`"
+            ));
+            return Err(("data.micro-batches", error.hint(below.to_string())));
+        }
+        if self.optimizer.nesterov && self.optimizer.momentum == 0.0 {
+            let error = Error::usage(
+                "`optimizer.nesterov` is `true`, which needs `optimizer.momentum` > 0, but that is `0`",
+            );
+            return Err(("optimizer.nesterov", error.hint("optimizer.nesterov = false")));
+        }
+        if let Some(pair) = schedule.milestones.windows(2).find(|pair| pair[0] >= pair[1]) {
+            let mut sorted = schedule.milestones.clone();
+            sorted.sort_by(f64::total_cmp);
+            sorted.dedup();
+            let found = text(&schedule.milestones);
+            let message = format!(
+                "`schedule.milestones` is `{found}`, expected an ascending list, but `{}` is followed by `{}`",
+                pair[0], pair[1]
+            );
+            return Err(("schedule.milestones", Error::usage(message).hint(text(&sorted))));
+        }
+        let (milestones, divisors) = (schedule.milestones.len(), schedule.divide_by.len());
+        if milestones > 0 && divisors != 1 && divisors != milestones {
+            let one = if milestones == 1 { String::new() } else { format!(" or {milestones}") };
+            let found = text(&schedule.divide_by);
+            let message = format!(
+                "`schedule.divide-by` is `{found}`, expected 1{one} numbers, since `schedule.milestones` has {milestones}"
+            );
+            return Err(("schedule.divide-by", Error::usage(message)));
+        }
+        if let UpdateEnd::Step(end) = method.update_end
+            && method.update_begin >= end
+        {
+            let begin = method.update_begin;
+            let message = format!(
+                "`method.update-begin` is `{begin}`, expected a step before `method.update-end`, which is `{end}`"
+            );
+            return Err(("method.update-begin", Error::usage(message)));
+        }
+        for (i, (glob, _)) in method.layers.0.iter().enumerate() {
+            if method.layers.0[..i].iter().any(|(other, _)| other == glob) {
+                return Err(("method.layers", Error::usage(format!("`method.layers` has `{glob}` twice"))));
+            }
+            check_glob(glob).map_err(|e| ("method.layers", e.context("`method.layers`")))?;
+        }
+        if let Filter::Globs(globs) = &method.filter {
+            for glob in globs {
+                check_glob(glob).map_err(|e| ("method.filter", e.context("`method.filter`")))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether `glob` can be read as one.
+pub(super) fn check_glob(glob: &str) -> Result<()> {
+    match globset::Glob::new(glob) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            Err(Error::usage(format!("glob `{}` is wrong: {}", super::suggest::short(glob), error.kind())))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(change: impl FnOnce(&mut Config)) -> (String, Option<String>) {
+        let mut config = Config::default();
+        change(&mut config);
+        let error = config.check().unwrap_err();
+        assert_eq!(error.kind(), rigl_base::Kind::Usage);
+        (error.to_string(), error.hint_text().map(String::from))
+    }
+
+    #[test]
+    fn keys_that_do_not_fit_together_are_refused() {
+        let (text, hint) = refusal(|c| c.data.micro_batches = 7);
+        assert_eq!(text, "`data.micro-batches` is `7`, expected a divisor of `data.batch`, which is `100`");
+        assert_eq!(hint.as_deref(), Some("5"));
+
+        let (text, _) = refusal(|c| c.optimizer.momentum = 0.0);
+        assert_eq!(
+            text,
+            "`optimizer.nesterov` is `true`, which needs `optimizer.momentum` > 0, but that is `0`"
+        );
+
+        let (text, hint) = refusal(|c| c.schedule.milestones = vec![95.0, 75.0]);
+        assert_eq!(
+            text,
+            "`schedule.milestones` is `[95, 75]`, expected an ascending list, but `95` is followed by `75`"
+        );
+        assert_eq!(hint.as_deref(), Some("[75, 95]"));
+
+        let (text, _) = refusal(|c| {
+            c.schedule.milestones = vec![1.0, 2.0, 3.0];
+            c.schedule.divide_by = vec![10.0, 5.0];
+        });
+        assert_eq!(
+            text,
+            "`schedule.divide-by` is `[10, 5]`, expected 1 or 3 numbers, since `schedule.milestones` has 3"
+        );
+
+        let (text, _) = refusal(|c| {
+            c.method.update_begin = 10;
+            c.method.update_end = UpdateEnd::Step(10);
+        });
+        assert_eq!(
+            text,
+            "`method.update-begin` is `10`, expected a step before `method.update-end`, which is `10`"
+        );
+
+        let (text, _) = refusal(|c| c.method.layers.0.push(("a[".into(), 0.5)));
+        assert!(text.starts_with("`method.layers`: glob `a[` is wrong: "), "{text}");
+
+        let (text, _) = refusal(|c| c.method.layers.0 = vec![("fc1".into(), 0.5), ("fc1".into(), 0.5)]);
+        assert_eq!(text, "`method.layers` has `fc1` twice");
+
+        let (text, _) = refusal(|c| c.method.filter = Filter::Globs(vec!["{a".into()]));
+        assert!(text.starts_with("`method.filter`: glob `{a` is wrong: "), "{text}");
+    }
+
+    #[test]
+    fn a_field_outside_what_its_key_takes_is_refused() {
+        let (text, _) = refusal(|c| c.method.sparsity = 1.0);
+        assert_eq!(text, "`method.sparsity` is `1`, expected a number with 0 ≤ sparsity < 1");
+        let (text, _) = refusal(|c| c.method.sparsity = f64::NAN);
+        assert_eq!(text, "`method.sparsity` is `nan`, expected a number with 0 ≤ sparsity < 1");
+        let (text, _) = refusal(|c| c.seeds.data = u64::MAX);
+        assert!(
+            text.starts_with("`seeds.data` is `\"18446744073709551615\"`, expected a whole number"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn one_divisor_serves_all_milestones() {
+        let mut config = Config::default();
+        config.schedule.milestones = vec![1.0, 2.0, 3.0];
+        config.check().unwrap();
+        config.schedule.divide_by = vec![2.0, 3.0, 4.0];
+        config.check().unwrap();
+    }
+}

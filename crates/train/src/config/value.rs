@@ -1,0 +1,374 @@
+//! The types that keys can have: each reads itself from TOML, writes itself, says what is allowed, and guesses
+//! what a value of the wrong type was meant to be.
+
+use rigl_topology::{Decay, Distribution, DropScore, GrowScore, GrownInit, StepPolicy};
+use toml_edit::{Array, InlineTable, Item, Value};
+
+use super::suggest::nearest;
+use super::{Compute, Filter, Layers, Limit, OptimizerName, Unit, UpdateEnd};
+
+/// A type that a key can have.
+pub(super) trait Setting: Sized + PartialEq {
+    /// What is allowed, to stand after "expected".
+    fn expected() -> String;
+
+    /// The value, or `None` if the item is of another type.
+    fn read(item: &Item) -> Option<Self>;
+
+    /// The TOML value that reads as `self`.
+    fn write(&self) -> Value;
+
+    /// What an item of the wrong type probably meant.
+    fn guess(_item: &Item) -> Option<Self> {
+        None
+    }
+
+    /// What a value of the right type but outside of what is allowed probably meant.
+    fn instead(&self) -> Option<Self> {
+        None
+    }
+}
+
+/// What values of type `T` a key allows, beyond the type.
+pub(super) struct Rule<T> {
+    allowed: Option<&'static str>,
+    holds: fn(&T) -> bool,
+}
+
+impl<T: Setting> Rule<T> {
+    /// Every value of the type.
+    pub(super) fn any() -> Rule<T> {
+        Rule { allowed: None, holds: |_| true }
+    }
+
+    /// Only values for which `holds`; `allowed` says which, to stand after "expected".
+    pub(super) fn only(self, allowed: &'static str, holds: fn(&T) -> bool) -> Rule<T> {
+        Rule { allowed: Some(allowed), holds }
+    }
+
+    pub(super) fn allowed(&self) -> String {
+        self.allowed.map_or_else(T::expected, String::from)
+    }
+
+    /// The value, or a hint what to write instead.
+    pub(super) fn read(&self, item: &Item) -> Result<T, Option<String>> {
+        let found = T::read(item);
+        match found {
+            Some(value) if (self.holds)(&value) => Ok(value),
+            _ => {
+                let meant = found.or_else(|| T::guess(item));
+                let better = meant.as_ref().and_then(T::instead);
+                Err(meant
+                    .into_iter()
+                    .chain(better)
+                    .find(|value| (self.holds)(value))
+                    .map(|value| text(&value)))
+            }
+        }
+    }
+}
+
+/// A setting as TOML text.
+pub(super) fn text<T: Setting>(value: &T) -> String {
+    value.write().to_string()
+}
+
+impl Setting for bool {
+    fn expected() -> String {
+        "`true` or `false`".into()
+    }
+
+    fn read(item: &Item) -> Option<bool> {
+        item.as_bool()
+    }
+
+    fn write(&self) -> Value {
+        (*self).into()
+    }
+
+    fn guess(item: &Item) -> Option<bool> {
+        match (item.as_integer(), item.as_str()) {
+            (Some(1), _) | (_, Some("true" | "yes" | "on")) => Some(true),
+            (Some(0), _) | (_, Some("false" | "no" | "off")) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// Whole numbers within this distance of 0 are exact as f64, and written without a fraction.
+const EXACT: f64 = 1e15;
+
+impl Setting for f64 {
+    fn expected() -> String {
+        "a finite number".into()
+    }
+
+    fn read(item: &Item) -> Option<f64> {
+        item.as_float().or_else(|| item.as_integer().map(|x| x as f64)).filter(|x| x.is_finite())
+    }
+
+    fn write(&self) -> Value {
+        if self.fract() == 0.0 && self.abs() < EXACT { (*self as i64).into() } else { (*self).into() }
+    }
+
+    fn guess(item: &Item) -> Option<f64> {
+        item.as_str()?.trim().parse().ok().filter(|x: &f64| x.is_finite())
+    }
+
+    /// Per cent.
+    fn instead(&self) -> Option<f64> {
+        (*self > 1.0).then_some(self / 100.0)
+    }
+}
+
+macro_rules! whole_number {
+    ($type:ty) => {
+        impl Setting for $type {
+            fn expected() -> String {
+                "a whole number ≥ 0".into()
+            }
+
+            fn read(item: &Item) -> Option<$type> {
+                <$type>::try_from(item.as_integer()?).ok()
+            }
+
+            /// TOML has 63 bits. What is beyond becomes text, which no key of this type takes.
+            fn write(&self) -> Value {
+                i64::try_from(*self).map_or_else(|_| self.to_string().into(), Value::from)
+            }
+
+            fn guess(item: &Item) -> Option<$type> {
+                let number = f64::read(item).or_else(|| f64::guess(item))?;
+                (number.fract() == 0.0 && (0.0..EXACT).contains(&number)).then_some(number as $type)
+            }
+        }
+    };
+}
+
+whole_number!(u64);
+whole_number!(usize);
+
+impl Setting for String {
+    fn expected() -> String {
+        "a string".into()
+    }
+
+    fn read(item: &Item) -> Option<String> {
+        item.as_str().map(String::from)
+    }
+
+    fn write(&self) -> Value {
+        self.as_str().into()
+    }
+
+    fn guess(item: &Item) -> Option<String> {
+        item.as_integer().map(|x| x.to_string())
+    }
+}
+
+impl<T: Setting> Setting for Vec<T> {
+    fn expected() -> String {
+        format!("a list, each entry {}", T::expected())
+    }
+
+    fn read(item: &Item) -> Option<Vec<T>> {
+        item.as_array()?.iter().map(|value| T::read(&Item::Value(value.clone()))).collect()
+    }
+
+    fn write(&self) -> Value {
+        Value::Array(self.iter().map(T::write).collect::<Array>())
+    }
+
+    /// One value where a list of values is expected.
+    fn guess(item: &Item) -> Option<Vec<T>> {
+        T::read(item).map(|value| vec![value])
+    }
+}
+
+macro_rules! named {
+    ($($type:ty),+) => { $(
+        impl Setting for $type {
+            fn expected() -> String {
+                one_of(Self::ALL.iter().map(|value| value.name()))
+            }
+
+            fn read(item: &Item) -> Option<Self> {
+                Self::from_name(item.as_str()?)
+            }
+
+            fn write(&self) -> Value {
+                self.name().into()
+            }
+
+            fn guess(item: &Item) -> Option<Self> {
+                let names = Self::ALL.iter().map(|value| value.name());
+                Self::from_name(nearest(item.as_str()?, names)?)
+            }
+        }
+    )+ };
+}
+
+named!(Compute, Unit, OptimizerName, Distribution, Decay, DropScore, GrowScore, GrownInit, StepPolicy);
+
+fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
+    match names.as_slice() {
+        [only] => only.clone(),
+        _ => format!("one of {}", names.join(", ")),
+    }
+}
+
+impl Setting for UpdateEnd {
+    fn expected() -> String {
+        "`auto` or a step, a whole number ≥ 1".into()
+    }
+
+    fn read(item: &Item) -> Option<UpdateEnd> {
+        match item.as_str() {
+            Some("auto") => Some(UpdateEnd::Auto),
+            _ => u64::read(item).filter(|&step| step > 0).map(UpdateEnd::Step),
+        }
+    }
+
+    fn write(&self) -> Value {
+        match self {
+            UpdateEnd::Auto => "auto".into(),
+            UpdateEnd::Step(step) => step.write(),
+        }
+    }
+
+    fn guess(item: &Item) -> Option<UpdateEnd> {
+        u64::guess(item).filter(|&step| step > 0).map(UpdateEnd::Step)
+    }
+}
+
+impl Setting for Limit {
+    fn expected() -> String {
+        "`all` or a whole number ≥ 1".into()
+    }
+
+    fn read(item: &Item) -> Option<Limit> {
+        match item.as_str() {
+            Some("all") => Some(Limit::All),
+            _ => usize::read(item).filter(|&count| count > 0).map(Limit::First),
+        }
+    }
+
+    fn write(&self) -> Value {
+        match self {
+            Limit::All => "all".into(),
+            Limit::First(count) => count.write(),
+        }
+    }
+
+    fn guess(item: &Item) -> Option<Limit> {
+        usize::guess(item).filter(|&count| count > 0).map(Limit::First)
+    }
+}
+
+impl Setting for Filter {
+    fn expected() -> String {
+        "`default`, `all` or a list of globs".into()
+    }
+
+    fn read(item: &Item) -> Option<Filter> {
+        match item.as_str() {
+            Some("default") => Some(Filter::Default),
+            Some("all") => Some(Filter::All),
+            Some(_) => None,
+            None => Vec::read(item).map(Filter::Globs),
+        }
+    }
+
+    fn write(&self) -> Value {
+        match self {
+            Filter::Default => "default".into(),
+            Filter::All => "all".into(),
+            Filter::Globs(globs) => globs.write(),
+        }
+    }
+
+    fn guess(item: &Item) -> Option<Filter> {
+        let word = item.as_str()?;
+        match nearest(word, ["default", "all"].into_iter()) {
+            Some("default") => Some(Filter::Default),
+            Some(_) => Some(Filter::All),
+            None => Some(Filter::Globs(vec![word.into()])),
+        }
+    }
+}
+
+impl Setting for Layers {
+    fn expected() -> String {
+        "a table from globs to sparsities".into()
+    }
+
+    fn read(item: &Item) -> Option<Layers> {
+        let table = item.as_table_like()?;
+        table
+            .iter()
+            .map(|(glob, item)| Some((glob.to_string(), f64::read(item)?)))
+            .collect::<Option<_>>()
+            .map(Layers)
+    }
+
+    fn write(&self) -> Value {
+        let entries = self.0.iter().map(|(glob, sparsity)| (glob.as_str(), sparsity.write()));
+        Value::InlineTable(entries.collect::<InlineTable>())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn item(text: &str) -> Item {
+        Item::Value(text.parse().unwrap())
+    }
+
+    fn hint<T: Setting + std::fmt::Debug>(rule: &Rule<T>, text: &str) -> Option<String> {
+        rule.read(&item(text)).unwrap_err()
+    }
+
+    #[test]
+    fn numbers_accept_whole_numbers_and_refuse_the_infinite() {
+        assert_eq!(f64::read(&item("1")), Some(1.0));
+        assert_eq!(f64::read(&item("1e-4")), Some(1e-4));
+        for bad in ["nan", "inf", "-inf", "'1'", "true", "[1]"] {
+            assert_eq!(f64::read(&item(bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers_refuse_negative_and_fractional_ones() {
+        assert_eq!(usize::read(&item("100")), Some(100));
+        assert_eq!(u64::read(&item("9223372036854775807")), Some(i64::MAX as u64));
+        for bad in ["-1", "1.0", "'1'", "nan"] {
+            assert_eq!(u64::read(&item(bad)), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn hints_say_what_was_probably_meant_and_are_allowed_themselves() {
+        let share = Rule::<f64>::any().only("", |x| (0.0..1.0).contains(x));
+        assert_eq!(hint(&share, "90").as_deref(), Some("0.9"));
+        assert_eq!(hint(&share, "'0.5'").as_deref(), Some("0.5"));
+        assert_eq!(hint(&share, "'95'").as_deref(), Some("0.95"));
+        assert_eq!(hint(&share, "-3"), None);
+        assert_eq!(hint(&share, "nan"), None);
+        assert_eq!(hint(&Rule::<usize>::any(), "100.0").as_deref(), Some("100"));
+        assert_eq!(hint(&Rule::<usize>::any(), "1.5"), None);
+        assert_eq!(hint(&Rule::<bool>::any(), "'yes'").as_deref(), Some("true"));
+        assert_eq!(hint(&Rule::<Vec<f64>>::any(), "3").as_deref(), Some("[3]"));
+        assert_eq!(hint(&Rule::<Decay>::any(), "'cosin'").as_deref(), Some("\"cosine\""));
+        assert_eq!(hint(&Rule::<Filter>::any(), "'fc*'").as_deref(), Some("[\"fc*\"]"));
+        assert_eq!(hint(&Rule::<Limit>::any(), "0"), None);
+    }
+
+    #[test]
+    fn whole_numbers_are_written_without_a_fraction() {
+        let written = [0.0, -0.0, 200.0, 0.1, 1e-4, 1e300].map(|x: f64| text(&x));
+        assert_eq!(written[..5], ["0", "0", "200", "0.1", "0.0001"]);
+        assert_eq!(f64::read(&item(&written[5])), Some(1e300));
+    }
+}

@@ -1,0 +1,91 @@
+//! The recipes that come with the program: configuration files that stand in it, by name.
+
+use rigl_base::Result;
+
+use crate::config::unknown;
+
+/// A named configuration file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Preset {
+    /// Its name: `mnist-lenet`.
+    pub name: &'static str,
+    /// What it is, in one line.
+    pub about: &'static str,
+    /// The file, TOML.
+    pub text: &'static str,
+}
+
+/// Every preset that comes with the program.
+pub const ALL: &[Preset] = &[
+    Preset {
+        name: "quickstart",
+        about: "LeNet-300-100 at 90 % sparsity on drawn digits: no download, done in a minute",
+        text: include_str!("presets/quickstart.toml"),
+    },
+    Preset {
+        name: "mnist-lenet",
+        about: "LeNet-300-100 on MNIST at 99 %, 89 % and 0 %: the paper's appendix B",
+        text: include_str!("presets/mnist-lenet.toml"),
+    },
+    Preset {
+        name: "fashion-lenet",
+        about: "LeNet-300-100 on Fashion-MNIST at 90 % sparsity",
+        text: include_str!("presets/fashion-lenet.toml"),
+    },
+];
+
+/// The preset of that name.
+///
+/// # Errors
+/// [`Kind::Usage`](rigl_base::Kind::Usage) if there is none, listing them, with the nearest as hint.
+pub fn find<'a>(name: &str, presets: &'a [Preset]) -> Result<&'a Preset> {
+    let found = presets.iter().find(|preset| preset.name == name);
+    found.ok_or_else(|| unknown("preset", name, presets.iter().map(|preset| preset.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Base, Config, Known, Layers, Sources, UpdateEnd};
+
+    fn resolved(name: &str) -> Config {
+        Config::resolve(&Sources { base: Base::Preset(name), overrides: &[] }, &Known::default()).unwrap()
+    }
+
+    #[test]
+    fn every_preset_resolves_and_carries_its_name() {
+        for preset in ALL {
+            assert_eq!(resolved(preset.name).preset, preset.name);
+            assert!(!preset.about.ends_with('.') && preset.about.len() <= 90, "{}", preset.name);
+        }
+    }
+
+    #[test]
+    fn a_preset_printed_and_read_again_is_the_same() {
+        for preset in ALL {
+            let config = resolved(preset.name);
+            let again = Config::from_text("config.toml", &config.to_toml(), &Known::default()).unwrap();
+            assert_eq!(again, config);
+        }
+    }
+
+    #[test]
+    fn mnist_lenet_is_the_papers_appendix_b() {
+        let config = resolved("mnist-lenet");
+        assert_eq!(config.data.name, "mnist");
+        assert_eq!(config.model.name, "lenet-300-100");
+        assert_eq!(config.data.batch, 100);
+        assert_eq!(config.schedule.length, 200.0);
+        assert_eq!(config.schedule.learning_rate, 0.2);
+        assert_eq!(config.schedule.milestones, [75.0, 95.0]);
+        assert_eq!(config.schedule.divide_by, [3.0]);
+        assert_eq!(config.optimizer.momentum, 0.9);
+        assert!(config.optimizer.nesterov);
+        assert_eq!(config.optimizer.l2, 1e-4);
+        assert_eq!(config.method.name, "rigl");
+        assert_eq!((config.method.update_interval, config.method.drop_fraction), (100, 0.3));
+        assert_eq!(config.method.update_end, UpdateEnd::Step(50_000));
+        let layers = [("fc1", 0.99), ("fc2", 0.89), ("fc3", 0.0)].map(|(name, s)| (name.to_string(), s));
+        assert_eq!(config.method.layers, Layers(layers.to_vec()));
+    }
+}

@@ -1,0 +1,238 @@
+//! A configuration in steps: how long the run is, its learning rate at each step, when topology updates begin
+//! and end, after which steps it is evaluated.
+//!
+//! Points in steps are `trunc(M·x)`, points in epochs `trunc(M·x·N/batch)`, with the multiplier M and N training
+//! samples; the update interval ΔT stays as it is.
+
+use rigl_base::{Error, Result, counts};
+
+use crate::config::{Config, Unit, UpdateEnd};
+
+/// The longest run, in steps: far beyond any, and its products fit 64 bits.
+const MAX_STEPS: u64 = 1_000_000_000_000;
+
+/// The numbers of a run that depend on its step.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    /// Optimiser steps of the whole run, at least 1.
+    pub steps: u64,
+    /// Optimiser steps in one epoch: N / batch, not a whole number in general.
+    pub steps_per_epoch: f64,
+    /// First step at which the topology may change.
+    pub update_begin: u64,
+    /// Updates are at `update_begin + i·update_interval`, all before this step.
+    pub update_end: u64,
+    /// Steps ΔT from one update to the next, at least 1.
+    pub update_interval: u64,
+    /// Steps over which the learning rate rises from 0.
+    pub warmup: u64,
+    /// Steps from which the learning rate is divided, ascending, and by what.
+    pub milestones: Vec<(u64, f64)>,
+    /// Learning rate after the warm-up, before the first milestone.
+    pub learning_rate: f64,
+    /// Epochs from one evaluation to the next; 0 for the end alone.
+    pub evaluate_every: f64,
+}
+
+impl Recipe {
+    /// The recipe of `config` on `samples` training samples (what is left of them after the validation split).
+    ///
+    /// # Errors
+    /// [`Kind::Data`](rigl_base::Kind::Data) without samples; [`Kind::Usage`](rigl_base::Kind::Usage) if the run
+    /// is longer than 10¹² steps, or its updates would end before they begin.
+    pub fn new(config: &Config, samples: usize) -> Result<Recipe> {
+        if samples == 0 {
+            return Err(Error::data("no training samples, expected at least 1"));
+        }
+        let (schedule, method, scale) = (&config.schedule, &config.method, config.multiplier);
+        let steps_per_epoch = samples as f64 / config.data.batch.max(1) as f64;
+        let point = |x: f64| match schedule.unit {
+            Unit::Steps => whole(scale * x),
+            Unit::Epochs => whole(scale * x * samples as f64 / config.data.batch.max(1) as f64),
+        };
+        let steps = point(schedule.length).max(1);
+        if steps > MAX_STEPS {
+            let message = format!("`schedule.length` makes {steps} steps, expected at most {MAX_STEPS}");
+            return Err(Error::usage(message));
+        }
+        let update_begin = whole(scale * method.update_begin as f64);
+        let update_end = match method.update_end {
+            UpdateEnd::Auto => whole(steps as f64 * 0.75),
+            UpdateEnd::Step(step) => whole(scale * step as f64),
+        };
+        if update_begin > update_end {
+            let message = format!(
+                "`method.update-begin` is step {update_begin} of {steps}, expected a step before {update_end}, where \
+                 updates end"
+            );
+            return Err(Error::usage(message));
+        }
+        let divisors = schedule.divide_by.iter().copied();
+        // One divisor serves all milestones; the configuration has checked that else there is one for each.
+        let divisors = divisors.chain(std::iter::repeat(schedule.divide_by.first().copied().unwrap_or(1.0)));
+        Ok(Recipe {
+            steps,
+            steps_per_epoch,
+            update_begin,
+            update_end,
+            update_interval: method.update_interval.max(1),
+            warmup: point(schedule.warmup),
+            milestones: schedule.milestones.iter().map(|&x| point(x)).zip(divisors).collect(),
+            learning_rate: schedule.learning_rate,
+            evaluate_every: config.log.evaluate_every,
+        })
+    }
+
+    /// Learning rate at `step`, counted from 0: rises linearly from 0 over the warm-up, and is divided at each
+    /// milestone, the milestone's own step included.
+    pub fn learning_rate(&self, step: u64) -> f64 {
+        let passed = self.milestones.iter().take_while(|(milestone, _)| *milestone <= step);
+        let rate = passed.fold(self.learning_rate, |rate, (_, divisor)| rate / divisor);
+        if step < self.warmup { rate * (step as f64 / self.warmup as f64) } else { rate }
+    }
+
+    /// Epochs that `steps` steps are.
+    pub fn epochs(&self, steps: u64) -> f64 {
+        steps as f64 / self.steps_per_epoch
+    }
+
+    /// Whether the run is evaluated when `done` steps are done: at its end, and whenever a multiple of
+    /// `evaluate_every` epochs has just passed.
+    pub fn evaluates_after(&self, done: u64) -> bool {
+        if done >= self.steps {
+            return true;
+        }
+        if self.evaluate_every <= 0.0 || done == 0 {
+            return false;
+        }
+        let passed = |done: u64| whole(done as f64 / (self.evaluate_every * self.steps_per_epoch));
+        passed(done) > passed(done - 1)
+    }
+}
+
+/// `trunc(x)`; within 1e-9 (relative) of a whole number it is that number.
+fn whole(x: f64) -> u64 {
+    counts::trunc(x) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Base, Known, Override, Sources};
+
+    fn recipe(base: Base, settings: &[&str], samples: usize) -> Result<Recipe> {
+        let overrides: Vec<_> = settings.iter().map(|text| Override::parse("--set", text).unwrap()).collect();
+        Recipe::new(&Config::resolve(&Sources { base, overrides: &overrides }, &Known::default())?, samples)
+    }
+
+    fn mnist(settings: &[&str]) -> Recipe {
+        recipe(Base::Preset("mnist-lenet"), settings, 60_000).unwrap()
+    }
+
+    fn steps_of(recipe: &Recipe) -> Vec<u64> {
+        recipe.milestones.iter().map(|(step, _)| *step).collect()
+    }
+
+    #[test]
+    fn mnist_lenet_has_the_papers_numbers() {
+        let recipe = mnist(&[]);
+        assert_eq!((recipe.steps, recipe.update_begin, recipe.update_end), (120_000, 0, 50_000));
+        assert_eq!(recipe.update_interval, 100);
+        assert_eq!(recipe.milestones, [(45_000, 3.0), (57_000, 3.0)]);
+        assert_eq!(recipe.learning_rate(0), 0.2);
+        assert_eq!(recipe.learning_rate(44_999), 0.2);
+        assert_eq!(recipe.learning_rate(45_000), 0.2 / 3.0);
+        assert_eq!(recipe.learning_rate(57_000), 0.2 / 3.0 / 3.0);
+        assert_eq!(recipe.learning_rate(119_999), 0.2 / 3.0 / 3.0);
+        assert_eq!(recipe.epochs(600), 1.0);
+    }
+
+    #[test]
+    fn the_multiplier_scales_all_but_the_update_interval() {
+        let recipe = mnist(&["multiplier=0.1"]);
+        assert_eq!((recipe.steps, recipe.update_end, recipe.update_interval), (12_000, 5_000, 100));
+        assert_eq!(steps_of(&recipe), [4_500, 5_700]);
+        let recipe = mnist(&["multiplier=5"]);
+        assert_eq!((recipe.steps, recipe.update_end, recipe.update_interval), (600_000, 250_000, 100));
+        assert_eq!(steps_of(&recipe), [225_000, 285_000]);
+    }
+
+    #[test]
+    fn a_tiny_multiplier_leaves_one_step() {
+        let recipe = mnist(&["multiplier=1e-9"]);
+        assert_eq!((recipe.steps, recipe.update_begin, recipe.update_end), (1, 0, 0));
+        assert_eq!(steps_of(&recipe), [0, 0]);
+        assert!(recipe.learning_rate(0).is_finite());
+        assert!(recipe.evaluates_after(1));
+    }
+
+    #[test]
+    fn points_in_steps_are_truncated_once() {
+        let settings =
+            ["schedule.unit=steps", "schedule.length=97656", "schedule.milestones=[30000, 60000, 90000]"];
+        let all = [&settings[..], &["schedule.divide-by=[5]", "multiplier=0.333", "method.update-begin=10"]]
+            .concat();
+        let recipe = recipe(Base::Default, &all, 50_000).unwrap();
+        // 97,656 · .333 = 32,519.448; 30,000 · .333 = 9,990; three quarters of 32,519 are 24,389.25.
+        assert_eq!((recipe.steps, recipe.update_begin, recipe.update_end), (32_519, 3, 24_389));
+        assert_eq!(steps_of(&recipe), [9_990, 19_980, 29_970]);
+    }
+
+    #[test]
+    fn points_in_epochs_count_batches_that_run_over_the_end() {
+        let settings = ["data.batch=128", "schedule.length=250", "schedule.milestones=[1, 76.8]"];
+        let recipe = recipe(Base::Default, &settings, 50_000).unwrap();
+        // 250 · 50,000 / 128 = 97,656.25; 390.625; 76.8 · 390.625 = 30,000.
+        assert_eq!((recipe.steps, recipe.update_end), (97_656, 73_242));
+        assert_eq!(steps_of(&recipe), [390, 30_000]);
+    }
+
+    #[test]
+    fn the_learning_rate_rises_from_zero_over_the_warmup() {
+        let settings =
+            ["schedule.unit=steps", "schedule.length=100", "schedule.warmup=10", "schedule.learning-rate=2"];
+        let recipe = recipe(Base::Default, &settings, 1000).unwrap();
+        assert_eq!(
+            [0, 1, 5, 9, 10, 11].map(|step| recipe.learning_rate(step)),
+            [0.0, 0.2, 1.0, 1.8, 2.0, 2.0]
+        );
+    }
+
+    #[test]
+    fn milestones_have_a_divisor_each_where_a_list_says_so() {
+        let settings =
+            ["schedule.milestones=[1, 2, 3]", "schedule.divide-by=[2, 5, 10]", "schedule.learning-rate=100"];
+        let recipe = recipe(Base::Default, &settings, 100).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|step| recipe.learning_rate(step)), [100.0, 50.0, 10.0, 1.0]);
+    }
+
+    #[test]
+    fn evaluation_falls_on_multiples_of_epochs_and_on_the_end() {
+        let after = |settings: &[&str], samples| {
+            let recipe = recipe(Base::Default, settings, samples).unwrap();
+            (0..=recipe.steps).filter(|&done| recipe.evaluates_after(done)).collect::<Vec<_>>()
+        };
+        // 2.5 steps an epoch, 10 steps: epochs end within steps 3, 5, 8, 10.
+        let four = ["schedule.length=4", "data.batch=2"];
+        assert_eq!(after(&[&four[..], &["log.evaluate-every=1"]].concat(), 5), [3, 5, 8, 10]);
+        assert_eq!(after(&[&four[..], &["log.evaluate-every=3"]].concat(), 5), [8, 10]);
+        assert_eq!(after(&[&four[..], &["log.evaluate-every=0"]].concat(), 5), [10]);
+        assert_eq!(after(&["schedule.length=3", "data.batch=100"], 10), [1]);
+    }
+
+    #[test]
+    fn updates_that_would_end_before_they_begin_are_refused() {
+        let settings = ["schedule.unit=steps", "schedule.length=100", "method.update-begin=80"];
+        let error = recipe(Base::Default, &settings, 100).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`method.update-begin` is step 80 of 100, expected a step before 75, where updates end"
+        );
+    }
+
+    #[test]
+    fn no_samples_and_endless_runs_are_refused() {
+        assert!(recipe(Base::Default, &[], 0).is_err());
+        assert!(recipe(Base::Default, &["schedule.length=1e12"], 60_000).is_err());
+    }
+}
