@@ -25,7 +25,7 @@ impl InMemory {
     /// let mut sample = Sample::default();
     /// set.read(1, &mut sample)?;
     /// assert_eq!((sample.image, sample.label), (vec![0, 255], 1));
-    /// # rigl_base::Result::Ok(())
+    /// # Ok::<(), rigl_base::Error>(())
     /// ```
     ///
     /// # Errors

@@ -54,7 +54,7 @@ type LoadFn = Arc<dyn Fn(&DataOptions) -> Result<Sets> + Send + Sync>;
 ///     Ok(Sets::new(set.clone(), set))
 /// });
 /// assert_eq!(datasets.load("dots", &DataOptions::default())?.train.len(), 2);
-/// # rigl_base::Result::Ok(())
+/// # Ok::<(), rigl_base::Error>(())
 /// ```
 #[derive(Clone)]
 pub struct Datasets(BTreeMap<String, LoadFn>);

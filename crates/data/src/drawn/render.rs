@@ -13,27 +13,27 @@ use super::glyphs::{self, Point};
 use super::{Image, SIDE};
 
 /// Standard deviation of a point's jitter, in heights of the glyph.
-const JITTER: f64 = 0.022;
+const JITTER: f64 = 0.015;
 /// Standard deviation of the bending field, in heights of the glyph.
-const BEND: f64 = 0.075;
+const BEND: f64 = 0.06;
 /// Standard deviations of rotation (radians) and slant.
-const TURN: f64 = 0.17;
-const SLANT: f64 = 0.22;
+const TURN: f64 = 0.14;
+const SLANT: f64 = 0.2;
 /// Height in pixels, and width as a share of the height.
-const HEIGHT: (f64, f64) = (15.0, 22.0);
-const ASPECT: (f64, f64) = (0.70, 1.15);
+const HEIGHT: (f64, f64) = (17.0, 22.0);
+const ASPECT: (f64, f64) = (0.75, 1.1);
 /// Largest shift from the centre, in pixels.
-const SHIFT: f64 = 2.5;
+const SHIFT: f64 = 1.5;
 /// Radius of the pen in pixels, and the largest share by which it grows or shrinks along a stroke.
-const PEN: (f64, f64) = (0.75, 1.6);
+const PEN: (f64, f64) = (0.95, 1.6);
 const TAPER: f64 = 0.3;
 /// Width of a line's soft edge in pixels.
 const EDGE: (f64, f64) = (0.9, 1.5);
 /// Ink of the darkest pixels.
-const INK: (f64, f64) = (150.0, 255.0);
+const INK: (f64, f64) = (170.0, 255.0);
 /// Grey of the paper's noise, at most, and the share of pixels that are specks.
-const NOISE: (f64, f64) = (0.0, 40.0);
-const SPECKS: f64 = 0.012;
+const NOISE: (f64, f64) = (0.0, 16.0);
+const SPECKS: f64 = 0.002;
 
 /// Straight segments between two points of a stroke.
 const PIECES: usize = 5;
@@ -212,5 +212,65 @@ fn paper(ink: &[f64; SIDE * SIDE], draws: &mut Draws, image: &mut Image) {
         let most = if f64::from(word & 0xff) < 256.0 * SPECKS { 200.0 } else { noise };
         let paper = most * grey;
         *pixel = (ink + paper * (1.0 - ink / 255.0)).clamp(0.0, 255.0).round() as u8;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(x: f64, y: f64, corner: bool) -> Point {
+        Point { x, y, corner }
+    }
+
+    fn line(points: &[Point]) -> Vec<[f64; 2]> {
+        let mut line = Vec::new();
+        spline(points, &mut line);
+        line
+    }
+
+    #[test]
+    fn a_spline_passes_through_its_points() {
+        let points =
+            [point(0.0, 0.0, false), point(1.0, 0.5, false), point(0.5, 2.0, true), point(2.0, 2.0, false)];
+        let line = line(&points);
+        for (i, point) in points.iter().enumerate() {
+            let [x, y] = line[i * PIECES];
+            assert!((x - point.x).abs() + (y - point.y).abs() < 1e-12, "{i}");
+        }
+        assert_eq!(line.len(), 3 * PIECES + 1);
+    }
+
+    #[test]
+    fn a_spline_between_corners_is_straight() {
+        let points =
+            [point(0.0, 0.0, false), point(1.0, 0.0, true), point(1.0, 1.0, true), point(0.0, 1.0, false)];
+        let line = line(&points);
+        assert!(line[PIECES..=2 * PIECES].iter().all(|[x, _]| (x - 1.0).abs() < 1e-12), "{line:?}");
+    }
+
+    #[test]
+    fn the_weights_of_the_field_add_up_to_one_and_meet_between_patches() {
+        for t in [0.0, 0.25, 0.7, 1.0] {
+            assert!((b_spline(t).iter().sum::<f64>() - 1.0).abs() < 1e-12);
+        }
+        let ([_, a, b, c], [d, e, f, _]) = (b_spline(1.0), b_spline(0.0));
+        assert!([a - d, b - e, c - f].iter().all(|gap| gap.abs() < 1e-12));
+    }
+
+    #[test]
+    fn a_segment_leaves_ink_within_the_radius_only_and_none_outside_the_image() {
+        let pen = Pen { radius: 1.5, taper: 0.0, edge: 1.0, ink: 200.0 };
+        let mut ink = [0.0; SIDE * SIDE];
+        pen.stroke(&[[-5.0, 10.0], [60.0, 10.0]], &mut ink);
+        for (at, &ink) in ink.iter().enumerate() {
+            let distance = (at / SIDE).abs_diff(10);
+            let expected = [200.0, 200.0, 0.0][distance.min(2)];
+            assert_eq!(ink, expected, "row {}", at / SIDE);
+        }
+        let mut none = [0.0; SIDE * SIDE];
+        pen.stroke(&[[-50.0, -9.0], [-30.0, -1e9]], &mut none);
+        pen.stroke(&[[1e9, 5.0], [1e9, 5.0]], &mut none);
+        assert_eq!(none, [0.0; SIDE * SIDE]);
     }
 }
