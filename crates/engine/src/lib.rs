@@ -1,2 +1,17 @@
-//! (being written)
+//! How a network runs on this machine: plan, buffers, weight storage, forward and backward, optimiser step,
+//! topology update. Everything is reached through [`Session`].
 #![forbid(unsafe_code)]
+
+mod batch;
+mod execute;
+mod lifetimes;
+mod plan;
+mod session;
+mod update;
+mod weights;
+
+pub use batch::{Batch, Packer, Preprocessing};
+pub use session::{
+    Growth, MicroBatch, Options, Outcome, ParameterInfo, Session, StepConstants, UpdateRequest,
+};
+pub use weights::Compute;

@@ -201,8 +201,8 @@ mod tests {
             unsafe {
                 let v: [S::V; 16] = std::array::from_fn(|i| s.load(self.0[i].as_ptr()));
                 s.store(self.1.as_mut_ptr(), s.sum16(v));
-                for i in 0..16 {
-                    self.2[i] = s.sum(v[i]);
+                for (sum, &v) in self.2.iter_mut().zip(&v) {
+                    *sum = s.sum(v);
                 }
             }
         }

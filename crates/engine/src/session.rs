@@ -1,0 +1,428 @@
+//! The one type through which a network is trained and evaluated. No kernel, layout or storage shows in it.
+
+use std::sync::Mutex;
+
+use rigl_base::random::Stream;
+use rigl_base::{Error, Result};
+use rigl_graph::Graph;
+use rigl_graph::init::InitialValues;
+use rigl_graph::state::{self, Role, State, Tensor, Values};
+use rigl_kernels::elementwise::{self, Sgd};
+use rigl_kernels::{Arena, Isa, Machine, layout};
+use rigl_topology::update::{Change, LayerBudget};
+use rigl_topology::{DropScore, GrowScore, Largest, Pattern};
+
+use crate::batch::{Batch, Packer, Preprocessing};
+use crate::execute;
+use crate::plan::{Plan, Purpose};
+use crate::update;
+use crate::weights::{Compute, Parameter, Storage};
+
+/// What a session runs on and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Samples of a (micro-)batch, at most.
+    pub batch: usize,
+    /// Samples of an evaluation batch, at most.
+    pub evaluation_batch: usize,
+    /// Threads; results do not depend on them.
+    pub threads: usize,
+    /// An instruction set by name, or the best there is; results do not depend on it.
+    pub isa: Option<String>,
+    /// Arithmetic of sparse layers.
+    pub compute: Compute,
+    /// Seed of the initial values.
+    pub seed: u64,
+}
+
+/// Sums over the samples of a pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Sum of the losses.
+    pub loss: f64,
+    /// Samples classified correctly.
+    pub correct: usize,
+    /// Samples.
+    pub samples: usize,
+}
+
+impl Outcome {
+    /// Adds the sums of another pass.
+    pub fn add(&mut self, other: Outcome) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.samples += other.samples;
+    }
+
+    /// Mean loss per sample; NaN without samples.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.samples as f64
+    }
+
+    /// Share of samples classified correctly; NaN without samples.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.samples as f64
+    }
+}
+
+/// The optimiser's constants for one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepConstants {
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Whether it is Nesterov's.
+    pub nesterov: bool,
+    /// L2 coefficient, for weights.
+    pub l2: f64,
+}
+
+/// A part of a step's batch.
+#[derive(Clone, Copy, Debug)]
+pub struct MicroBatch<'a> {
+    /// The samples.
+    pub batch: &'a Batch,
+    /// Samples of the whole step, over which the loss is averaged.
+    pub of_samples: usize,
+    /// Whether it is the first part: gradients start over.
+    pub first: bool,
+    /// Whether it is the last part.
+    pub last: bool,
+}
+
+/// How many positions a parameter will grow by its dense gradient in the update of this step.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Growth {
+    /// The parameter, by its number in the graph.
+    pub parameter: usize,
+    /// Positions to grow.
+    pub count: usize,
+}
+
+/// A topology update of one parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateRequest {
+    /// The parameter, by its number in the graph.
+    pub parameter: usize,
+    /// What happens to the counts.
+    pub budget: LayerBudget,
+    /// How weights are dropped.
+    pub drop: DropScore,
+    /// How positions are grown.
+    pub grow: GrowScore,
+    /// Random numbers for random growth.
+    pub stream: Stream,
+}
+
+/// What a parameter is, for tables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterInfo {
+    /// Its name.
+    pub name: String,
+    /// Its natural shape.
+    pub shape: Vec<usize>,
+    /// Values when dense.
+    pub weights: usize,
+    /// Active values.
+    pub active: usize,
+    /// `dense`, `masked` or `sparse`.
+    pub storage: &'static str,
+}
+
+/// A network on this machine: parameters, buffers, threads.
+#[derive(Debug)]
+pub struct Session {
+    graph: Graph,
+    machine: Machine,
+    compute: Compute,
+    training: Plan,
+    evaluation: Plan,
+    arena: Arena,
+    parameters: Vec<Parameter>,
+    /// Growth candidates per parameter, from the last pass that was asked for them.
+    candidates: Vec<Option<Largest>>,
+    /// Dense gradients under accumulation, where there are several micro-batches.
+    dense: Vec<Vec<f32>>,
+}
+
+impl Session {
+    /// A network with initial values; `patterns` has one entry per parameter of the graph, `None` for dense.
+    ///
+    /// # Errors
+    /// If the network cannot be run, there is no such instruction set, or the memory is not there.
+    pub fn new(graph: &Graph, patterns: Vec<Option<Pattern>>, options: &Options) -> Result<Session> {
+        let isa = match &options.isa {
+            None => Isa::detect(),
+            Some(name) => Isa::named(name).map_err(|e| Error::usage(e.to_string()))?,
+        };
+        let training = Plan::compile(graph, options.batch, Purpose::Training)?;
+        let evaluation = Plan::compile(graph, options.evaluation_batch, Purpose::Evaluation)?;
+        let arena = Arena::new(training.arena.max(evaluation.arena))
+            .map_err(|e| Error::environment("activations").caused_by(e))?;
+        if patterns.len() != graph.parameters().len() {
+            return Err(Error::internal("one pattern or none per parameter"));
+        }
+        let parameters: Vec<Parameter> = graph
+            .parameters()
+            .iter()
+            .zip(patterns)
+            .map(|(p, pattern)| {
+                let initial = InitialValues::new(p, options.seed);
+                Parameter::new(&p.name, &p.shape, p.is_weight(), pattern, options.compute, |i| initial.at(i))
+            })
+            .collect::<Result<_>>()?;
+        let count = parameters.len();
+        Ok(Session {
+            graph: graph.clone(),
+            machine: Machine::new(isa, options.threads),
+            compute: options.compute,
+            training,
+            evaluation,
+            arena,
+            parameters,
+            candidates: (0..count).map(|_| None).collect(),
+            dense: vec![Vec::new(); count],
+        })
+    }
+
+    /// The network.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The name of the instruction set.
+    pub fn isa(&self) -> &'static str {
+        self.machine.isa.name()
+    }
+
+    /// The number of threads.
+    pub fn threads(&self) -> usize {
+        self.machine.pool.threads()
+    }
+
+    /// What packs samples for this network.
+    pub fn packer(&self, preprocessing: &Preprocessing) -> Packer {
+        Packer {
+            isa: self.machine.isa,
+            features: self.training.features,
+            preprocessing: preprocessing.clone(),
+        }
+    }
+
+    /// Forward and backward over a part of a step's batch; gradients add up until [`Session::step`]. For the
+    /// parameters in `growth`, the positions with the largest dense gradients are collected on the way.
+    ///
+    /// # Errors
+    /// If the batch is larger than planned, a label is out of range, or a worker panicked.
+    pub fn accumulate(&mut self, part: MicroBatch, growth: &[Growth]) -> Result<Outcome> {
+        check_batch(part.batch, &self.training)?;
+        let workers = self.machine.pool.threads();
+        let collect: Vec<Option<Vec<Mutex<Largest>>>> = if growth.is_empty() {
+            Vec::new()
+        } else {
+            let mut collect: Vec<_> = self.parameters.iter().map(|_| None).collect();
+            for g in growth {
+                let workers = (0..workers).map(|_| Mutex::new(Largest::new(g.count))).collect();
+                *collect.get_mut(g.parameter).ok_or_else(|| Error::internal("no such parameter"))? =
+                    Some(workers);
+            }
+            collect
+        };
+        let context = execute::Context {
+            machine: &self.machine,
+            plan: &self.training,
+            arena: &mut self.arena,
+            parameters: &mut self.parameters,
+            dense: &mut self.dense,
+        };
+        let outcome = context.accumulate(part, &collect)?;
+        if part.last {
+            for (candidates, collected) in self.candidates.iter_mut().zip(collect) {
+                *candidates = collected.and_then(|workers| {
+                    let each = workers.into_iter().map(|m| m.into_inner().unwrap_or_else(|e| e.into_inner()));
+                    each.reduce(Largest::merge)
+                });
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// One step of stochastic gradient descent with the gradients accumulated.
+    ///
+    /// # Errors
+    /// If a worker panicked.
+    pub fn step(&mut self, constants: StepConstants) -> Result<()> {
+        for p in &mut self.parameters {
+            let sgd = Sgd {
+                learning_rate: constants.learning_rate as f32,
+                momentum: constants.momentum as f32,
+                nesterov: constants.nesterov,
+                l2: if p.is_weight { constants.l2 as f32 } else { 0.0 },
+            };
+            if constants.momentum == 0.0 {
+                p.momentum.clear();
+            } else if p.momentum.len() != p.values.len() {
+                p.momentum.resize(p.values.len(), 0.0);
+            }
+            match &mut p.storage {
+                Storage::Dense => {}
+                Storage::Masked { mask, .. } => {
+                    p.gradient.iter_mut().zip(mask).for_each(|(g, &mut active)| {
+                        if !active {
+                            *g = 0.0;
+                        }
+                    });
+                }
+                Storage::Sparse { stale, .. } => *stale = true,
+            }
+            elementwise::sgd(&self.machine, sgd, &p.gradient, &mut p.values, &mut p.momentum)
+                .map_err(kernel)?;
+        }
+        Ok(())
+    }
+
+    /// Updates the topology of the parameters named. Growth by gradient uses what the last
+    /// [`Session::accumulate`] collected for it.
+    ///
+    /// # Errors
+    /// If a request contradicts a parameter's pattern, or gradients were not collected.
+    pub fn update(&mut self, requests: &[UpdateRequest]) -> Result<Vec<Change>> {
+        let mut changes = Vec::with_capacity(requests.len());
+        for request in requests {
+            let parameter = self
+                .parameters
+                .get_mut(request.parameter)
+                .ok_or_else(|| Error::internal("no such parameter"))?;
+            let candidates = self.candidates[request.parameter].take();
+            changes.push(update::apply(parameter, self.compute, request, candidates)?);
+        }
+        Ok(changes)
+    }
+
+    /// Forward alone: losses and hits of a batch.
+    ///
+    /// # Errors
+    /// If the batch is larger than planned, a label is out of range, or a worker panicked.
+    pub fn evaluate(&mut self, batch: &Batch) -> Result<Outcome> {
+        check_batch(batch, &self.evaluation)?;
+        let context = execute::Context {
+            machine: &self.machine,
+            plan: &self.evaluation,
+            arena: &mut self.arena,
+            parameters: &mut self.parameters,
+            dense: &mut self.dense,
+        };
+        context.evaluate(batch)
+    }
+
+    /// The pattern of a parameter; `None` if it is dense.
+    pub fn pattern(&self, parameter: usize) -> Option<&Pattern> {
+        self.parameters.get(parameter)?.pattern()
+    }
+
+    /// What the parameters are, in the graph's order.
+    pub fn parameters(&self) -> Vec<ParameterInfo> {
+        self.parameters
+            .iter()
+            .map(|p| ParameterInfo {
+                name: p.name.clone(),
+                shape: p.shape.clone(),
+                weights: p.len(),
+                active: p.pattern().map_or(p.len(), Pattern::count),
+                storage: p.storage_name(),
+            })
+            .collect()
+    }
+
+    /// Bytes that training holds: parameters with their slots, activations and their gradients.
+    pub fn planned_bytes(&self, momentum: bool) -> usize {
+        self.parameters.iter().map(|p| p.bytes(momentum)).sum::<usize>() + 4 * self.arena.len()
+    }
+
+    /// The first parameter that holds a number that is not finite, in its values or its gradient.
+    pub fn non_finite(&self) -> Option<&str> {
+        let finite = |v: &[f32]| v.iter().all(|x| x.is_finite());
+        self.parameters.iter().find(|p| !finite(&p.values) || !finite(&p.gradient)).map(|p| p.name.as_str())
+    }
+
+    /// Lends the model's state: parameters and slots, sparse ones as values and sorted indices.
+    pub fn state(&self) -> State<'_> {
+        let tensor = |p: &'_ Parameter, role: Role, values: &'_ [f32]| Tensor {
+            name: p.name.clone().into(),
+            role,
+            shape: p.shape.clone(),
+            values: Values::F32(p.sorted(values).into_owned().into()),
+            indices: p.pattern().map(|pattern| pattern.indices().to_vec().into()),
+        };
+        let mut tensors: State<'_> = Vec::new();
+        for p in &self.parameters {
+            tensors.push(tensor(p, Role::Parameter, &p.values));
+            if !p.momentum.is_empty() {
+                tensors.push(tensor(p, Role::Slot(MOMENTUM.into()), &p.momentum));
+            }
+        }
+        tensors
+    }
+
+    /// Accepts a state: every parameter of the network must be there, with its shape. Parameters that come
+    /// with indices are sparse from then on, the others dense. Slots that are not there start at zero.
+    ///
+    /// # Errors
+    /// [`Kind::Data`](rigl_base::Kind::Data), naming the tensor that is missing or does not fit; the session is
+    /// then as it was for the parameters not yet read, so it should be dropped.
+    pub fn load(&mut self, state: &[Tensor<'_>]) -> Result<()> {
+        for p in &mut self.parameters {
+            let bad = |what: String| Error::data(format!("parameter `{}` {what}", p.name));
+            let tensor =
+                state::find(state, &Role::Parameter, &p.name).ok_or_else(|| bad("is missing".into()))?;
+            if tensor.shape != p.shape {
+                return Err(bad(format!("has shape {:?}, expected {:?}", tensor.shape, p.shape)));
+            }
+            let pattern = match &tensor.indices {
+                None => None,
+                Some(indices) if p.is_weight => Some(Pattern::new(p.len(), indices.to_vec())?),
+                Some(_) => return Err(bad("is sparse, and only weights can be".into())),
+            };
+            let expected = pattern.as_ref().map_or(p.len(), Pattern::count);
+            let numbers = |tensor: &Tensor<'_>| match tensor.values.as_f32() {
+                Some(values) if values.len() == expected => Ok(values.to_vec()),
+                _ => Err(bad(format!("does not hold {expected} 32-bit floats"))),
+            };
+            let values = numbers(tensor)?;
+            let slot = state::find(state, &Role::Slot(MOMENTUM.into()), &p.name);
+            let momentum = match slot {
+                None => Vec::new(),
+                Some(slot) if slot.indices == tensor.indices => numbers(slot)?,
+                Some(_) => return Err(bad("and its momentum have different patterns".into())),
+            };
+            p.momentum.clear();
+            p.set(pattern, self.compute, &values, slot.is_some().then_some(&momentum))?;
+        }
+        Ok(())
+    }
+}
+
+/// The name of the optimiser's slot.
+const MOMENTUM: &str = "momentum";
+
+fn check_batch(batch: &Batch, plan: &Plan) -> Result<()> {
+    let found = batch.samples();
+    if found == 0 || found > plan.batch {
+        return Err(Error::internal(format!("a batch of {found} samples, planned are 1 … {}", plan.batch)));
+    }
+    let expected = layout::map_len(plan.features, layout::groups(found)).map_err(kernel)?;
+    if batch.map.len() != expected {
+        return Err(Error::internal("the batch was packed for another network"));
+    }
+    Ok(())
+}
+
+/// A kernel's refusal is a fault of the engine, which checks its callers first.
+pub(crate) fn kernel(error: rigl_kernels::Error) -> Error {
+    Error::internal("kernel").caused_by(error)
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

@@ -1,0 +1,394 @@
+//! The engine against a plain f64 network, and against itself: storage, threads and padding change no bit.
+
+use rigl_base::random::{Purpose, Stream};
+use rigl_graph::{Builder, Graph, Linear};
+use rigl_topology::{Change, DropScore, GrowScore, LayerBudget, Pattern};
+
+use crate::{
+    Batch, Compute, Growth, MicroBatch, Options, Outcome, Preprocessing, Session, StepConstants,
+    UpdateRequest,
+};
+
+const SIZES: [usize; 4] = [20, 33, 70, 5];
+const SMOOTHING: f32 = 0.1;
+const CONSTANTS: StepConstants =
+    StepConstants { learning_rate: 0.1, momentum: 0.9, nesterov: true, l2: 1e-3 };
+
+fn graph() -> Graph {
+    let mut g = Builder::new("net");
+    let x = g.input("image", &[1, 4, 5]);
+    let mut h = g.flatten(x);
+    for (i, &size) in SIZES[1..].iter().enumerate() {
+        if i > 0 {
+            h = g.relu(h);
+        }
+        h = g.linear(&format!("fc{}", i + 1), h, size, Linear::default());
+    }
+    g.cross_entropy(h, SIZES[3], SMOOTHING);
+    g.finish().unwrap()
+}
+
+fn patterns(density: f64) -> Vec<Option<Pattern>> {
+    let graph = graph();
+    let of = |(i, p): (usize, &rigl_graph::Parameter)| {
+        let count = (p.len() as f64 * density) as usize;
+        (p.is_weight() && i != 4)
+            .then(|| Pattern::random(p.len(), count, Stream::new(9, Purpose::Test, i as u64)).unwrap())
+    };
+    graph.parameters().iter().enumerate().map(of).collect()
+}
+
+fn session(batch: usize, threads: usize, compute: Compute) -> Session {
+    let options = Options { batch, evaluation_batch: batch, threads, isa: None, compute, seed: 3 };
+    Session::new(&graph(), patterns(0.2), &options).unwrap()
+}
+
+fn images(samples: usize, salt: u64) -> (Vec<Vec<u8>>, Vec<u32>) {
+    let mut draws = Stream::new(salt, Purpose::Test, 1).draws();
+    let images = (0..samples).map(|_| (0..SIZES[0]).map(|_| draws.word() as u8).collect()).collect();
+    (images, (0..samples).map(|_| draws.below(SIZES[3] as u64) as u32).collect())
+}
+
+fn batch(session: &Session, samples: usize, salt: u64) -> Batch {
+    let (images, labels) = images(samples, salt);
+    let views: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+    let mut batch = Batch::default();
+    let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
+    packer.pack(&views, labels.into_iter(), &mut batch).unwrap();
+    batch
+}
+
+fn whole(batch: &Batch) -> MicroBatch<'_> {
+    MicroBatch { batch, of_samples: batch.samples(), first: true, last: true }
+}
+
+/// Loss and gradients of the network in plain f64: dense weights from `state`.
+struct Reference {
+    weights: Vec<Vec<f64>>,
+    biases: Vec<Vec<f64>>,
+}
+
+impl Reference {
+    fn of(session: &Session) -> Reference {
+        let (mut weights, mut biases) = (Vec::new(), Vec::new());
+        for p in &session.parameters {
+            let mut dense = vec![0.0; p.len()];
+            let values = p.sorted(&p.values);
+            match p.pattern() {
+                None => values.iter().enumerate().for_each(|(i, &v)| dense[i] = f64::from(v)),
+                Some(pattern) => {
+                    pattern
+                        .indices()
+                        .iter()
+                        .zip(values.iter())
+                        .for_each(|(&i, &v)| dense[i as usize] = f64::from(v));
+                }
+            }
+            if p.is_weight { weights.push(dense) } else { biases.push(dense) }
+        }
+        Reference { weights, biases }
+    }
+
+    fn loss(&self, images: &[Vec<u8>], labels: &[u32]) -> f64 {
+        let mut total = 0.0;
+        for (image, &label) in images.iter().zip(labels) {
+            let mut h: Vec<f64> = image.iter().map(|&b| (f64::from(b) / 255.0 - 0.5) / 0.5).collect();
+            for (i, (w, b)) in self.weights.iter().zip(&self.biases).enumerate() {
+                if i > 0 {
+                    h.iter_mut().for_each(|x| *x = x.max(0.0));
+                }
+                let n = h.len();
+                h = b
+                    .iter()
+                    .enumerate()
+                    .map(|(o, b)| b + (0..n).map(|i| w[o * n + i] * h[i]).sum::<f64>())
+                    .collect();
+            }
+            let log_sum = h.iter().map(|z| z.exp()).sum::<f64>().ln();
+            let smoothing = f64::from(SMOOTHING);
+            for (c, z) in h.iter().enumerate() {
+                let q = smoothing / h.len() as f64 + if c == label as usize { 1.0 - smoothing } else { 0.0 };
+                total -= q * (z - log_sum);
+            }
+        }
+        total
+    }
+}
+
+#[test]
+fn loss_and_every_gradient_equal_central_differences_in_f64() {
+    for samples in [1, 15, 17, 100] {
+        let mut session = session(100, 1, Compute::Auto);
+        // Biases away from 0: a neuron without inputs would sit on the kink of its ReLU.
+        for p in session.parameters.iter_mut().filter(|p| !p.is_weight) {
+            p.values.iter_mut().enumerate().for_each(|(i, b)| *b = 0.05 + 0.01 * (i % 7) as f32);
+        }
+        let (images, labels) = images(samples, 5);
+        let packed = batch(&session, samples, 5);
+        let outcome = session.accumulate(whole(&packed), &[]).unwrap();
+        let mut reference = Reference::of(&session);
+        let exact = reference.loss(&images, &labels);
+        assert!((outcome.loss - exact).abs() < 1e-5 * exact, "{} {exact}", outcome.loss);
+        let (mut weight, mut bias) = (0, 0);
+        for p in 0..session.parameters.len() {
+            let (gradient, indices, is_weight) = {
+                let p = &session.parameters[p];
+                let indices: Vec<usize> = match p.pattern() {
+                    None => (0..p.len()).collect(),
+                    Some(pattern) => pattern.indices().iter().map(|&i| i as usize).collect(),
+                };
+                (p.sorted(&p.gradient).into_owned(), indices, p.is_weight)
+            };
+            let index = if is_weight { &mut weight } else { &mut bias };
+            for (k, &i) in indices.iter().enumerate().step_by(17) {
+                let mut at = |x: f64| {
+                    let array = if is_weight { &mut reference.weights } else { &mut reference.biases };
+                    let value = &mut array[*index][i];
+                    let old = *value;
+                    *value += x;
+                    let loss = reference.loss(&images, &labels);
+                    let array = if is_weight { &mut reference.weights } else { &mut reference.biases };
+                    array[*index][i] = old;
+                    loss
+                };
+                let step = 1e-4;
+                let difference = (at(step) - at(-step)) / (2.0 * step) / samples as f64;
+                let error = (f64::from(gradient[k]) - difference).abs();
+                assert!(
+                    error < 2e-5 + 1e-4 * difference.abs(),
+                    "{samples} {p} {i}: {} {difference}",
+                    gradient[k]
+                );
+            }
+            *index += 1;
+        }
+    }
+}
+
+/// Ten steps with a topology update of every kind at steps 3 and 6; all bits of what comes out.
+fn train(mut session: Session, micro_batches: usize) -> (Vec<u64>, Vec<Vec<u32>>, Vec<u32>) {
+    let mut losses = Vec::new();
+    let graph = graph();
+    for step in 0..10 {
+        let grow = if step == 3 { GrowScore::Gradient } else { GrowScore::Random };
+        let updating = step == 3 || step == 6;
+        let sparse: Vec<usize> =
+            (0..graph.parameters().len()).filter(|&p| session.pattern(p).is_some()).collect();
+        let drop = |p: usize| session.pattern(p).unwrap().count() * 3 / 10;
+        let growth: Vec<Growth> = sparse.iter().map(|&p| Growth { parameter: p, count: drop(p) }).collect();
+        let requests: Vec<UpdateRequest> = sparse
+            .iter()
+            .map(|&p| UpdateRequest {
+                parameter: p,
+                budget: LayerBudget::replace(session.pattern(p).unwrap().count(), drop(p)),
+                drop: DropScore::Magnitude,
+                grow,
+                stream: Stream::new(1, Purpose::Growth, step * 10 + p as u64),
+            })
+            .collect();
+        let mut sum = Outcome::default();
+        for micro in 0..micro_batches {
+            let part = batch(&session, 100 / micro_batches, step * 100 + micro as u64);
+            let part = MicroBatch {
+                batch: &part,
+                of_samples: 100,
+                first: micro == 0,
+                last: micro + 1 == micro_batches,
+            };
+            let growth: &[Growth] = if updating && grow == GrowScore::Gradient { &growth } else { &[] };
+            sum.add(session.accumulate(part, growth).unwrap());
+        }
+        losses.push(sum.loss.to_bits());
+        if updating {
+            session.update(&requests).unwrap();
+        } else {
+            session.step(CONSTANTS).unwrap();
+        }
+    }
+    let patterns =
+        (0..graph.parameters().len()).filter_map(|p| session.pattern(p)).map(|p| p.indices().to_vec());
+    let patterns = patterns.collect();
+    let bits =
+        session.state().iter().flat_map(|t| t.values.as_f32().unwrap().to_vec()).map(f32::to_bits).collect();
+    (losses, patterns, bits)
+}
+
+#[test]
+fn masked_and_sparse_arithmetic_give_the_same_bits_over_steps_and_updates() {
+    for micro_batches in [1, 2] {
+        let sparse = train(session(100, 1, Compute::Sparse), micro_batches);
+        let masked = train(session(100, 1, Compute::Masked), micro_batches);
+        assert_eq!(sparse, masked);
+    }
+}
+
+#[test]
+fn the_number_of_threads_and_the_instruction_set_change_no_bit() {
+    let one = train(session(100, 1, Compute::Auto), 1);
+    for threads in [2, 3] {
+        assert_eq!(train(session(100, threads, Compute::Auto), 1), one);
+    }
+    for isa in rigl_kernels::Isa::available() {
+        let options = Options {
+            batch: 100,
+            evaluation_batch: 1,
+            threads: 1,
+            isa: Some(isa.name().into()),
+            compute: Compute::Auto,
+            seed: 3,
+        };
+        assert_eq!(train(Session::new(&graph(), patterns(0.2), &options).unwrap(), 1), one);
+    }
+}
+
+#[test]
+fn a_state_lent_and_accepted_continues_to_the_bit_in_either_storage() {
+    let mut first = session(100, 1, Compute::Sparse);
+    let packed = batch(&first, 100, 1);
+    first.accumulate(whole(&packed), &[]).unwrap();
+    first.step(CONSTANTS).unwrap();
+    for compute in [Compute::Sparse, Compute::Masked] {
+        let options = Options { batch: 100, evaluation_batch: 1, threads: 1, isa: None, compute, seed: 77 };
+        let mut second = Session::new(&graph(), vec![None; 6], &options).unwrap();
+        second.load(&first.state()).unwrap();
+        assert_eq!(second.state(), first.state());
+        second.accumulate(whole(&packed), &[]).unwrap();
+        second.step(CONSTANTS).unwrap();
+        let mut third = session(100, 1, Compute::Sparse);
+        third.load(&first.state()).unwrap();
+        third.accumulate(whole(&packed), &[]).unwrap();
+        third.step(CONSTANTS).unwrap();
+        assert_eq!(second.state(), third.state());
+    }
+}
+
+#[test]
+fn a_state_that_does_not_fit_is_refused_by_name() {
+    let mut session = session(10, 1, Compute::Auto);
+    let good: Vec<_> = session.state().into_iter().map(|t| t.into_owned()).collect();
+    let mut refused = |change: &dyn Fn(&mut Vec<rigl_graph::state::Tensor<'static>>)| {
+        let mut state = good.clone();
+        change(&mut state);
+        session.load(&state).unwrap_err().to_string()
+    };
+    assert!(refused(&|s| s.retain(|t| t.name != "fc2.weight")).contains("`fc2.weight` is missing"));
+    assert!(refused(&|s| s[0].shape = vec![20, 33]).contains("shape [20, 33], expected [33, 20]"));
+    assert!(refused(&|s| s[0].indices = Some(vec![0, 1].into())).contains("does not hold 2"));
+    assert!(refused(&|s| s[1].indices = Some(vec![0].into())).contains("only weights"));
+}
+
+fn one_update(session: &mut Session, compute_growth: bool, drop: usize) -> (Vec<f32>, Pattern, Change) {
+    let packed = batch(session, 100, 8);
+    let growth = [Growth { parameter: 0, count: drop }];
+    session.accumulate(whole(&packed), if compute_growth { &growth } else { &[] }).unwrap();
+    let old = session.pattern(0).unwrap().clone();
+    // The dense gradient, from a dense twin with the same weights.
+    let options =
+        Options { batch: 100, evaluation_batch: 1, threads: 1, isa: None, compute: Compute::Auto, seed: 0 };
+    let mut twin = Session::new(&graph(), vec![None; 6], &options).unwrap();
+    let reference = Reference::of(session);
+    let (mut weights, mut biases) = (reference.weights.into_iter(), reference.biases.into_iter());
+    for p in &mut twin.parameters {
+        let dense = if p.is_weight { weights.next() } else { biases.next() };
+        p.values = dense.unwrap().into_iter().map(|v| v as f32).collect();
+    }
+    twin.accumulate(whole(&packed), &[]).unwrap();
+    let request = UpdateRequest {
+        parameter: 0,
+        budget: LayerBudget::replace(old.count(), drop),
+        drop: DropScore::Magnitude,
+        grow: GrowScore::Gradient,
+        stream: Stream::new(0, Purpose::Growth, 0),
+    };
+    let change = session.update(&[request]).unwrap().remove(0);
+    (twin.parameters[0].gradient.clone(), old, change)
+}
+
+#[test]
+fn connections_grow_by_the_true_dense_gradient_and_never_by_a_masked_one() {
+    for compute in [Compute::Sparse, Compute::Masked] {
+        let mut session = session(100, 2, compute);
+        let weights = session.parameters[0].sorted(&session.parameters[0].values).into_owned();
+        let (dense, old, change) = one_update(&mut session, true, 40);
+        // By sorting: 40 smallest weights go, 40 largest gradients among all that do not remain come.
+        let mut order: Vec<usize> = (0..weights.len()).collect();
+        order.sort_by(|&a, &b| weights[b].abs().total_cmp(&weights[a].abs()));
+        let kept: Vec<u32> = order[..weights.len() - 40].iter().map(|&k| old.indices()[k]).collect();
+        let grow = |gradient: &dyn Fn(u32) -> f32| {
+            let mut eligible: Vec<u32> = (0..old.len() as u32).filter(|i| !kept.contains(i)).collect();
+            eligible.sort_by(|&a, &b| gradient(b).abs().total_cmp(&gradient(a).abs()).then(a.cmp(&b)));
+            let mut pattern: Vec<u32> = kept.iter().chain(&eligible[..40]).copied().collect();
+            pattern.sort_unstable();
+            pattern
+        };
+        let by_dense = grow(&|i| dense[i as usize]);
+        let by_masked = grow(&|i| if old.contains(i) { dense[i as usize] } else { 0.0 });
+        assert_ne!(by_dense, by_masked);
+        assert_eq!(change.pattern().indices(), by_dense);
+        assert!(change.regrown() > 0 && change.regrown() < 40, "{}", change.regrown());
+    }
+}
+
+#[test]
+fn grown_weights_start_at_zero_with_empty_slots_and_regrown_ones_keep_both() {
+    for compute in [Compute::Sparse, Compute::Masked] {
+        let mut session = session(100, 1, compute);
+        let packed = batch(&session, 100, 2);
+        session.accumulate(whole(&packed), &[]).unwrap();
+        session.step(CONSTANTS).unwrap();
+        let p = &session.parameters[0];
+        let before = (p.sorted(&p.values).into_owned(), p.sorted(&p.momentum).into_owned());
+        assert!(before.1.iter().any(|&m| m != 0.0));
+        let (_, old, change) = one_update(&mut session, true, 40);
+        let p = &session.parameters[0];
+        let after = (p.sorted(&p.values), p.sorted(&p.momentum));
+        let mut carried = 0;
+        for (k, &index) in change.pattern().indices().iter().enumerate() {
+            match old.rank(index) {
+                None => assert_eq!((after.0[k], after.1[k]), (0.0, 0.0)),
+                Some(rank) => {
+                    assert_eq!((after.0[k], after.1[k]), (before.0[rank], before.1[rank]));
+                    carried += 1;
+                }
+            }
+        }
+        assert_eq!(carried, old.count() - 40 + change.regrown());
+    }
+}
+
+#[test]
+fn growth_without_collected_gradients_is_an_error() {
+    let mut session = session(100, 1, Compute::Auto);
+    let count = session.pattern(0).unwrap().count();
+    let request = UpdateRequest {
+        parameter: 0,
+        budget: LayerBudget::replace(count, 3),
+        drop: DropScore::Magnitude,
+        grow: GrowScore::Gradient,
+        stream: Stream::new(0, Purpose::Growth, 0),
+    };
+    assert!(session.update(&[request]).is_err());
+    let dense = UpdateRequest { parameter: 4, ..request };
+    assert!(session.update(&[dense]).unwrap_err().to_string().contains("fc3.weight"));
+}
+
+#[test]
+fn evaluation_counts_every_sample_once_whatever_the_batch() {
+    let mut session = session(128, 2, Compute::Auto);
+    let all = batch(&session, 128, 4);
+    let together = session.evaluate(&all).unwrap();
+    assert_eq!(together.samples, 128);
+    let mut apart = Outcome::default();
+    let (images, labels) = images(128, 4);
+    for start in (0..128).step_by(50) {
+        let end = 128.min(start + 50);
+        let views: Vec<&[u8]> = images[start..end].iter().map(Vec::as_slice).collect();
+        let mut part = Batch::default();
+        let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
+        packer.pack(&views, labels[start..end].iter().copied(), &mut part).unwrap();
+        apart.add(session.evaluate(&part).unwrap());
+    }
+    assert_eq!((together.correct, together.samples), (apart.correct, apart.samples));
+    assert!((together.loss - apart.loss).abs() < 1e-9 * together.loss);
+    assert!(session.evaluate(&batch(&session, 129, 4)).is_err());
+}

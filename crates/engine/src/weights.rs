@@ -1,0 +1,179 @@
+//! The parameters of a network as this machine keeps them: values, gradient and optimiser slot of each, dense,
+//! masked or sparse. They outlive plans.
+
+use std::borrow::Cow;
+
+use rigl_base::{Error, Result};
+use rigl_kernels::LinearStream;
+use rigl_topology::Pattern;
+
+rigl_base::named_enum! {
+    /// In which arithmetic sparse layers are computed.
+    pub enum Compute {
+        /// Sparse below half density, masked above: a fixed rule on the layer's density.
+        Auto = "auto",
+        /// Only nonzeros are stored and multiplied.
+        Sparse = "sparse",
+        /// Dense arrays with inactive weights held at zero: the same results, slower; for checking.
+        Masked = "masked",
+    }
+}
+
+/// Above this density the dense kernels win (measured: docs/performance.md).
+const SPARSE_BELOW: f64 = 0.5;
+
+/// How a parameter is stored.
+#[derive(Debug)]
+pub(crate) enum Storage {
+    /// Every value is active.
+    Dense,
+    /// A dense array; positions outside the pattern hold 0.
+    Masked { pattern: Pattern, mask: Vec<bool> },
+    /// Values, gradient and slot of the active positions alone, in the stream's forward order.
+    Sparse { pattern: Pattern, stream: LinearStream, transposed: Vec<f32>, stale: bool },
+}
+
+/// A parameter.
+#[derive(Debug)]
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    pub(crate) shape: Vec<usize>,
+    /// Whether it is a weight: L2 applies, and it may be sparse.
+    pub(crate) is_weight: bool,
+    pub(crate) values: Vec<f32>,
+    pub(crate) gradient: Vec<f32>,
+    /// Momentum; empty until an optimiser asks for it.
+    pub(crate) momentum: Vec<f32>,
+    pub(crate) storage: Storage,
+}
+
+impl Parameter {
+    /// A parameter with `pattern` (none: dense) whose value at flat position i is `value(i)`.
+    pub(crate) fn new(
+        name: &str,
+        shape: &[usize],
+        is_weight: bool,
+        pattern: Option<Pattern>,
+        compute: Compute,
+        value: impl Fn(usize) -> f32,
+    ) -> Result<Parameter> {
+        let len = shape.iter().product();
+        let sorted: Vec<f32> = match &pattern {
+            None => (0..len).map(&value).collect(),
+            Some(pattern) if pattern.len() != len => {
+                return Err(Error::internal(format!(
+                    "pattern of {} positions for parameter `{name}` of {len} values",
+                    pattern.len()
+                )));
+            }
+            Some(pattern) => pattern.indices().iter().map(|&i| value(i as usize)).collect(),
+        };
+        let mut parameter = Parameter {
+            name: name.to_string(),
+            shape: shape.to_vec(),
+            is_weight,
+            values: Vec::new(),
+            gradient: Vec::new(),
+            momentum: Vec::new(),
+            storage: Storage::Dense,
+        };
+        parameter.set(pattern, compute, &sorted, None)?;
+        Ok(parameter)
+    }
+
+    /// Replaces pattern, values and (if given) momentum; all in sorted order.
+    pub(crate) fn set(
+        &mut self,
+        pattern: Option<Pattern>,
+        compute: Compute,
+        values: &[f32],
+        momentum: Option<&[f32]>,
+    ) -> Result<()> {
+        self.storage = match pattern {
+            None => Storage::Dense,
+            Some(pattern) => {
+                let sparse = match compute {
+                    Compute::Sparse => true,
+                    Compute::Masked => false,
+                    Compute::Auto => pattern.density() < SPARSE_BELOW,
+                };
+                if sparse {
+                    let [outputs, inputs] = self.shape[..] else {
+                        return Err(Error::internal(format!("parameter `{}` is no matrix", self.name)));
+                    };
+                    let stream = LinearStream::new(outputs, inputs, pattern.indices())
+                        .map_err(|e| Error::internal(format!("parameter `{}`", self.name)).caused_by(e))?;
+                    Storage::Sparse { pattern, stream, transposed: Vec::new(), stale: true }
+                } else {
+                    let mut mask = vec![false; pattern.len()];
+                    pattern.indices().iter().for_each(|&i| mask[i as usize] = true);
+                    Storage::Masked { pattern, mask }
+                }
+            }
+        };
+        self.values = self.stored(values);
+        if let Some(momentum) = momentum {
+            self.momentum = self.stored(momentum);
+        }
+        self.gradient.clear();
+        self.gradient.resize(self.values.len(), 0.0);
+        Ok(())
+    }
+
+    /// Brings numbers of the active positions, in sorted order, into the order of storage.
+    fn stored(&self, sorted: &[f32]) -> Vec<f32> {
+        match &self.storage {
+            Storage::Dense => sorted.to_vec(),
+            Storage::Masked { pattern, .. } => {
+                let mut dense = vec![0.0; pattern.len()];
+                pattern.indices().iter().zip(sorted).for_each(|(&i, &x)| dense[i as usize] = x);
+                dense
+            }
+            Storage::Sparse { stream, .. } => stream.to_forward(sorted),
+        }
+    }
+
+    /// Numbers in the order of storage, of the active positions alone and in sorted order.
+    pub(crate) fn sorted<'a>(&self, stored: &'a [f32]) -> Cow<'a, [f32]> {
+        match &self.storage {
+            Storage::Dense => stored.into(),
+            Storage::Masked { pattern, .. } => {
+                pattern.indices().iter().map(|&i| stored[i as usize]).collect()
+            }
+            Storage::Sparse { stream, .. } => stream.to_sorted(stored),
+        }
+    }
+
+    /// Which positions are active; `None` where all are, and none can be otherwise.
+    pub(crate) fn pattern(&self) -> Option<&Pattern> {
+        match &self.storage {
+            Storage::Dense => None,
+            Storage::Masked { pattern, .. } | Storage::Sparse { pattern, .. } => Some(pattern),
+        }
+    }
+
+    /// Values when dense.
+    pub(crate) fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// The name of its storage, for tables and logs.
+    pub(crate) fn storage_name(&self) -> &'static str {
+        match self.storage {
+            Storage::Dense => "dense",
+            Storage::Masked { .. } => "masked",
+            Storage::Sparse { .. } => "sparse",
+        }
+    }
+
+    /// Bytes of memory held, with a momentum slot or without.
+    pub(crate) fn bytes(&self, momentum: bool) -> usize {
+        let arrays = 4 * self.values.len() * (2 + usize::from(momentum));
+        arrays
+            + match &self.storage {
+                Storage::Dense => 0,
+                Storage::Masked { pattern, mask } => 4 * pattern.count() + mask.len(),
+                Storage::Sparse { pattern, stream, .. } => 8 * pattern.count() + stream.bytes(),
+            }
+    }
+}
