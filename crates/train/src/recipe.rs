@@ -1,10 +1,11 @@
 //! A configuration in steps: how long the run is, its learning rate at each step, when topology updates begin
 //! and end, after which steps it is evaluated.
 //!
-//! Points in steps are `trunc(M·x)`, points in epochs `trunc(M·x·N/batch)`, with the multiplier M and N training
-//! samples; the update interval ΔT stays as it is.
+//! Points in steps are `trunc(M·x)`, points in epochs `trunc(M·x·N/batch)`, with the multiplier M and N
+//! training samples; the update interval ΔT stays as it is.
 
 use rigl_base::{Error, Result, counts};
+use rigl_topology::UpdateSchedule;
 
 use crate::config::{Config, Unit, UpdateEnd};
 
@@ -18,12 +19,8 @@ pub struct Recipe {
     pub steps: u64,
     /// Optimiser steps in one epoch: N / batch, not a whole number in general.
     pub steps_per_epoch: f64,
-    /// First step at which the topology may change.
-    pub update_begin: u64,
-    /// Updates are at `update_begin + i·update_interval`, all before this step.
-    pub update_end: u64,
-    /// Steps ΔT from one update to the next, at least 1.
-    pub update_interval: u64,
+    /// When the topology is updated, and how much of it; only ΔT is not scaled by the multiplier.
+    pub updates: UpdateSchedule,
     /// Steps over which the learning rate rises from 0.
     pub warmup: u64,
     /// Steps from which the learning rate is divided, ascending, and by what.
@@ -35,11 +32,12 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The recipe of `config` on `samples` training samples (what is left of them after the validation split).
+    /// The recipe of `config` on `samples` training samples (what is left of them after the validation
+    /// split).
     ///
     /// # Errors
-    /// [`Kind::Data`](rigl_base::Kind::Data) without samples; [`Kind::Usage`](rigl_base::Kind::Usage) if the run
-    /// is longer than 10¹² steps, or its updates would end before they begin.
+    /// [`Kind::Data`](rigl_base::Kind::Data) without samples; [`Kind::Usage`](rigl_base::Kind::Usage) if the
+    /// run is longer than 10¹² steps, or its updates would end before they begin.
     pub fn new(config: &Config, samples: usize) -> Result<Recipe> {
         if samples == 0 {
             return Err(Error::data("no training samples, expected at least 1"));
@@ -55,27 +53,32 @@ impl Recipe {
             let message = format!("`schedule.length` makes {steps} steps, expected at most {MAX_STEPS}");
             return Err(Error::usage(message));
         }
-        let update_begin = whole(scale * method.update_begin as f64);
-        let update_end = match method.update_end {
+        let begin = whole(scale * method.update_begin as f64);
+        let end = match method.update_end {
             UpdateEnd::Auto => whole(steps as f64 * 0.75),
             UpdateEnd::Step(step) => whole(scale * step as f64),
         };
-        if update_begin > update_end {
+        if begin > end {
             let message = format!(
-                "`method.update-begin` is step {update_begin} of {steps}, expected a step before {update_end}, where \
+                "`method.update-begin` is step {begin} of {steps}, expected a step before {end}, where \
                  updates end"
             );
             return Err(Error::usage(message));
         }
+        let updates = UpdateSchedule {
+            interval: method.update_interval.max(1),
+            begin,
+            end,
+            drop_fraction: method.drop_fraction,
+            decay: method.decay,
+        };
         let divisors = schedule.divide_by.iter().copied();
         // One divisor serves all milestones; the configuration has checked that else there is one for each.
         let divisors = divisors.chain(std::iter::repeat(schedule.divide_by.first().copied().unwrap_or(1.0)));
         Ok(Recipe {
             steps,
             steps_per_epoch,
-            update_begin,
-            update_end,
-            update_interval: method.update_interval.max(1),
+            updates,
             warmup: point(schedule.warmup),
             milestones: schedule.milestones.iter().map(|&x| point(x)).zip(divisors).collect(),
             learning_rate: schedule.learning_rate,
@@ -83,8 +86,8 @@ impl Recipe {
         })
     }
 
-    /// Learning rate at `step`, counted from 0: rises linearly from 0 over the warm-up, and is divided at each
-    /// milestone, the milestone's own step included.
+    /// Learning rate at `step`, counted from 0: rises linearly from 0 over the warm-up, and is divided at
+    /// each milestone, the milestone's own step included.
     pub fn learning_rate(&self, step: u64) -> f64 {
         let passed = self.milestones.iter().take_while(|(milestone, _)| *milestone <= step);
         let rate = passed.fold(self.learning_rate, |rate, (_, divisor)| rate / divisor);
@@ -117,7 +120,10 @@ fn whole(x: f64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::config::arbitrary::configuration;
     use crate::config::{Base, Known, Override, Sources};
 
     fn recipe(base: Base, settings: &[&str], samples: usize) -> Result<Recipe> {
@@ -136,8 +142,8 @@ mod tests {
     #[test]
     fn mnist_lenet_has_the_papers_numbers() {
         let recipe = mnist(&[]);
-        assert_eq!((recipe.steps, recipe.update_begin, recipe.update_end), (120_000, 0, 50_000));
-        assert_eq!(recipe.update_interval, 100);
+        assert_eq!((recipe.steps, recipe.updates.begin, recipe.updates.end), (120_000, 0, 50_000));
+        assert_eq!(recipe.updates.interval, 100);
         assert_eq!(recipe.milestones, [(45_000, 3.0), (57_000, 3.0)]);
         assert_eq!(recipe.learning_rate(0), 0.2);
         assert_eq!(recipe.learning_rate(44_999), 0.2);
@@ -150,17 +156,17 @@ mod tests {
     #[test]
     fn the_multiplier_scales_all_but_the_update_interval() {
         let recipe = mnist(&["multiplier=0.1"]);
-        assert_eq!((recipe.steps, recipe.update_end, recipe.update_interval), (12_000, 5_000, 100));
+        assert_eq!((recipe.steps, recipe.updates.end, recipe.updates.interval), (12_000, 5_000, 100));
         assert_eq!(steps_of(&recipe), [4_500, 5_700]);
         let recipe = mnist(&["multiplier=5"]);
-        assert_eq!((recipe.steps, recipe.update_end, recipe.update_interval), (600_000, 250_000, 100));
+        assert_eq!((recipe.steps, recipe.updates.end, recipe.updates.interval), (600_000, 250_000, 100));
         assert_eq!(steps_of(&recipe), [225_000, 285_000]);
     }
 
     #[test]
     fn a_tiny_multiplier_leaves_one_step() {
         let recipe = mnist(&["multiplier=1e-9"]);
-        assert_eq!((recipe.steps, recipe.update_begin, recipe.update_end), (1, 0, 0));
+        assert_eq!((recipe.steps, recipe.updates.begin, recipe.updates.end), (1, 0, 0));
         assert_eq!(steps_of(&recipe), [0, 0]);
         assert!(recipe.learning_rate(0).is_finite());
         assert!(recipe.evaluates_after(1));
@@ -174,7 +180,7 @@ mod tests {
             .concat();
         let recipe = recipe(Base::Default, &all, 50_000).unwrap();
         // 97,656 · .333 = 32,519.448; 30,000 · .333 = 9,990; three quarters of 32,519 are 24,389.25.
-        assert_eq!((recipe.steps, recipe.update_begin, recipe.update_end), (32_519, 3, 24_389));
+        assert_eq!((recipe.steps, recipe.updates.begin, recipe.updates.end), (32_519, 3, 24_389));
         assert_eq!(steps_of(&recipe), [9_990, 19_980, 29_970]);
     }
 
@@ -183,7 +189,7 @@ mod tests {
         let settings = ["data.batch=128", "schedule.length=250", "schedule.milestones=[1, 76.8]"];
         let recipe = recipe(Base::Default, &settings, 50_000).unwrap();
         // 250 · 50,000 / 128 = 97,656.25; 390.625; 76.8 · 390.625 = 30,000.
-        assert_eq!((recipe.steps, recipe.update_end), (97_656, 73_242));
+        assert_eq!((recipe.steps, recipe.updates.end), (97_656, 73_242));
         assert_eq!(steps_of(&recipe), [390, 30_000]);
     }
 
@@ -234,5 +240,21 @@ mod tests {
     fn no_samples_and_endless_runs_are_refused() {
         assert!(recipe(Base::Default, &[], 0).is_err());
         assert!(recipe(Base::Default, &["schedule.length=1e12"], 60_000).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn every_recipe_is_finite_and_in_order(config in configuration(), samples in 1..1_000_000usize) {
+            if let Ok(recipe) = Recipe::new(&config, samples) {
+                prop_assert!((1..=MAX_STEPS).contains(&recipe.steps));
+                recipe.updates.check().unwrap();
+                prop_assert!(recipe.milestones.is_sorted_by_key(|(step, _)| *step));
+                for step in [0, recipe.steps / 2, recipe.steps - 1] {
+                    let rate = recipe.learning_rate(step);
+                    prop_assert!(rate.is_finite() && rate <= recipe.learning_rate);
+                }
+                prop_assert!(recipe.evaluates_after(recipe.steps));
+            }
+        }
     }
 }

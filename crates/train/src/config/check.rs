@@ -1,9 +1,11 @@
 //! What keys demand of each other.
 
 use rigl_base::{Error, Result};
+use rigl_topology::LayerFilter;
 
+use super::suggest::short;
 use super::value::text;
-use super::{Config, Filter, UpdateEnd};
+use super::{Config, UpdateEnd};
 
 impl Config {
     /// Whether the keys fit together, and every value is one its key takes.
@@ -69,11 +71,14 @@ impl Config {
         }
         for (i, (glob, _)) in method.layers.0.iter().enumerate() {
             if method.layers.0[..i].iter().any(|(other, _)| other == glob) {
-                return Err(("method.layers", Error::usage(format!("`method.layers` has `{glob}` twice"))));
+                return Err((
+                    "method.layers",
+                    Error::usage(format!("`method.layers` has `{}` twice", short(glob))),
+                ));
             }
             check_glob(glob).map_err(|e| ("method.layers", e.context("`method.layers`")))?;
         }
-        if let Filter::Globs(globs) = &method.filter {
+        if let LayerFilter::Globs(globs) = &method.filter {
             for glob in globs {
                 check_glob(glob).map_err(|e| ("method.filter", e.context("`method.filter`")))?;
             }
@@ -86,9 +91,7 @@ impl Config {
 pub(super) fn check_glob(glob: &str) -> Result<()> {
     match globset::Glob::new(glob) {
         Ok(_) => Ok(()),
-        Err(error) => {
-            Err(Error::usage(format!("glob `{}` is wrong: {}", super::suggest::short(glob), error.kind())))
-        }
+        Err(error) => Err(Error::usage(format!("glob `{}` is wrong: {}", short(glob), error.kind()))),
     }
 }
 
@@ -147,7 +150,7 @@ mod tests {
         let (text, _) = refusal(|c| c.method.layers.0 = vec![("fc1".into(), 0.5), ("fc1".into(), 0.5)]);
         assert_eq!(text, "`method.layers` has `fc1` twice");
 
-        let (text, _) = refusal(|c| c.method.filter = Filter::Globs(vec!["{a".into()]));
+        let (text, _) = refusal(|c| c.method.filter = LayerFilter::Globs(vec!["{a".into()]));
         assert!(text.starts_with("`method.filter`: glob `{a` is wrong: "), "{text}");
     }
 

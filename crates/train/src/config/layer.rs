@@ -44,6 +44,8 @@ pub(super) struct Entry {
     pub(super) path: String,
     /// For an entry of `method.layers`, its glob.
     pub(super) glob: Option<String>,
+    /// Whether that glob goes before those there are, to decide before them.
+    pub(super) first: bool,
     pub(super) item: Item,
     /// The same read as a string, where quotes may be left out.
     pub(super) unquoted: Option<Item>,
@@ -111,8 +113,9 @@ impl Reader<'_> {
             // TOML itself refuses the same name twice: one of the two is an older name.
             return Err(Error::usage(format!("{place}: `{path}` is set already at {}", other.place)));
         }
-        let entry = Entry { path: path.into(), glob: None, item: item.clone(), unquoted: None, found, place };
-        match item.as_table_like() {
+        let item = item.clone();
+        let entry = Entry { path: path.into(), glob: None, first: false, item, unquoted: None, found, place };
+        match entry.item.as_table_like() {
             Some(table) if path == LAYERS => {
                 let place_of = |name: &str| {
                     let span = table.key(name).and_then(|key| key.span());
@@ -150,7 +153,8 @@ pub(super) fn from_overrides(overrides: &[Override], aliases: Aliases) -> Result
         }
         let path = if glob.is_some() { LAYERS } else { path };
         let glob = glob.map(|glob| unquote(glob).to_string());
-        let entry = Entry { path: path.into(), glob, item, unquoted, found, place };
+        let first = glob.is_some();
+        let entry = Entry { path: path.into(), glob, first, item, unquoted, found, place };
         match entry.item.as_table_like() {
             Some(table) if entry.path == LAYERS && entry.glob.is_none() => {
                 entries.extend(layer_entries(&entry, table, |_| None, |_| None));
@@ -161,7 +165,8 @@ pub(super) fn from_overrides(overrides: &[Override], aliases: Aliases) -> Result
     Ok(entries)
 }
 
-/// A table of layers as entries: first an empty table, which removes what earlier sources said, then each glob.
+/// A table of layers as entries: first an empty table, which removes what earlier sources said, then each
+/// glob.
 fn layer_entries(
     whole: &Entry,
     table: &dyn TableLike,
@@ -226,8 +231,8 @@ fn unknown_key(place: &str, path: &str, found: &str) -> Error {
     }
 }
 
-/// What was probably meant: a near name in the same table, the same name in another, a table, a near full name,
-/// a near name in another table.
+/// What was probably meant: a near name in the same table, the same name in another, a table, a near full
+/// name, a near name in another table.
 fn nearest_key(path: &str) -> Option<&'static str> {
     let (table, name) = path.split_once('.').unwrap_or(("", path));
     let paths = || keys().iter().map(|key| key.path.as_str());

@@ -1,55 +1,14 @@
-//! A method's name is a preset of the `[method]` table: here is what each name sets.
+//! A method's name is a preset of the `[method]` table: what a row of the method table gives to it, and the
+//! row that comes out in the end.
 
 use rigl_base::Result;
-use rigl_topology::{DropScore, GrowScore, GrownInit, StepPolicy};
+use rigl_topology::{Budget, Method as Row};
 
 use super::{Config, unknown};
 
-/// The one name that means more than its columns: no layer is sparse.
-pub const DENSE: &str = "dense";
-
-/// What a method's name sets.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct MethodRow {
-    /// The name: `rigl`.
-    pub name: &'static str,
-    /// By which score weights are dropped.
-    pub drop: DropScore,
-    /// By which score weights are grown.
-    pub grow: GrowScore,
-    /// The value a grown weight starts from.
-    pub grown_init: GrownInit,
-    /// Whether an update replaces the optimiser's step.
-    pub step_policy: StepPolicy,
-}
-
-/// The methods that come with the program.
-///
-/// - `rigl`: Evci et al., ICML 2020. Drops small magnitudes, grows large gradients; an update replaces a step.
-/// - `set`: Mocanu et al., Nature Communications 2018. Drops small magnitudes, grows at random, after the step.
-/// - `static`: a random pattern that never changes.
-/// - `dense`: the baseline, every layer dense.
-pub fn methods() -> Vec<MethodRow> {
-    let row = |name, drop, grow, step_policy| MethodRow {
-        name,
-        drop,
-        grow,
-        grown_init: GrownInit::Zeros,
-        step_policy,
-    };
-    vec![
-        row("rigl", DropScore::Magnitude, GrowScore::Gradient, StepPolicy::Replace),
-        row("set", DropScore::Magnitude, GrowScore::Random, StepPolicy::After),
-        row("static", DropScore::None, GrowScore::None, StepPolicy::After),
-        row(DENSE, DropScore::None, GrowScore::None, StepPolicy::After),
-    ]
-}
-
-/// Sets the columns that the method's name determines.
-pub(super) fn apply(config: &mut Config, rows: &[MethodRow]) -> Result<()> {
-    let name = config.method.name.as_str();
-    let row = rows.iter().find(|row| row.name == name);
-    let row = row.ok_or_else(|| unknown("method", name, rows.iter().map(|row| row.name)))?;
+/// Sets the columns that the method's name determines: `drop`, `grow`, `grown-init` and `step-policy`.
+pub(super) fn apply(config: &mut Config, rows: &[Row]) -> Result<()> {
+    let row = find(rows, &config.method.name)?;
     config.method.drop = row.drop;
     config.method.grow = row.grow;
     config.method.grown_init = row.grown_init;
@@ -57,31 +16,93 @@ pub(super) fn apply(config: &mut Config, rows: &[MethodRow]) -> Result<()> {
     Ok(())
 }
 
+impl Config {
+    /// The row of the method table that this configuration describes: the named one, with the columns of
+    /// `[method]`.
+    ///
+    /// Its `schedule` stays the named row's own; what counts is [`Recipe`](crate::recipe::Recipe).
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is no row of that name, or the columns do not go
+    /// together.
+    pub fn method_row(&self, rows: &[Row]) -> Result<Row> {
+        let (named, method) = (find(rows, &self.method.name)?, &self.method);
+        let row = Row {
+            drop: method.drop,
+            grow: method.grow,
+            grown_init: method.grown_init,
+            step_policy: method.step_policy,
+            ..named.clone()
+        };
+        row.check()?;
+        Ok(row)
+    }
+
+    /// What the network may keep, and how it is spread, as [`rigl_topology::allocate`] takes it.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            sparsity: self.method.sparsity,
+            distribution: self.method.distribution,
+            layers: self.method.filter.clone(),
+            explicit: self.method.layers.0.clone(),
+        }
+    }
+}
+
+fn find<'a>(rows: &'a [Row], name: &str) -> Result<&'a Row> {
+    let names = rows.iter().map(|row| &*row.name);
+    rows.iter().find(|row| row.name == name).ok_or_else(|| unknown("method", name, names))
+}
+
 #[cfg(test)]
 mod tests {
+    use rigl_topology::{GrowScore, ScheduleDefaults};
+
     use super::*;
+    use crate::config::UpdateEnd;
 
     #[test]
     fn the_default_configuration_is_what_its_methods_name_gives() {
         let mut config = Config::default();
-        apply(&mut config, &methods()).unwrap();
+        apply(&mut config, Row::ALL).unwrap();
         assert_eq!(config, Config::default());
+        assert_eq!(config.method_row(Row::ALL).unwrap(), Row::RIGL);
+    }
+
+    #[test]
+    fn the_default_schedule_is_the_one_of_every_row() {
+        let method = Config::default().method;
+        assert_eq!(method.update_end, UpdateEnd::Auto);
+        let defaults = ScheduleDefaults {
+            interval: method.update_interval,
+            begin: method.update_begin,
+            end: 0.75,
+            drop_fraction: method.drop_fraction,
+            decay: method.decay,
+        };
+        for row in Row::ALL {
+            assert_eq!(row.schedule, defaults, "{}", row.name);
+        }
     }
 
     #[test]
     fn a_users_own_row_is_a_name_like_the_others() {
-        let mut rows = methods();
-        rows.push(MethodRow { name: "mine", grow: GrowScore::Random, ..rows[0].clone() });
+        let mut rows = Row::ALL.to_vec();
+        rows.push(Row { name: "mine".into(), grow: GrowScore::Random, ..Row::RIGL });
         let mut config = Config::default();
         config.method.name = "mine".into();
         apply(&mut config, &rows).unwrap();
         assert_eq!(config.method.grow, GrowScore::Random);
-        config.method.name = "rigel".into();
-        let error = apply(&mut config, &rows).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "unknown method `rigel`, expected one of `rigl`, `set`, `static`, `dense`, `mine`"
-        );
-        assert_eq!(error.hint_text(), Some("rigl"));
+        assert_eq!(config.method_row(&rows).unwrap(), rows[4]);
+        assert!(apply(&mut config, Row::ALL).is_err());
+    }
+
+    #[test]
+    fn columns_override_the_row_and_must_go_together() {
+        let mut config = Config::default();
+        config.method.grow = GrowScore::Random;
+        assert_eq!(config.method_row(Row::ALL).unwrap(), Row { grow: GrowScore::Random, ..Row::RIGL });
+        config.method.grow = GrowScore::None;
+        assert!(config.method_row(Row::ALL).is_err());
     }
 }

@@ -1,12 +1,18 @@
-//! The configuration of a run: every key, where its value comes from, and the resolved file that repeats a run.
+//! The configuration of a run: every key, where its value comes from, and the resolved file that repeats a
+//! run.
 //!
 //! Later sources win: defaults, a preset, a file (which may name a preset itself), then settings from the
-//! command line. [`Config::resolve`] puts them together and checks the result; [`Config::to_toml`] prints all of it.
-//! The keys are declared once, below; documentation, defaults, checks, messages and the printed file follow from that.
+//! command line. [`Config::resolve`] puts them together and checks the result; [`Config::to_toml`] prints all
+//! of it. The keys are declared once, below; documentation, defaults, checks, messages and the printed file
+//! follow from that.
 
+#[cfg(test)]
+pub(crate) mod arbitrary;
 mod check;
 mod layer;
 mod methods;
+#[cfg(test)]
+mod refusals;
 mod resolve;
 mod suggest;
 mod table;
@@ -16,13 +22,12 @@ mod write;
 use std::sync::LazyLock;
 
 use rigl_base::named_enum;
-use rigl_topology::{Decay, Distribution, DropScore, GrowScore, GrownInit, StepPolicy};
+use rigl_topology::{Decay, Distribution, DropScore, GrowScore, GrownInit, LayerFilter, StepPolicy};
 
 use table::{configuration, doc_text, key_name};
 use value::{Rule, Setting, text};
 
 pub use layer::Override;
-pub use methods::{DENSE, MethodRow, methods};
 pub use resolve::{Base, Known, Sources};
 pub use suggest::{nearest, unknown};
 pub use table::{Key, TableDoc};
@@ -75,18 +80,7 @@ pub enum Limit {
     First(usize),
 }
 
-/// Which parameters may be sparse.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Filter {
-    /// The weights of linear and convolution layers, but for those the model says to leave dense.
-    Default,
-    /// The weights of all linear and convolution layers.
-    All,
-    /// Layers whose names match one of these globs.
-    Globs(Vec<String>),
-}
-
-/// Sparsities of single layers: globs on parameter names without `.weight`, in the order they were written.
+/// Sparsities of single layers: globs on parameter names without `.weight`, the first that matches decides.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layers(pub Vec<(String, f64)>);
 
@@ -104,9 +98,10 @@ configuration! {
     Config {
         /// The preset that this configuration started from; empty if none.
         preset: String = String::new();
-        /// Scales the whole recipe: steps, learning-rate points and the end of updates, but not the update interval.
+        /// Scales the whole recipe: steps, learning-rate points and the end of updates, but not the update
+        /// interval.
         multiplier: f64 = 1.0, "a number with 0 < multiplier ≤ 1000000" if |&x| x > 0.0 && x <= 1e6;
-        /// How sparse layers are computed: by a fixed rule on shape and density, or all in one way.
+        /// How sparse layers are computed; `auto` decides for each by a fixed rule on shape and density.
         compute: Compute = Compute::Auto;
     }
 
@@ -131,11 +126,12 @@ configuration! {
         micro_batches: usize = 1, "a whole number from 1 to 16777216" if |n| (1..=MAX_SIZE).contains(n);
         /// Share of the training samples that is held out, and on which choices are made.
         validation: f64 = 0.0, "a number with 0 ≤ validation < 1" if |x| (0.0..1.0).contains(x);
-        /// How many training samples are used: `all`, or the first so many.
+        /// How many training samples are used, from the first on.
         train_samples: Limit = Limit::All;
-        /// How many test samples are used: `all`, or the first so many.
+        /// How many test samples are used, from the first on.
         test_samples: Limit = Limit::All;
-        /// Subtracted from inputs, which are then divided by `std`. One number, or one per channel; images are within 0 and 1 before that.
+        /// Subtracted from inputs, which are then divided by `std`. One number, or one per channel; images
+        /// are within 0 and 1 before that.
         mean: Vec<f64> = vec![0.0], "a list of finite numbers, one for all channels or one per channel"
             if |list| !list.is_empty();
         /// What inputs are divided by. One number, or one per channel.
@@ -172,12 +168,13 @@ configuration! {
         divide_by: Vec<f64> = vec![10.0], "a list of numbers > 0" if |list| list.iter().all(|&x| x > 0.0);
     }
 
-    /// Which weights exist, and how that changes. The name sets `drop`, `grow`, `grown-init` and `step-policy`,
-    /// each of which may be set on its own as well.
+    /// Which weights exist, and how that changes. The name sets `drop`, `grow`, `grown-init` and
+    /// `step-policy`, each of which may be set on its own as well.
     method: Method {
         /// The method: a row of values for the keys it sets. `dense` leaves every layer dense.
         name: String = "rigl".into();
-        /// Share of weights that are absent, over all layers that may be sparse and have none of their own in `layers`.
+        /// Share of weights that are absent, over all layers that may be sparse and have none of their own in
+        /// `layers`.
         sparsity: f64 = 0.9, "a number with 0 ≤ sparsity < 1" if |x| (0.0..1.0).contains(x);
         /// How sparsity is spread over the layers.
         distribution: Distribution = Distribution::Erk;
@@ -200,9 +197,10 @@ configuration! {
         grown_init: GrownInit = GrownInit::Zeros;
         /// Whether an update replaces the optimiser's step or follows it.
         step_policy: StepPolicy = StepPolicy::Replace;
-        /// Which parameters may be sparse: `default`, `all`, or globs on layer names.
-        filter: Filter = Filter::Default;
-        /// Sparsities of single layers, by glob on the layer's name; these are outside the overall sparsity.
+        /// Which layers may be sparse; globs are on their names.
+        filter: LayerFilter = LayerFilter::Default;
+        /// Sparsities of single layers, by glob on the layer's name (the first that matches decides); these
+        /// layers are outside the overall sparsity.
         layers: Layers = Layers::default(), "a table from globs to numbers with 0 ≤ sparsity < 1"
             if |layers| layers.0.iter().all(|(_, sparsity)| (0.0..1.0).contains(sparsity));
     }
@@ -278,11 +276,6 @@ impl Config {
     /// ```
     pub fn get(&self, path: &str) -> Option<String> {
         (key(path)?.get)(self).map(|value| value.to_string())
-    }
-
-    /// Whether the method is the dense baseline: every layer dense, whatever the rest of `[method]` says.
-    pub fn is_dense(&self) -> bool {
-        self.method.name == DENSE
     }
 }
 

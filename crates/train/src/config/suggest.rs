@@ -3,7 +3,8 @@
 use rigl_base::Error;
 
 /// The name of `names` that `name` was probably meant to be: at most a third of its letters wrong (swapped
-/// neighbours count once), the nearest first, of equally near ones the first. Case and `_` for `-` are no difference.
+/// neighbours count once), the nearest first, of equally near ones the first. Case and `_` for `-` are no
+/// difference.
 pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     // Longer ones are no names, and the distance takes time that grows with the square.
     if name.len() > 200 {
@@ -24,8 +25,8 @@ pub fn nearest<'a>(name: &str, names: impl Iterator<Item = &'a str>) -> Option<&
 /// `what` is the kind of thing: "method", "preset", "model".
 pub fn unknown<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str> + Clone) -> Error {
     let list: Vec<String> = names.clone().map(|name| format!("`{name}`")).collect();
-    let error =
-        Error::usage(format!("unknown {what} `{}`, expected one of {}", short(name), list.join(", ")));
+    let (found, list) = (short(name), list.join(", "));
+    let error = Error::usage(format!("no {what} is called `{found}`, allowed are {list}"));
     match nearest(name, names) {
         Some(name) => error.hint(name),
         None => error,
@@ -64,7 +65,7 @@ mod tests {
     #[test]
     fn an_unknown_name_lists_what_there_is() {
         let error = unknown("method", "rigel", ["rigl", "set"].into_iter());
-        assert_eq!(error.to_string(), "unknown method `rigel`, expected one of `rigl`, `set`");
+        assert_eq!(error.to_string(), "no method is called `rigel`, allowed are `rigl`, `set`");
         assert_eq!(error.hint_text(), Some("rigl"));
     }
 

@@ -1,11 +1,11 @@
-//! The types that keys can have: each reads itself from TOML, writes itself, says what is allowed, and guesses
-//! what a value of the wrong type was meant to be.
+//! The types that keys can have: each reads itself from TOML, writes itself, says what is allowed, and
+//! guesses what a value of the wrong type was meant to be.
 
-use rigl_topology::{Decay, Distribution, DropScore, GrowScore, GrownInit, StepPolicy};
+use rigl_topology::{Decay, Distribution, DropScore, GrowScore, GrownInit, LayerFilter, StepPolicy};
 use toml_edit::{Array, InlineTable, Item, Value};
 
 use super::suggest::nearest;
-use super::{Compute, Filter, Layers, Limit, OptimizerName, Unit, UpdateEnd};
+use super::{Compute, Layers, Limit, OptimizerName, Unit, UpdateEnd};
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized + PartialEq {
@@ -266,34 +266,34 @@ impl Setting for Limit {
     }
 }
 
-impl Setting for Filter {
+impl Setting for LayerFilter {
     fn expected() -> String {
         "`default`, `all` or a list of globs".into()
     }
 
-    fn read(item: &Item) -> Option<Filter> {
+    fn read(item: &Item) -> Option<LayerFilter> {
         match item.as_str() {
-            Some("default") => Some(Filter::Default),
-            Some("all") => Some(Filter::All),
+            Some("default") => Some(LayerFilter::Default),
+            Some("all") => Some(LayerFilter::All),
             Some(_) => None,
-            None => Vec::read(item).map(Filter::Globs),
+            None => Vec::read(item).map(LayerFilter::Globs),
         }
     }
 
     fn write(&self) -> Value {
         match self {
-            Filter::Default => "default".into(),
-            Filter::All => "all".into(),
-            Filter::Globs(globs) => globs.write(),
+            LayerFilter::Default => "default".into(),
+            LayerFilter::All => "all".into(),
+            LayerFilter::Globs(globs) => globs.write(),
         }
     }
 
-    fn guess(item: &Item) -> Option<Filter> {
+    fn guess(item: &Item) -> Option<LayerFilter> {
         let word = item.as_str()?;
         match nearest(word, ["default", "all"].into_iter()) {
-            Some("default") => Some(Filter::Default),
-            Some(_) => Some(Filter::All),
-            None => Some(Filter::Globs(vec![word.into()])),
+            Some("default") => Some(LayerFilter::Default),
+            Some(_) => Some(LayerFilter::All),
+            None => Some(LayerFilter::Globs(vec![word.into()])),
         }
     }
 }
@@ -361,7 +361,7 @@ mod tests {
         assert_eq!(hint(&Rule::<bool>::any(), "'yes'").as_deref(), Some("true"));
         assert_eq!(hint(&Rule::<Vec<f64>>::any(), "3").as_deref(), Some("[3]"));
         assert_eq!(hint(&Rule::<Decay>::any(), "'cosin'").as_deref(), Some("\"cosine\""));
-        assert_eq!(hint(&Rule::<Filter>::any(), "'fc*'").as_deref(), Some("[\"fc*\"]"));
+        assert_eq!(hint(&Rule::<LayerFilter>::any(), "'fc*'").as_deref(), Some("[\"fc*\"]"));
         assert_eq!(hint(&Rule::<Limit>::any(), "0"), None);
     }
 

@@ -1,0 +1,276 @@
+//! From a configuration to everything a run needs, without a step taken or a byte written: data, network,
+//! allocation, recipe, cost. `--dry-run`, `rigl flops` and training all start here.
+
+use std::path::PathBuf;
+
+use rigl_base::random::name_id;
+use rigl_base::{Error, Result};
+use rigl_data::{DataOptions, Sets};
+use rigl_engine::{Options, Preprocessing, Session};
+use rigl_graph::account::{Cost, TrainingCost};
+use rigl_graph::{Graph, ModelSpec, ParameterKind};
+use rigl_topology::{Gradients, GrowScore, Initial, Layer, LayerKind, Method, Pattern, allocate};
+
+use crate::config::{Config, Limit};
+use crate::recipe::Recipe;
+use crate::registry::Registry;
+
+/// What a run uses of the machine. No result depends on it.
+#[derive(Clone, Debug, Default)]
+pub struct MachineOptions {
+    /// Where data sets are looked for.
+    pub data_folder: Option<PathBuf>,
+    /// Threads; 0 for all there are.
+    pub threads: usize,
+    /// Instruction set by name; the best there is without.
+    pub isa: Option<String>,
+}
+
+impl MachineOptions {
+    /// The number of threads, resolved.
+    pub fn threads(&self) -> usize {
+        match self.threads {
+            0 => rigl_metrics::machine::cores()
+                .map(|n| n as usize)
+                .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
+                .unwrap_or(1),
+            n => n,
+        }
+    }
+}
+
+/// A network under a configuration: which of its weights may be sparse, and how many stay.
+#[derive(Clone, Debug)]
+pub struct Design {
+    /// The network.
+    pub graph: Graph,
+    /// The method, with the configuration's columns.
+    pub method: Method,
+    /// Active count of each parameter of the graph; `None` for dense.
+    pub active: Vec<Option<usize>>,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+impl Design {
+    /// The network of `config` for samples of this shape and so many classes.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, or values that do not fit the network.
+    pub fn new(config: &Config, registry: &Registry, sample_shape: &[usize], classes: usize) -> Result<Design> {
+        let model = &config.model;
+        let mut spec = ModelSpec::new(sample_shape, classes);
+        spec.label_smoothing = model.label_smoothing as f32;
+        if model.name != "lenet-300-100" {
+            spec.hidden = Some(model.hidden.clone());
+        }
+        let graph = registry.models.build(&model.name, &spec)?;
+        Design::of_graph(config, registry, graph)
+    }
+
+    /// The same for a network that is there already.
+    ///
+    /// # Errors
+    /// As [`Design::new`].
+    pub fn of_graph(config: &Config, registry: &Registry, graph: Graph) -> Result<Design> {
+        let method = config.method_row(&registry.methods)?;
+        let layers = layers(&graph)?;
+        let mut active = vec![None; graph.parameters().len()];
+        // A dense method ignores sparsities, but a mistaken glob is a mistake there too.
+        let allocation = allocate(&layers, &config.budget())?;
+        if method.initial != Initial::Dense {
+            for ((id, _), count) in graph.weights().zip(allocation.active) {
+                active[id.index()] = count;
+            }
+        }
+        let cost = Cost::of(&graph, &active)?;
+        Ok(Design { graph, method, active, cost })
+    }
+
+    /// The pattern each parameter starts from.
+    ///
+    /// # Errors
+    /// None that [`Design::new`] has not refused.
+    pub fn patterns(&self, seed: u64) -> Result<Vec<Option<Pattern>>> {
+        let mut patterns = vec![None; self.active.len()];
+        for ((id, _), layer) in self.graph.weights().zip(layers(&self.graph)?) {
+            patterns[id.index()] = self.method.initial(&layer, self.active[id.index()], seed)?;
+        }
+        Ok(patterns)
+    }
+
+    /// How training of this method is counted.
+    pub fn training_cost(&self) -> TrainingCost {
+        match (self.method.initial, self.method.grow) {
+            (Initial::Dense, _) => TrainingCost::Dense,
+            (_, GrowScore::Gradient) => TrainingCost::Rigl,
+            _ => TrainingCost::Sparse,
+        }
+    }
+}
+
+/// The weights of a graph as a method sees them, in the graph's order.
+fn layers(graph: &Graph) -> Result<Vec<Layer>> {
+    let mut first = true;
+    graph
+        .weights()
+        .map(|(_, p)| {
+            let kind = match p.kind {
+                ParameterKind::LinearWeight => LayerKind::Linear,
+                other => return Err(Error::internal(format!("no kind of layer for `{other}`"))),
+            };
+            Layer::new(&p.name, &p.shape, kind, std::mem::replace(&mut first, false))
+        })
+        .collect()
+}
+
+/// Everything a run needs.
+pub struct Prepared {
+    /// The configuration.
+    pub config: Config,
+    /// The samples.
+    pub sets: Sets,
+    /// The network and its sparsities.
+    pub design: Design,
+    /// The numbers of the run.
+    pub recipe: Recipe,
+    /// How samples become numbers.
+    pub preprocessing: Preprocessing,
+    /// Threads.
+    pub threads: usize,
+    /// Instruction set by name.
+    pub isa: Option<String>,
+}
+
+impl Prepared {
+    /// Loads data and builds the network.
+    ///
+    /// # Errors
+    /// Of the configuration, the data or the machine, before anything is written.
+    pub fn new(config: Config, registry: &Registry, machine: &MachineOptions) -> Result<Prepared> {
+        let limit = |limit| match limit {
+            Limit::All => None,
+            Limit::First(n) => Some(n),
+        };
+        let threads = machine.threads();
+        // The network is checked before data is read where that can be done, and the data set may take a while.
+        registry.models.get(&config.model.name)?;
+        let sets = registry.datasets.load(
+            &config.data.name,
+            &DataOptions {
+                folder: machine.data_folder.clone(),
+                seed: config.seeds.data,
+                threads,
+                validation: config.data.validation,
+                train_samples: limit(config.data.train_samples),
+                test_samples: limit(config.data.test_samples),
+            },
+        )?;
+        let spec = sets.train.spec();
+        let design = Design::new(&config, registry, &spec.shape, spec.classes.len())?;
+        let recipe = Recipe::new(&config, sets.train.len())?;
+        let channels = spec.shape[0];
+        let wide = |values: &[f64]| if values.len() == 1 { vec![values[0]; channels] } else { values.to_vec() };
+        for (key, values) in [("data.mean", &config.data.mean), ("data.std", &config.data.std)] {
+            if values.len() != 1 && values.len() != channels {
+                return Err(Error::usage(format!(
+                    "`{key}` has {} values, expected 1 or one for each of the {channels} channels",
+                    values.len()
+                )));
+            }
+        }
+        let preprocessing = Preprocessing::new(&wide(&config.data.mean), &wide(&config.data.std))?;
+        let prepared = Prepared { config, sets, design, recipe, preprocessing, threads, isa: machine.isa.clone() };
+        prepared.check_memory()?;
+        Ok(prepared)
+    }
+
+    /// Samples of one part of a step's batch.
+    pub fn micro_batch(&self) -> usize {
+        self.config.data.batch / self.config.data.micro_batches.max(1)
+    }
+
+    /// Samples of an evaluation batch.
+    pub fn evaluation_batch(&self) -> usize {
+        self.micro_batch().max(500)
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            batch: self.micro_batch(),
+            evaluation_batch: self.evaluation_batch(),
+            threads: self.threads,
+            isa: self.isa.clone(),
+            compute: self.config.compute,
+            seed: self.config.seeds.init,
+        }
+    }
+
+    /// A session with the initial values and patterns of this configuration.
+    ///
+    /// # Errors
+    /// If the machine has no memory or no such instruction set.
+    pub fn session(&self) -> Result<Session> {
+        let patterns = self.design.patterns(self.config.seeds.topology)?;
+        Session::new(&self.design.graph, patterns, &self.options())
+    }
+
+    /// Bytes that training holds at once: parameters with their slots, activations, batches ahead of use.
+    ///
+    /// # Errors
+    /// If the network cannot be run.
+    pub fn planned_bytes(&self) -> Result<u64> {
+        let design = &self.design;
+        let engine = Session::planned_bytes(
+            &design.graph,
+            &design.active,
+            &self.options(),
+            self.config.optimizer.momentum != 0.0,
+            self.config.data.micro_batches > 1 && design.training_cost() == TrainingCost::Rigl,
+        )?;
+        let inputs: usize = self.sets.train.spec().shape.iter().product();
+        let batches = (LOADER_DEPTH + 2) * self.config.data.batch.next_multiple_of(64) * inputs * 4;
+        Ok(engine as u64 + batches as u64)
+    }
+
+    fn check_memory(&self) -> Result<()> {
+        let planned = self.planned_bytes()?;
+        match rigl_metrics::machine::memory_limit_bytes() {
+            Some(limit) if planned > limit => {
+                let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+                let error = Error::environment(format!(
+                    "training needs {:.1} GiB of memory, and the machine allows {:.1} GiB",
+                    gib(planned),
+                    gib(limit)
+                ));
+                // What does not depend on the batch stays; the rest shrinks with it.
+                let mut batch = self.micro_batch();
+                let fits = |batch: usize| {
+                    let options = Options { batch, evaluation_batch: batch, ..self.options() };
+                    let design = &self.design;
+                    let momentum = self.config.optimizer.momentum != 0.0;
+                    Session::planned_bytes(&design.graph, &design.active, &options, momentum, false)
+                        .is_ok_and(|bytes| (bytes as u64) < limit / 10 * 9)
+                };
+                while batch > 1 && !fits(batch) {
+                    batch /= 2;
+                }
+                Err(if fits(batch) { error.hint(format!("--set data.batch={batch}")) } else { error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the update due at `step` needs dense gradients; for the account of FLOPs.
+    pub(crate) fn dense_update(&self, step: u64) -> bool {
+        self.design.method.needs(&self.recipe.updates, step, false).gradients == Gradients::Dense
+    }
+}
+
+/// Batches prepared ahead of use.
+pub(crate) const LOADER_DEPTH: usize = 8;
+
+/// A number for a network: equal for equal graphs.
+pub(crate) fn fingerprint(graph: &Graph) -> u64 {
+    name_id(&graph.to_text())
+}
