@@ -52,6 +52,11 @@ pub fn sets(options: &DataOptions) -> Result<Sets> {
     Ok(Sets::new(Arc::new(train), Arc::new(test)))
 }
 
+/// What the samples are like.
+pub fn spec() -> Spec {
+    Spec::new(NAME, [1, SIDE, SIDE], (0..10).map(|digit| digit.to_string()))
+}
+
 /// The samples of the given indices. The result does not depend on the number of threads.
 ///
 /// # Errors
@@ -83,7 +88,7 @@ pub fn samples(seed: u64, indices: Range<u64>, threads: usize) -> Result<InMemor
         }
         Ok(())
     })?;
-    let spec = Spec::new(NAME, [1, SIDE, SIDE], (0..10).map(|digit| digit.to_string()));
+    let spec = spec();
     InMemory::new(spec, images.into_flattened(), labels)
 }
 

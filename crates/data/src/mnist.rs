@@ -56,7 +56,15 @@ const FILES: [&str; 4] = [
 
 const SIDE: usize = 28;
 
+/// Training samples of the official files.
+pub const TRAIN: usize = 60_000;
+
 impl Family {
+    /// What the samples are like.
+    pub fn spec(&self) -> Spec {
+        Spec::new(self.name, [1, SIDE, SIDE], self.classes)
+    }
+
     /// Reads both sets. The four files, plain or `.gz`, are looked for in `FOLDER/<name>`, in torchvision's
     /// `FOLDER/MNIST/raw` or `FOLDER/FashionMNIST/raw`, and in `FOLDER` itself.
     ///
@@ -119,7 +127,7 @@ impl Family {
                 images.display(),
             )));
         }
-        InMemory::new(Spec::new(self.name, [1, SIDE, SIDE], self.classes), pixels, found)
+        InMemory::new(self.spec(), pixels, found)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rigl_base::{Error, Result};
 
-use crate::dataset::{Dataset, Sets};
+use crate::dataset::{Dataset, Sets, Spec};
 use crate::subset::Subset;
 use crate::{drawn, mnist};
 
@@ -57,14 +57,19 @@ type LoadFn = Arc<dyn Fn(&DataOptions) -> Result<Sets> + Send + Sync>;
 /// # Ok::<(), rigl_base::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Datasets(BTreeMap<String, LoadFn>);
+pub struct Datasets {
+    load: BTreeMap<String, LoadFn>,
+    specs: BTreeMap<String, (Spec, usize)>,
+}
 
 impl Default for Datasets {
     fn default() -> Datasets {
         let mut datasets = Datasets::empty();
         datasets.insert(drawn::NAME, drawn::sets);
+        datasets.describe(drawn::spec(), (drawn::TRAIN.end - drawn::TRAIN.start) as usize);
         for family in &mnist::FAMILIES {
             datasets.insert(family.name, move |options| family.sets(options));
+            datasets.describe(family.spec(), mnist::TRAIN);
         }
         datasets
     }
@@ -73,7 +78,7 @@ impl Default for Datasets {
 impl Datasets {
     /// A table with nothing in it.
     pub fn empty() -> Datasets {
-        Datasets(BTreeMap::new())
+        Datasets { load: BTreeMap::new(), specs: BTreeMap::new() }
     }
 
     /// Adds a data set, or replaces the one of that name. `load` makes its training and test set; split and
@@ -83,13 +88,27 @@ impl Datasets {
         name: impl Into<String>,
         load: impl Fn(&DataOptions) -> Result<Sets> + Send + Sync + 'static,
     ) -> &mut Datasets {
-        self.0.insert(name.into(), Arc::new(load));
+        let name = name.into();
+        self.specs.remove(&name);
+        self.load.insert(name, Arc::new(load));
         self
+    }
+
+    /// Says what the data set of the name in `spec` is like, and its number of training samples, so that networks
+    /// for it can be built, and their cost told, where its files are not.
+    pub fn describe(&mut self, spec: Spec, train_samples: usize) -> &mut Datasets {
+        self.specs.insert(spec.name.clone(), (spec, train_samples));
+        self
+    }
+
+    /// What [`Datasets::describe`] was told of the data set of that name.
+    pub fn description(&self, name: &str) -> Option<(&Spec, usize)> {
+        self.specs.get(name).map(|(spec, train_samples)| (spec, *train_samples))
     }
 
     /// The names in the table, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.load.keys().map(String::as_str)
     }
 
     /// Loads the data set of that name, then applies the validation split and the limits of `options`.
@@ -99,7 +118,7 @@ impl Datasets {
     /// limit that leaves nothing; [`Kind::Environment`](rigl_base::Kind::Environment) if files are missing;
     /// [`Kind::Data`](rigl_base::Kind::Data) if a set is damaged or empty.
     pub fn load(&self, name: &str, options: &DataOptions) -> Result<Sets> {
-        let load = self.0.get(name).ok_or_else(|| self.unknown(name))?;
+        let load = self.load.get(name).ok_or_else(|| self.unknown(name))?;
         let mut sets = load(options)?;
         for (part, set) in [("training", &sets.train), ("test", &sets.test)] {
             if set.is_empty() {
@@ -142,7 +161,7 @@ fn limit(set: &mut Arc<dyn Dataset>, count: Option<usize>, seed: u64, part: &str
 
 impl std::fmt::Debug for Datasets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.load.keys()).finish()
     }
 }
 
@@ -173,6 +192,16 @@ mod tests {
     fn the_default_table_has_the_documented_names() {
         let datasets = Datasets::default();
         assert_eq!(datasets.names().collect::<Vec<_>>(), ["drawn-digits", "fashion-mnist", "mnist"]);
+    }
+
+    #[test]
+    fn descriptions_are_those_of_the_sets_themselves() {
+        let datasets = Datasets::default();
+        let (spec, train_samples) = datasets.description("drawn-digits").unwrap();
+        let sets = datasets.load("drawn-digits", &DataOptions::default()).unwrap();
+        assert_eq!((spec, train_samples), (sets.train.spec(), sets.train.len()));
+        assert_eq!(datasets.description("mnist").unwrap().0.shape, [1, 28, 28]);
+        assert_eq!(table().description("dots"), None);
     }
 
     #[test]

@@ -10,6 +10,9 @@ mod session;
 mod update;
 mod weights;
 
+/// Raised whenever a change alters a bit of any result. Checkpoints carry it.
+pub const ARITHMETIC_VERSION: u32 = 1;
+
 pub use batch::{Batch, Packer, Preprocessing};
 pub use session::{
     Growth, MicroBatch, Options, Outcome, ParameterInfo, Session, StepConstants, UpdateRequest,

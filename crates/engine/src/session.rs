@@ -16,7 +16,7 @@ use crate::batch::{Batch, Packer, Preprocessing};
 use crate::execute;
 use crate::plan::{Plan, Purpose};
 use crate::update;
-use crate::weights::{Compute, Parameter, Storage};
+use crate::weights::{self, Compute, Parameter, Storage};
 
 /// What a session runs on and how.
 #[derive(Clone, Debug)]
@@ -335,9 +335,29 @@ impl Session {
             .collect()
     }
 
-    /// Bytes that training holds: parameters with their slots, activations and their gradients.
-    pub fn planned_bytes(&self, momentum: bool) -> usize {
-        self.parameters.iter().map(|p| p.bytes(momentum)).sum::<usize>() + 4 * self.arena.len()
+    /// Bytes that training of this network would hold: parameters with their slots, activations and their
+    /// gradients; with `dense_growth`, the dense gradient of one layer too. Nothing is allocated.
+    ///
+    /// # Errors
+    /// If the network cannot be run.
+    pub fn planned_bytes(
+        graph: &Graph,
+        active: &[Option<usize>],
+        options: &Options,
+        momentum: bool,
+        dense_growth: bool,
+    ) -> Result<usize> {
+        let training = Plan::compile(graph, options.batch, Purpose::Training)?;
+        let evaluation = Plan::compile(graph, options.evaluation_batch, Purpose::Evaluation)?;
+        let parameters: usize = graph
+            .parameters()
+            .iter()
+            .zip(active)
+            .map(|(p, &count)| weights::planned_bytes(p.len(), count, options.compute, momentum))
+            .sum();
+        let sparse = graph.parameters().iter().zip(active).filter(|(_, count)| count.is_some());
+        let largest = sparse.map(|(p, _)| p.len()).max().filter(|_| dense_growth).unwrap_or(0);
+        Ok(parameters + 4 * training.arena.max(evaluation.arena) + 4 * largest)
     }
 
     /// The first parameter that holds a number that is not finite, in its values or its gradient.

@@ -92,12 +92,7 @@ impl Parameter {
         self.storage = match pattern {
             None => Storage::Dense,
             Some(pattern) => {
-                let sparse = match compute {
-                    Compute::Sparse => true,
-                    Compute::Masked => false,
-                    Compute::Auto => pattern.density() < SPARSE_BELOW,
-                };
-                if sparse {
+                if is_sparse(pattern.density(), compute) {
                     let [outputs, inputs] = self.shape[..] else {
                         return Err(Error::internal(format!("parameter `{}` is no matrix", self.name)));
                     };
@@ -165,15 +160,29 @@ impl Parameter {
             Storage::Sparse { .. } => "sparse",
         }
     }
+}
 
-    /// Bytes of memory held, with a momentum slot or without.
-    pub(crate) fn bytes(&self, momentum: bool) -> usize {
-        let arrays = 4 * self.values.len() * (2 + usize::from(momentum));
-        arrays
-            + match &self.storage {
-                Storage::Dense => 0,
-                Storage::Masked { pattern, mask } => 4 * pattern.count() + mask.len(),
-                Storage::Sparse { pattern, stream, .. } => 8 * pattern.count() + stream.bytes(),
-            }
+/// Bytes that a parameter of `len` values takes, `count` of them active (none: dense), in the storage that
+/// [`Parameter::set`] would choose.
+pub(crate) fn planned_bytes(len: usize, count: Option<usize>, compute: Compute, momentum: bool) -> usize {
+    let arrays = 4 * (2 + usize::from(momentum));
+    match count {
+        None => arrays * len,
+        // Mask and pattern.
+        Some(count) if !is_sparse(count as f64 / len.max(1) as f64, compute) => {
+            (arrays + 1) * len + 4 * count
+        }
+        // Pattern, values in the second order, two orders of 16-bit columns, their link, the rank, and starts,
+        // which are at most a sixth as many as nonzeros in each order.
+        Some(count) => (arrays + 4 + 4 + 2 * 2 + 4 + 4 + 2) * count,
+    }
+}
+
+/// The storage rule.
+fn is_sparse(density: f64, compute: Compute) -> bool {
+    match compute {
+        Compute::Sparse => true,
+        Compute::Masked => false,
+        Compute::Auto => density < SPARSE_BELOW,
     }
 }

@@ -1,2 +1,5 @@
-//! The command `rigl`.
-fn main() {}
+//! The command `rigl`: everything is in the library, so that a program with own parts is the same command.
+
+fn main() -> std::process::ExitCode {
+    rigl::cli::run(rigl::Registry::default())
+}

@@ -4,5 +4,19 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+mod evaluate;
+mod observer;
+mod position;
+mod prepare;
 pub mod presets;
 pub mod recipe;
+mod registry;
+mod trainer;
+
+pub use config::Config;
+pub use evaluate::evaluate;
+pub use observer::{Observer, Progress, Silent};
+pub use prepare::{Design, MachineOptions, Prepared};
+pub use recipe::Recipe;
+pub use registry::Registry;
+pub use trainer::{Ended, From, train};

@@ -3,13 +3,12 @@
 
 use std::path::PathBuf;
 
-use rigl_base::random::name_id;
 use rigl_base::{Error, Result};
 use rigl_data::{DataOptions, Sets};
 use rigl_engine::{Options, Preprocessing, Session};
 use rigl_graph::account::{Cost, TrainingCost};
 use rigl_graph::{Graph, ModelSpec, ParameterKind};
-use rigl_topology::{Gradients, GrowScore, Initial, Layer, LayerKind, Method, Pattern, allocate};
+use rigl_topology::{GrowScore, Initial, Layer, LayerKind, Method, Pattern, allocate};
 
 use crate::config::{Config, Limit};
 use crate::recipe::Recipe;
@@ -57,13 +56,16 @@ impl Design {
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, or values that do not fit the network.
-    pub fn new(config: &Config, registry: &Registry, sample_shape: &[usize], classes: usize) -> Result<Design> {
+    pub fn new(
+        config: &Config,
+        registry: &Registry,
+        sample_shape: &[usize],
+        classes: usize,
+    ) -> Result<Design> {
         let model = &config.model;
         let mut spec = ModelSpec::new(sample_shape, classes);
         spec.label_smoothing = model.label_smoothing as f32;
-        if model.name != "lenet-300-100" {
-            spec.hidden = Some(model.hidden.clone());
-        }
+        spec.hidden = (!model.hidden.is_empty()).then(|| model.hidden.clone());
         let graph = registry.models.build(&model.name, &spec)?;
         Design::of_graph(config, registry, graph)
     }
@@ -170,7 +172,8 @@ impl Prepared {
         let design = Design::new(&config, registry, &spec.shape, spec.classes.len())?;
         let recipe = Recipe::new(&config, sets.train.len())?;
         let channels = spec.shape[0];
-        let wide = |values: &[f64]| if values.len() == 1 { vec![values[0]; channels] } else { values.to_vec() };
+        let wide =
+            |values: &[f64]| if values.len() == 1 { vec![values[0]; channels] } else { values.to_vec() };
         for (key, values) in [("data.mean", &config.data.mean), ("data.std", &config.data.std)] {
             if values.len() != 1 && values.len() != channels {
                 return Err(Error::usage(format!(
@@ -180,7 +183,8 @@ impl Prepared {
             }
         }
         let preprocessing = Preprocessing::new(&wide(&config.data.mean), &wide(&config.data.std))?;
-        let prepared = Prepared { config, sets, design, recipe, preprocessing, threads, isa: machine.isa.clone() };
+        let prepared =
+            Prepared { config, sets, design, recipe, preprocessing, threads, isa: machine.isa.clone() };
         prepared.check_memory()?;
         Ok(prepared)
     }
@@ -260,17 +264,7 @@ impl Prepared {
             _ => Ok(()),
         }
     }
-
-    /// Whether the update due at `step` needs dense gradients; for the account of FLOPs.
-    pub(crate) fn dense_update(&self, step: u64) -> bool {
-        self.design.method.needs(&self.recipe.updates, step, false).gradients == Gradients::Dense
-    }
 }
 
 /// Batches prepared ahead of use.
 pub(crate) const LOADER_DEPTH: usize = 8;
-
-/// A number for a network: equal for equal graphs.
-pub(crate) fn fingerprint(graph: &Graph) -> u64 {
-    name_id(&graph.to_text())
-}

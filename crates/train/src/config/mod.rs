@@ -29,20 +29,9 @@ use value::{Rule, Setting, text};
 
 pub use layer::Override;
 pub use resolve::{Base, Known, Sources};
+pub use rigl_engine::Compute;
 pub use suggest::{nearest, unknown};
 pub use table::{Key, TableDoc};
-
-named_enum! {
-    /// How sparse layers are stored and multiplied.
-    pub enum Compute {
-        /// By a fixed rule on shape and density.
-        Auto = "auto",
-        /// Only active weights, in every sparse layer.
-        Sparse = "sparse",
-        /// Dense arrays and masks, in every sparse layer.
-        Masked = "masked",
-    }
-}
 
 named_enum! {
     /// What the points of a schedule are counted in.
@@ -76,7 +65,7 @@ pub enum UpdateEnd {
 pub enum Limit {
     /// All there are.
     All,
-    /// The first of them.
+    /// So many, chosen by the data seed.
     First(usize),
 }
 
@@ -109,8 +98,8 @@ configuration! {
     model: Model {
         /// The network's name: `lenet-300-100`, `mlp`, or one that the program registered.
         name: String = "lenet-300-100".into();
-        /// Sizes of the hidden layers of `mlp`.
-        hidden: Vec<usize> = vec![300, 100], "a list of whole numbers from 1 to 16777216"
+        /// Sizes of the hidden layers, for networks that let them be chosen (`mlp`); empty for the network's own.
+        hidden: Vec<usize> = Vec::new(), "a list of whole numbers from 1 to 16777216"
             if |list| list.iter().all(|size| (1..=MAX_SIZE).contains(size));
         /// Share of the target probability that is spread over all classes.
         label_smoothing: f64 = 0.0, "a number with 0 ≤ label-smoothing < 1" if |x| (0.0..1.0).contains(x);

@@ -1,0 +1,293 @@
+//! The command line, as clap reads it. What the flags mean is decided in the commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use rigl_base::Result;
+use rigl_train::MachineOptions;
+use rigl_train::config::Override;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done
+  1    ran, but the answer is no: training diverged
+  2    usage, configuration, data or environment
+  101  a fault of rigl itself
+  130, 143  interrupted (SIGINT, SIGTERM) after a checkpoint";
+
+/// Train neural networks that are sparse from the first step to the last.
+#[derive(Debug, Parser)]
+#[command(name = "rigl", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags of every command.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Print results only
+    #[arg(short, long, global = true, help_heading = "Output")]
+    pub(crate) quiet: bool,
+    /// When to use colours; `NO_COLOR` turns them off too
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, help_heading = "Output")]
+    pub(crate) color: Color,
+    /// Print the result as JSON
+    #[arg(long, global = true, help_heading = "Output")]
+    pub(crate) json: bool,
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Color {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Train a network
+    Train(Train),
+    /// Evaluate the network of a run
+    Eval(Eval),
+    /// Show what a network costs, layer by layer and method by method
+    Flops(Flops),
+    /// List the presets, or print one
+    Presets(Presets),
+}
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  rigl train                                a first run: sparse, then dense, on drawn digits
+  rigl train mnist-lenet --data-dir ~/data  the paper's LeNet-300-100 on MNIST
+  rigl train mnist-lenet --method set --multiplier 0.1 --seed 1
+  rigl train my.toml --set optimizer.l2=0 --set method.layers.fc1=0.99
+  rigl train --resume runs/20260101-120000-mnist-lenet-rigl-sparsity.98-seed0";
+
+/// Train a network: with no arguments a small one on drawn digits, sparse and then dense, with a table that
+/// compares the two.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = TRAIN_EXAMPLES)]
+pub(crate) struct Train {
+    /// A preset (see `rigl presets`) or a configuration file ending in .toml
+    #[arg(value_name = "PRESET|FILE.toml")]
+    pub(crate) recipe: Option<String>,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    #[command(flatten)]
+    pub(crate) machine: MachineFlags,
+    /// Folder of this run [default: a new one in `runs`]
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Go on with the run in this folder
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "run_dir", "overwrite", "dry_run"], help_heading = "Run")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Replace the run that is in `--run-dir`
+    #[arg(long, requires = "run_dir", help_heading = "Run")]
+    pub(crate) overwrite: bool,
+    /// With --resume: go on although another version of the arithmetic began the run (results may differ)
+    #[arg(long, requires = "resume", help_heading = "Run")]
+    pub(crate) accept_arithmetic: bool,
+    /// Show what would be trained, and stop there
+    #[arg(long, help_heading = "Run")]
+    pub(crate) dry_run: bool,
+    /// Plain lines in place of a progress bar
+    #[arg(long, help_heading = "Output")]
+    pub(crate) no_progress: bool,
+}
+
+/// Evaluate the network of a run on its test set.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl eval runs/20260101-120000-quickstart-rigl-sparsity.90-seed0\n  rigl eval RUN --split train --json"
+)]
+pub(crate) struct Eval {
+    /// The folder of a run, or a checkpoint file of one
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// The samples to evaluate on
+    #[arg(long, value_enum, default_value_t = Split::Test)]
+    pub(crate) split: Split,
+    #[command(flatten)]
+    pub(crate) machine: MachineFlags,
+}
+
+/// Samples to evaluate on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Split {
+    /// The training set.
+    Train,
+    /// The share of the training set that was split off.
+    Validation,
+    /// The test set.
+    Test,
+}
+
+/// Show what a network costs: shapes, active weights, bytes and FLOPs of each layer, and the FLOPs of training
+/// for each method.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl flops mnist-lenet\n  rigl flops quickstart --sparsity 0.95 --distribution uniform --json"
+)]
+pub(crate) struct Flops {
+    /// A preset or a configuration file ending in .toml
+    #[arg(value_name = "PRESET|FILE.toml", default_value = "quickstart")]
+    pub(crate) recipe: String,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    #[command(flatten)]
+    pub(crate) machine: MachineFlags,
+}
+
+/// List the presets, or print one as TOML: a start for a file of your own.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rigl presets\n  rigl presets mnist-lenet > my.toml")]
+pub(crate) struct Presets {
+    /// The preset to print
+    pub(crate) name: Option<String>,
+    /// Print every key with its documentation and value, not only those the preset sets
+    #[arg(long, requires = "name")]
+    pub(crate) full: bool,
+}
+
+/// Flags that are short names of configuration keys.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Configuration")]
+pub(crate) struct Keys {
+    /// Method: dense, static, set, rigl (`method.name`)
+    #[arg(long, value_name = "NAME")]
+    method: Option<String>,
+    /// Share of weights that are absent, 0 to 1 (`method.sparsity`)
+    #[arg(long, value_name = "S")]
+    sparsity: Option<String>,
+    /// How sparsity is spread: uniform, er, erk (`method.distribution`)
+    #[arg(long, value_name = "NAME")]
+    distribution: Option<String>,
+    /// Scale the whole recipe: 0.1 is a short faithful run, 5 a long one (`multiplier`)
+    #[arg(long, value_name = "M")]
+    multiplier: Option<String>,
+    /// Seed of everything random (`seed`)
+    #[arg(long, value_name = "N")]
+    seed: Option<String>,
+    /// Arithmetic of sparse layers: auto, sparse, masked (`compute`)
+    #[arg(long, value_name = "KIND")]
+    compute: Option<String>,
+    /// Any other key; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl Keys {
+    /// As settings of keys, in an order in which later ones win.
+    pub(crate) fn overrides(&self) -> Result<Vec<Override>> {
+        let flags = [
+            ("--method", "method.name", &self.method),
+            ("--sparsity", "method.sparsity", &self.sparsity),
+            ("--distribution", "method.distribution", &self.distribution),
+            ("--multiplier", "multiplier", &self.multiplier),
+            ("--seed", "seed", &self.seed),
+            ("--compute", "compute", &self.compute),
+        ];
+        let set = self.set.iter().map(|text| Override::parse("--set", text));
+        let mut overrides = set.collect::<Result<Vec<_>>>()?;
+        overrides.extend(flags.into_iter().filter_map(|(origin, key, value)| {
+            Some(Override { origin: origin.into(), key: key.into(), value: value.clone()? })
+        }));
+        Ok(overrides)
+    }
+
+    /// Whether nothing is set.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.overrides().is_ok_and(|overrides| overrides.is_empty())
+    }
+}
+
+/// Flags that concern the machine and change no result.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Machine")]
+pub(crate) struct MachineFlags {
+    /// Folder of data sets [env: RIGL_DATA_DIR]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Threads [env: RIGL_NUM_THREADS] [default: physical cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl MachineFlags {
+    /// Flags, then the environment.
+    pub(crate) fn options(&self) -> Result<MachineOptions> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let threads = match (self.threads, variable("RIGL_NUM_THREADS")) {
+            (Some(threads), _) => usize::from(threads),
+            (None, None) => 0,
+            (None, Some(text)) => {
+                let threads = text.to_str().and_then(|text| text.parse().ok());
+                threads.filter(|threads| (1..=1024).contains(threads)).ok_or_else(|| {
+                    rigl_base::Error::usage(format!(
+                        "`RIGL_NUM_THREADS` is `{}`, expected a number from 1 to 1024",
+                        text.to_string_lossy()
+                    ))
+                })?
+            }
+        };
+        Ok(MachineOptions {
+            data_folder: self
+                .data_dir
+                .clone()
+                .or_else(|| variable("RIGL_DATA_DIR").map(PathBuf::from))
+                .or_else(default_data_folder),
+            threads,
+            isa: variable("RIGL_ISA").map(|isa| isa.to_string_lossy().into_owned()),
+        })
+    }
+}
+
+/// `rigl` in the platform's cache folder.
+fn default_data_folder() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let cache = if cfg!(windows) {
+        variable("LOCALAPPDATA")
+    } else if cfg!(target_os = "macos") {
+        variable("HOME").map(|home| home.join("Library/Caches"))
+    } else {
+        variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
+    };
+    cache.map(|cache| cache.join("rigl"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_short_flag_names_a_key_that_exists() {
+        let text = "x".to_string();
+        let keys = Keys {
+            method: Some(text.clone()),
+            sparsity: Some(text.clone()),
+            distribution: Some(text.clone()),
+            multiplier: Some(text.clone()),
+            seed: Some(text.clone()),
+            compute: Some(text),
+            set: Vec::new(),
+        };
+        for flag in keys.overrides().unwrap() {
+            assert!(rigl_train::config::keys().iter().any(|key| key.path == flag.key), "{}", flag.key);
+        }
+        assert!(Keys::default().is_empty());
+    }
+}

@@ -1,0 +1,48 @@
+//! One file per command.
+
+pub(crate) mod eval;
+pub(crate) mod flops;
+pub(crate) mod network;
+pub(crate) mod presets;
+pub(crate) mod results;
+pub(crate) mod resume;
+pub(crate) mod train;
+
+use std::path::Path;
+
+use rigl_base::{Error, Result};
+use rigl_train::config::{Base, Override, Sources};
+use rigl_train::{Config, Registry};
+
+/// Largest configuration file that is read.
+const LARGEST_CONFIG: u64 = 1 << 20;
+
+/// The configuration of a preset or a file, with settings from the command line.
+pub(crate) fn configuration(recipe: &str, overrides: &[Override], registry: &Registry) -> Result<Config> {
+    let known = registry.known();
+    if !recipe.ends_with(".toml") {
+        return Config::resolve(&Sources { base: Base::Preset(recipe), overrides }, &known).map_err(
+            |error| {
+                if Path::new(recipe).is_file() {
+                    return error.hint("name configuration files with the ending `.toml`");
+                }
+                error
+            },
+        );
+    }
+    let text = read_text(Path::new(recipe))?;
+    Config::resolve(&Sources { base: Base::File { name: recipe, text: &text }, overrides }, &known)
+}
+
+/// Reads a configuration file.
+pub(crate) fn read_text(path: &Path) -> Result<String> {
+    use std::io::Read;
+    let cannot = |e| Error::io("cannot read", path, e);
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path).map_err(cannot)?;
+    file.take(LARGEST_CONFIG + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > LARGEST_CONFIG {
+        return Err(Error::usage(format!("`{}` is larger than a configuration of 1 MiB", path.display())));
+    }
+    String::from_utf8(bytes).map_err(|_| Error::usage(format!("`{}` is not UTF-8 text", path.display())))
+}

@@ -1,0 +1,43 @@
+//! `rigl presets`: the recipes that come with the program.
+
+use std::process::ExitCode;
+
+use rigl_base::Result;
+use rigl_train::Registry;
+use rigl_train::presets::find;
+use serde_json::json;
+
+use super::configuration;
+use crate::args::Presets;
+use crate::output::{Align, Printer, Table};
+
+pub(crate) fn run(args: &Presets, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
+    match &args.name {
+        Some(name) => {
+            let preset = find(name, &registry.presets)?;
+            let text = if args.full {
+                configuration(name, &[], registry)?.to_toml()
+            } else {
+                preset.text.to_string()
+            };
+            if printer.json() {
+                printer.json_result(&json!({ "name": preset.name, "about": preset.about, "toml": text }))?;
+            } else {
+                printer.result(&text)?;
+            }
+        }
+        None if printer.json() => {
+            let list = registry.presets.iter().map(|p| json!({ "name": p.name, "about": p.about }));
+            printer.json_result(&list.collect())?;
+        }
+        None => {
+            let mut table = Table::new(&[("preset", Align::Left), ("", Align::Left)]);
+            for preset in &registry.presets {
+                table.row(vec![preset.name.into(), preset.about.into()]);
+            }
+            printer.result(&table.to_string())?;
+            printer.note("`rigl train NAME` trains one, `rigl presets NAME` prints it as TOML");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,90 @@
+//! What a run came to, as a newcomer reads it.
+
+use std::path::Path;
+
+use rigl_base::{Error, Result};
+use rigl_metrics::Summary;
+use serde_json::{Value, json};
+
+use crate::output::{Align, GREEN, Printer, Table, bytes, count, duration, percent, ratio, si};
+
+/// The results of one run.
+pub(crate) fn single(summary: &Summary, path: &Path, printer: &Printer) -> Result<()> {
+    if printer.json() {
+        return printer.json_result(&with_run(summary, path)?);
+    }
+    let mut table =
+        Table::new(&[("", Align::Left), (&summary.method, Align::Right), ("of dense", Align::Right)]);
+    let mut row = |name: &str, value: String, share: f64| {
+        table.row(vec![name.into(), value, if share.is_nan() { String::new() } else { percent(share) }]);
+    };
+    row("test accuracy", percent(summary.accuracy.unwrap_or(f64::NAN)), f64::NAN);
+    row("test loss", format!("{:.4}", summary.loss), f64::NAN);
+    row("active weights", count(summary.active), summary.active as f64 / summary.weights as f64);
+    row("weights ever active", String::new(), summary.explored);
+    row("size", bytes(summary.bytes), f64::NAN);
+    row("FLOPs of a prediction", si(summary.inference.flops), summary.inference.fraction);
+    row("FLOPs of training, per sample", si(summary.training.flops), summary.training.fraction);
+    row("time", duration(summary.seconds), f64::NAN);
+    row("training samples per second", si(summary.samples_per_s), f64::NAN);
+    printer.result(&table.to_string())?;
+    printer.note(&format!("everything is in {}", path.display()));
+    Ok(())
+}
+
+/// A sparse run beside the dense one.
+pub(crate) fn comparison(sparse: &Summary, dense: &Summary, path: &Path, printer: &Printer) -> Result<()> {
+    if printer.json() {
+        return printer.json_result(&json!({
+            "run": path.display().to_string(),
+            "sparse": with_run(sparse, &path.join(super::train::SPARSE))?,
+            "dense": with_run(dense, &path.join(super::train::DENSE))?,
+        }));
+    }
+    let heading = format!("{}, {} sparse", sparse.method, percent(sparse.sparsity));
+    let mut table = Table::new(&[
+        ("", Align::Left),
+        (&heading, Align::Right),
+        ("dense", Align::Right),
+        ("sparse against dense", Align::Right),
+    ]);
+    let accuracy = |s: &Summary| s.accuracy.unwrap_or(f64::NAN);
+    let points = 100.0 * (accuracy(sparse) - accuracy(dense));
+    table.row(vec![
+        "test accuracy".into(),
+        percent(accuracy(sparse)),
+        percent(accuracy(dense)),
+        format!("{points:+.2} points"),
+    ]);
+    let mut row = |name: &str, of: &dyn Fn(&Summary) -> f64, show: &dyn Fn(f64) -> String, word: &str| {
+        let (a, b) = (of(sparse), of(dense));
+        let against = format!("{} {word}", ratio(b / a));
+        table.row(vec![name.into(), show(a), show(b), against]);
+    };
+    row("weights", &|s| s.active as f64, &|x| count(x as u64), "fewer");
+    row("size of the model", &|s| s.bytes as f64, &|x| bytes(x as u64), "smaller");
+    row("FLOPs of a prediction", &|s| s.inference.flops, &si, "fewer");
+    row("FLOPs of training, per sample", &|s| s.training.flops, &si, "fewer");
+    row("time of training", &|s| s.seconds, &duration, "faster");
+    printer.result(&table.to_string())?;
+    let word = printer.paint("done:", GREEN);
+    printer.note(&format!(
+        "{word} the sparse network never had more than {} of its {} weights, from the first step to the last.\n\
+         Over the whole run it tried {} of all connections and kept the best.\n\
+         Everything is in {}",
+        count(sparse.active),
+        count(sparse.weights),
+        percent(sparse.explored),
+        path.display()
+    ));
+    Ok(())
+}
+
+fn with_run(summary: &Summary, path: &Path) -> Result<Value> {
+    let mut value =
+        serde_json::to_value(summary).map_err(|e| Error::internal("cannot print a summary").caused_by(e))?;
+    if let Value::Object(fields) = &mut value {
+        fields.insert("run".into(), path.display().to_string().into());
+    }
+    Ok(value)
+}

@@ -1,0 +1,87 @@
+//! `rigl train --resume`: goes on with a run, or with a comparison of two.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use rigl_base::{Error, Result};
+use rigl_engine::ARITHMETIC_VERSION;
+use rigl_formats::Store;
+use rigl_metrics::{RunFolder, RunWriter, Status, Summary};
+use rigl_train::{Config, From, MachineOptions, Prepared, Registry};
+
+use super::train::{DENSE, SPARSE, execute, interrupted};
+use super::{read_text, results};
+use crate::output::Printer;
+use crate::signals::Signals;
+
+pub(crate) fn run(
+    path: &Path,
+    accept_arithmetic: bool,
+    registry: &Registry,
+    machine: &MachineOptions,
+    printer: &Printer,
+    bar: bool,
+) -> Result<ExitCode> {
+    let one = |path: &Path, signals: &Signals| -> Result<Option<Summary>> {
+        let writer = RunFolder::open(path)?.lock()?;
+        if let Some(summary) = finished(&writer)? {
+            printer.note(&format!("`{}` is finished already", path.display()));
+            return Ok(Some(summary));
+        }
+        let text = read_text(&writer.config())?;
+        let config = Config::from_text(&writer.config().display().to_string(), &text, &registry.known())?;
+        let from = last_checkpoint(&writer, accept_arithmetic)?;
+        let label = config.method.name.clone();
+        let prepared = Prepared::new(config, registry, machine)?;
+        execute(&prepared, &writer, from, &label, printer, bar, signals)
+    };
+    let is_comparison = !path.join("config.toml").exists()
+        && [SPARSE, DENSE].iter().all(|name| path.join(name).join("config.toml").is_file());
+    let signals = Signals::listen()?;
+    if !is_comparison {
+        return match one(path, &signals)? {
+            None => Ok(interrupted(path, printer, &signals)),
+            Some(summary) => results::single(&summary, path, printer).map(|()| ExitCode::SUCCESS),
+        };
+    }
+    let mut summaries = Vec::new();
+    for name in [SPARSE, DENSE] {
+        match one(&path.join(name), &signals)? {
+            None => return Ok(interrupted(path, printer, &signals)),
+            Some(summary) => summaries.push(summary),
+        }
+    }
+    results::comparison(&summaries[0], &summaries[1], path, printer).map(|()| ExitCode::SUCCESS)
+}
+
+/// The summary of a run that has come to its end.
+fn finished(run: &RunWriter) -> Result<Option<Summary>> {
+    if !run.summary().is_file() {
+        return Ok(None);
+    }
+    let summary = Summary::read(&run.summary())?;
+    Ok((summary.status == Status::Finished).then_some(summary))
+}
+
+/// The checkpoint to go on from; `None` if the run was ended before it wrote the first.
+fn last_checkpoint(run: &RunWriter, accept_arithmetic: bool) -> Result<Option<From>> {
+    if !run.checkpoints().is_dir() {
+        rigl_base::files::create_folder(&run.checkpoints())?;
+    }
+    let mut store = Store::new(run.checkpoints());
+    if store.list()?.is_empty() {
+        return Ok(None);
+    }
+    let latest = store.latest()?;
+    let found = latest.checkpoint.metadata.arithmetic_version;
+    if found != ARITHMETIC_VERSION && !accept_arithmetic {
+        return Err(Error::usage(format!(
+            "`{}` was begun under version {found} of the arithmetic, this is version {ARITHMETIC_VERSION}: \
+             results would differ from an unbroken run's",
+            run.path().display()
+        ))
+        .hint(format!("rigl train --resume {} --accept-arithmetic", run.path().display())));
+    }
+    let file = latest.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Some(From { checkpoint: latest.checkpoint, file, warnings: latest.warnings }))
+}

@@ -1,0 +1,186 @@
+//! `rigl train`: one run, or, with no recipe, a sparse one beside a dense one.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use rigl_base::{Result, files};
+use rigl_metrics::folder::run_name;
+use rigl_metrics::{Machine, RunFolder, RunWriter, Summary};
+use rigl_topology::Initial;
+use rigl_train::config::Override;
+use rigl_train::{Config, Ended, From, MachineOptions, Prepared, Registry, train};
+
+use super::{configuration, network, results, resume};
+use crate::args::Train;
+use crate::output::{Display, Printer};
+use crate::signals::Signals;
+
+/// Where runs go that are given no folder.
+const RUNS: &str = "runs";
+
+/// The two runs of a comparison, in its folder.
+pub(crate) const SPARSE: &str = "sparse";
+pub(crate) const DENSE: &str = "dense";
+
+pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
+    let machine = args.machine.options()?;
+    let bar = !args.no_progress;
+    if let Some(path) = &args.resume {
+        if !args.keys.is_empty() {
+            return Err(rigl_base::Error::usage(
+                "`--resume` goes on with the configuration of the run, which cannot be changed",
+            )
+            .hint(format!("rigl train {}/config.toml --set …", path.display())));
+        }
+        return resume::run(path, args.accept_arithmetic, registry, &machine, printer, bar);
+    }
+    let overrides = args.keys.overrides()?;
+    let recipe = args.recipe.as_deref().unwrap_or("quickstart");
+    let config = configuration(recipe, &overrides, registry)?;
+    let prepared = Prepared::new(config, registry, &machine)?;
+    if args.dry_run {
+        return network::show(&prepared, printer).map(|()| ExitCode::SUCCESS);
+    }
+    if args.recipe.is_none() && prepared.design.method.initial != Initial::Dense {
+        return compare(args, prepared, recipe, overrides, registry, &machine, printer);
+    }
+    let writer = folder(args, &run_name_of(&prepared.config, &prepared.config.method.name))?;
+    begin(&prepared, &writer)?;
+    printer.note(&format!("run: {}", writer.path().display()));
+    network::note(&prepared, printer)?;
+    let signals = Signals::listen()?;
+    let label = prepared.config.method.name.clone();
+    match execute(&prepared, &writer, None, &label, printer, bar, &signals)? {
+        None => Ok(interrupted(writer.path(), printer, &signals)),
+        Some(summary) => results::single(&summary, writer.path(), printer).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// A sparse run and then the same dense, in one folder.
+fn compare(
+    args: &Train,
+    sparse: Prepared,
+    recipe: &str,
+    mut overrides: Vec<Override>,
+    registry: &Registry,
+    machine: &MachineOptions,
+    printer: &Printer,
+) -> Result<ExitCode> {
+    overrides.retain(|setting| setting.key != "method.name");
+    overrides.push(Override { origin: "--method".into(), key: "method.name".into(), value: "dense".into() });
+    let dense = Prepared::new(configuration(recipe, &overrides, registry)?, registry, machine)?;
+    let name = run_name_of(&sparse.config, &format!("{}-and-dense", sparse.config.method.name));
+    let parent = match &args.run_dir {
+        Some(dir) => {
+            if args.overwrite {
+                clear(dir)?;
+            }
+            files::create_folder(dir)?;
+            dir.clone()
+        }
+        None => free_folder(&name)?,
+    };
+    // Both configurations first: from then on the comparison can be resumed.
+    let first = RunFolder::create_at(&parent.join(SPARSE))?;
+    begin(&sparse, &first)?;
+    let second = RunFolder::create_at(&parent.join(DENSE))?;
+    begin(&dense, &second)?;
+    printer.note(&format!("runs: {}", parent.display()));
+    network::note(&sparse, printer)?;
+    let signals = Signals::listen()?;
+    let mut summaries = Vec::new();
+    for (prepared, writer) in [(&sparse, &first), (&dense, &second)] {
+        let label = &prepared.config.method.name;
+        match execute(prepared, writer, None, label, printer, !args.no_progress, &signals)? {
+            None => return Ok(interrupted(&parent, printer, &signals)),
+            Some(summary) => summaries.push(summary),
+        }
+    }
+    results::comparison(&summaries[0], &summaries[1], &parent, printer).map(|()| ExitCode::SUCCESS)
+}
+
+/// The folder of a run: the one asked for, or a new one.
+fn folder(args: &Train, name: &str) -> Result<RunWriter> {
+    match &args.run_dir {
+        Some(dir) if args.overwrite => RunFolder::replace_at(dir),
+        Some(dir) => RunFolder::create_at(dir),
+        None => RunFolder::create(Path::new(RUNS), name),
+    }
+}
+
+fn run_name_of(config: &Config, method: &str) -> String {
+    let preset = if config.preset.is_empty() { "custom" } else { &config.preset };
+    run_name(SystemTime::now(), preset, method, config.method.sparsity, config.seeds.init)
+}
+
+/// A new folder in `runs`, numbered if the name is taken.
+fn free_folder(name: &str) -> Result<PathBuf> {
+    files::create_folder(Path::new(RUNS))?;
+    let mut number = 1;
+    loop {
+        let name = if number == 1 { name.to_string() } else { format!("{name}-{number}") };
+        let path = Path::new(RUNS).join(name);
+        if files::create_new_folder(&path)? {
+            return Ok(path);
+        }
+        number += 1;
+    }
+}
+
+/// Removes the runs of a comparison that is to be replaced.
+fn clear(dir: &Path) -> Result<()> {
+    for name in [SPARSE, DENSE] {
+        let path = dir.join(name);
+        if path.exists() {
+            RunFolder::replace_at(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes a new run's configuration, which makes its folder a run.
+fn begin(prepared: &Prepared, writer: &RunWriter) -> Result<()> {
+    let isa = prepared.isa.clone().unwrap_or_else(|| "best".to_string());
+    let machine = Machine::of(prepared.threads as u32, &isa);
+    let text = format!(
+        "# Begun by {PROGRAM} on {} ({}), {} threads, instruction set: {}.\n# `rigl train` on this file repeats the run.\n\n{}",
+        machine.processor.as_deref().unwrap_or("an unknown processor"),
+        machine.os,
+        machine.threads,
+        machine.instruction_set,
+        prepared.config.to_toml()
+    );
+    files::write_atomic(&writer.config(), text.as_bytes())
+}
+
+/// Name and version.
+pub(crate) const PROGRAM: &str = concat!("rigl ", env!("CARGO_PKG_VERSION"));
+
+/// Trains, with a display. `None`: interrupted.
+pub(crate) fn execute(
+    prepared: &Prepared,
+    writer: &RunWriter,
+    from: Option<From>,
+    label: &str,
+    printer: &Printer,
+    bar: bool,
+    signals: &Signals,
+) -> Result<Option<Summary>> {
+    let mut display = Display::new(printer, label, bar);
+    let ended = train(prepared, writer, from, PROGRAM, &mut display, signals.stop());
+    display.finish();
+    Ok(match ended? {
+        Ended::Finished(summary) => Some(*summary),
+        Ended::Interrupted => None,
+    })
+}
+
+/// Says how to go on.
+pub(crate) fn interrupted(path: &Path, printer: &Printer, signals: &Signals) -> ExitCode {
+    printer.note(&format!(
+        "interrupted; everything up to here is saved, go on with\n  rigl train --resume {}",
+        path.display()
+    ));
+    ExitCode::from(signals.exit_code())
+}

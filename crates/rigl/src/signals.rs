@@ -1,0 +1,45 @@
+//! Interrupts: the first asks training to stop after its step, the second ends the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rigl_base::{Error, Result};
+
+/// What signals tell.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Signals {
+    stop: Arc<AtomicBool>,
+    which: Arc<AtomicUsize>,
+}
+
+impl Signals {
+    /// Listens to interrupt, termination and (where there is one) hang-up.
+    pub(crate) fn listen() -> Result<Signals> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+        use signal_hook::flag;
+        let signals = Signals::default();
+        let mut list = vec![SIGINT, SIGTERM];
+        #[cfg(unix)]
+        list.push(signal_hook::consts::SIGHUP);
+        for signal in list {
+            let register = || {
+                // In this order: a second signal finds the flag set.
+                flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&signals.stop))?;
+                flag::register_usize(signal, Arc::clone(&signals.which), signal as usize)?;
+                flag::register(signal, Arc::clone(&signals.stop))
+            };
+            register().map_err(|e| Error::environment("cannot listen to signals").caused_by(e))?;
+        }
+        Ok(signals)
+    }
+
+    /// Set once training should stop.
+    pub(crate) fn stop(&self) -> &AtomicBool {
+        &self.stop
+    }
+
+    /// The exit code of a process that stops because of the signal that came.
+    pub(crate) fn exit_code(&self) -> u8 {
+        128 + self.which.load(Ordering::SeqCst) as u8
+    }
+}

@@ -1,0 +1,149 @@
+//! Where a run stands, besides its weights: counters, sums under way, what was explored. This and the engine's
+//! state are all that a checkpoint holds.
+
+use std::collections::BTreeMap;
+
+use rigl_base::{Error, Result};
+use rigl_engine::Outcome;
+use rigl_formats::Metadata;
+use rigl_graph::Graph;
+use rigl_graph::state::{self, Role, State, Tensor, Values};
+use rigl_metrics::event;
+use rigl_topology::{Explored, Pattern};
+
+/// See the module's text.
+#[derive(Clone, Debug)]
+pub(crate) struct Position {
+    /// Optimiser steps done.
+    pub(crate) step: u64,
+    /// Batches consumed.
+    pub(crate) draw: u64,
+    /// Whether the topology update due at `step` has been done.
+    pub(crate) updated: bool,
+    /// Topology updates done, and those of them that needed dense gradients.
+    pub(crate) updates: u64,
+    pub(crate) dense_updates: u64,
+    /// Sums since the last record of the log.
+    pub(crate) interval: Outcome,
+    /// The last evaluation on the test set.
+    pub(crate) evaluation: Option<event::Evaluation>,
+    /// The best validation accuracy so far.
+    pub(crate) best: Option<f64>,
+    /// Per parameter of the graph: the positions that were ever active, where it is sparse.
+    pub(crate) explored: Vec<Option<Explored>>,
+}
+
+impl Position {
+    /// The beginning.
+    pub(crate) fn start(patterns: &[Option<&Pattern>]) -> Position {
+        Position {
+            step: 0,
+            draw: 0,
+            updated: false,
+            updates: 0,
+            dense_updates: 0,
+            interval: Outcome::default(),
+            evaluation: None,
+            best: None,
+            explored: patterns.iter().map(|p| p.map(Explored::new)).collect(),
+        }
+    }
+
+    /// R_s over all sparse parameters; 1 for a dense network, all of whose weights are active.
+    pub(crate) fn explored_fraction(&self) -> f64 {
+        let sparse = || self.explored.iter().flatten();
+        let all: usize = sparse().map(Explored::len).sum();
+        if all == 0 { 1.0 } else { sparse().map(Explored::count).sum::<usize>() as f64 / all as f64 }
+    }
+
+    /// The tensors of role "method".
+    pub(crate) fn tensors<'a>(&'a self, graph: &Graph) -> State<'a> {
+        let tensor = |(p, explored): (&rigl_graph::Parameter, &'a Option<Explored>)| {
+            let explored = explored.as_ref()?;
+            let (form, values) = match (explored.as_indices(), explored.as_bits()) {
+                (Some(indices), _) => ("indices", Values::U32(indices.into())),
+                (None, bits) => ("bits", Values::U8(bits.unwrap_or_default().into())),
+            };
+            Some(Tensor {
+                name: format!("explored-{form}/{}", p.name).into(),
+                role: Role::Method,
+                shape: vec![values.len()],
+                values,
+                indices: None,
+            })
+        };
+        graph.parameters().iter().zip(&self.explored).filter_map(tensor).collect()
+    }
+
+    /// The entries that the metadata have no field for.
+    pub(crate) fn extra(&self) -> Result<BTreeMap<String, String>> {
+        let mut extra = BTreeMap::from([
+            ("updates".to_string(), self.updates.to_string()),
+            ("dense-updates".to_string(), self.dense_updates.to_string()),
+            // Printed so that it is read back to the bit.
+            ("interval-loss".to_string(), format!("{:?}", self.interval.loss)),
+            ("interval-correct".to_string(), self.interval.correct.to_string()),
+            ("interval-samples".to_string(), self.interval.samples.to_string()),
+        ]);
+        if let Some(evaluation) = &self.evaluation {
+            let text = serde_json::to_string(evaluation)
+                .map_err(|e| Error::internal("cannot print an evaluation").caused_by(e))?;
+            extra.insert("evaluation".to_string(), text);
+        }
+        if let Some(best) = self.best {
+            extra.insert("best-validation-accuracy".to_string(), format!("{best:?}"));
+        }
+        Ok(extra)
+    }
+
+    /// Reads a position back. `patterns` are those of the state read with it.
+    ///
+    /// # Errors
+    /// [`Kind::Data`](rigl_base::Kind::Data) if something is missing or does not fit the graph.
+    pub(crate) fn read(
+        metadata: &Metadata,
+        state: &[Tensor<'_>],
+        graph: &Graph,
+        patterns: &[Option<&Pattern>],
+    ) -> Result<Position> {
+        let mut position = Position::start(patterns);
+        position.step = metadata.step;
+        position.draw = metadata.draw;
+        position.updated = metadata.updated;
+        position.updates = number(metadata, "updates")?;
+        position.dense_updates = number(metadata, "dense-updates")?;
+        position.interval = Outcome {
+            loss: number(metadata, "interval-loss")?,
+            correct: number(metadata, "interval-correct")?,
+            samples: number(metadata, "interval-samples")?,
+        };
+        if let Some(text) = metadata.extra.get("evaluation") {
+            let evaluation = serde_json::from_str(text);
+            position.evaluation =
+                Some(evaluation.map_err(|e| Error::data("checkpoint: `evaluation`").caused_by(e))?);
+        }
+        if metadata.extra.contains_key("best-validation-accuracy") {
+            position.best = Some(number(metadata, "best-validation-accuracy")?);
+        }
+        for (p, explored) in graph.parameters().iter().zip(&mut position.explored) {
+            let Some(explored) = explored else { continue };
+            let find = |form: &str| {
+                state::find(state, &Role::Method, &format!("explored-{form}/{}", p.name)).map(|t| &t.values)
+            };
+            *explored = match (find("indices"), find("bits")) {
+                (Some(Values::U32(indices)), _) => Explored::from_indices(p.len(), indices.to_vec()),
+                (_, Some(Values::U8(bits))) => Explored::from_bits(p.len(), bits.to_vec()),
+                _ => Err(Error::data("it is missing")),
+            }
+            .map_err(|e| Error::data(format!("checkpoint: what `{}` explored", p.name)).caused_by(e))?;
+        }
+        Ok(position)
+    }
+}
+
+fn number<T: std::str::FromStr>(metadata: &Metadata, key: &str) -> Result<T> {
+    let found = metadata.extra.get(key);
+    found.and_then(|text| text.parse().ok()).ok_or_else(|| {
+        Error::data(format!("checkpoint: `{key}` is `{}`, expected a number", found.map_or("missing", |s| s)))
+    })
+}
