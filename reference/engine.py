@@ -14,6 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+import bounds
+
 VERSION = 1
 FOLDER = Path(__file__).parent / "golden"
 SHAPE, CLASSES = [2, 2, 5], 5  # an image of two channels
@@ -21,19 +23,6 @@ SIZES = [20, 33, 17, CLASSES]
 MEAN, STD = [0.45, 0.6], [0.25, 0.3]  # per channel
 DENSITY = 0.2  # of the first two weights; the third is dense
 BATCHES, STEPS = [37, 65, 1], 10  # in turn: part of a group of 64 samples, more than one, a single sample
-UNIT = 2.0**-24  # of float32: the relative error of one rounding
-
-
-# How far float32 may be from the numbers here. Every number of a pass is a sum of products, so that its error is at
-# most ROUNDINGS · UNIT · magnitude (Higham, "Accuracy and Stability of Numerical Algorithms", §3.1): the roundings
-# on the longest way from an image to a gradient, and the same sum over absolute values. Files hold the magnitudes.
-ROUNDINGS = (
-    3  # an image's bytes are scaled and shifted
-    + sum(n + 1 for n in SIZES[:-1])  # each output adds its inputs and a bias
-    + 16  # softmax: subtraction, exponential, sum of five, quotient, target, mean
-    + sum(SIZES[2:])  # each gradient of an input adds those of the outputs
-    + max(BATCHES)  # each gradient of a weight adds the samples
-)
 
 
 class Network:
@@ -41,6 +30,8 @@ class Network:
 
     def __init__(self, rng, smoothing):
         self.smoothing = smoothing
+        per_channel = torch.tensor([MEAN, STD], dtype=torch.float64)
+        self.mean, self.std = per_channel.repeat_interleave(SIZES[0] // SHAPE[0], dim=1)
         self.model = nn.Sequential()
         self.masks = {}
         for i, (n, m) in enumerate(zip(SIZES, SIZES[1:]), 1):
@@ -62,43 +53,15 @@ class Network:
     def accumulate(self, batch):
         """Mean loss, hits and, in the parameters, the dense gradients of a batch."""
         self.model.zero_grad()
-        logits = self.model(preprocess(batch["images"]))
-        labels = torch.tensor(batch["labels"])
+        images, labels = tensors(batch)
+        logits = self.model((images / 255 - self.mean) / self.std)
         loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)
         loss.backward()
         return loss.item(), int((logits.argmax(1) == labels).sum())
 
-    def magnitudes(self, batch):
-        """Magnitudes of the gradients, elementwise, and of the loss; how far the pass is from a place where float32
-        could take another turn: a ReLU's kink, two equal logits (the least |x| ÷ (ROUNDINGS · UNIT · magnitude))."""
-        layers = [m for m in self.model if isinstance(m, nn.Linear)]
-        mean, std = channels()
-        value = preprocess(batch["images"])
-        size = torch.tensor(batch["images"]) / 255 / std + mean / std
-        sizes, gates, distance = [size], [], math.inf
-        for i, layer in enumerate(layers):
-            value = layer(value)
-            size = size @ layer.weight.abs().T + layer.bias.abs()
-            if i + 1 < len(layers):
-                distance = min(distance, (value.abs() / size).min().item())
-                gates.append(value > 0)
-                value, size = value.relu(), size * gates[-1]
-                sizes.append(size)
-        best, second = value.topk(2).values.T
-        distance = min(distance, ((best - second) / (2 * size.max(1).values)).min().item())
-        # p − q, and its change by errors of the logits.
-        largest = size.max(1, keepdim=True).values
-        p = value.softmax(1)
-        q = nn.functional.one_hot(torch.tensor(batch["labels"]), CLASSES) * (1 - self.smoothing)
-        q = q + self.smoothing / CLASSES
-        size = (p + q + 2 * p * largest) / len(p)
-        result = {}
-        for i in reversed(range(len(layers))):
-            result[f"fc{i + 1}.weight"] = size.T @ sizes[i]
-            result[f"fc{i + 1}.bias"] = size.sum(0)
-            if i > 0:
-                size = size @ layers[i].weight.abs() * gates[i - 1]
-        return result, 2 * largest.mean().item(), distance / (ROUNDINGS * UNIT)
+    def errors(self, batch, moved):
+        """Bounds on the errors of float32 in `accumulate`, if those of the parameters are bounded by `moved`."""
+        return bounds.of_pass(self, *tensors(batch), moved)
 
     def state(self, tensors):
         """Named tensors as the files hold them: active numbers alone where there is a mask."""
@@ -129,30 +92,29 @@ def training(smoothing, momentum, nesterov):
             nesterov=nesterov,
         )
         golden = {"constants": constants, "batches": batches, "before": network.state(named), "steps": []}
-        # A gradient moves its weight by at most lr / (1 − momentum) in all, so the errors of T steps add up to T
-        # times its error by that. What they do to later gradients is of second order and left out.
-        reach, moved = constants["learning_rate"] / (1 - momentum), {name: 0.0 for name in named}
+        descent = bounds.Descent(named, constants["learning_rate"], momentum, nesterov)
         for step in range(STEPS):
             batch = batches[step % len(batches)]
             loss, correct = network.accumulate(batch)
-            sizes, loss_size, distance = network.magnitudes(batch)
-            if distance < 1:
+            errors, loss_error, clear = network.errors(batch, descent.moved)
+            if not clear:
                 return None
             if step == 0:
                 golden["gradients"] = {
-                    name: {"values": numbers(p.grad.flatten()), "magnitude": rounded(sizes[name].max().item())}
+                    name: {"values": numbers(p.grad.flatten()), "tolerance": largest(errors[name])}
                     for name, p in named.items()
                 }
-            for name, p in named.items():
-                loss_size += p.grad.abs().sum().item() * moved[name]
-                moved[name] += reach * sizes[name].max().item() + p.abs().max().item() / ROUNDINGS
-            golden["steps"].append({"loss": rounded(loss), "magnitude": rounded(loss_size), "correct": correct})
+            golden["steps"].append({"loss": rounded(loss), "tolerance": rounded(loss_error), "correct": correct})
             for name, mask in network.masks.items():
                 named[name].grad *= mask
+                errors[name] *= mask
+            for name, p in named.items():
+                decay = constants["l2"] if "weight" in name else 0
+                descent.step(name, p.data, p.grad, errors[name], decay)
             optimizer.step()
         golden["after"] = network.state(named)
         for name in named:
-            golden["after"][name]["magnitude"] = rounded(moved[name])
+            golden["after"][name]["tolerance"] = largest(descent.moved[name])
         return golden | {"smoothing": smoothing}
 
     return build
@@ -172,7 +134,7 @@ def grow(remain, gradient, k):
     included; of equals the lower index is grown."""
     eligible = (~remain).flatten().nonzero().flatten()
     order = gradient.flatten()[eligible].abs().sort(descending=True, stable=True).indices
-    new = remain.flatten()
+    new = remain.flatten().clone()
     new[eligible[order[:k]]] = True
     return new.reshape(remain.shape)
 
@@ -195,8 +157,9 @@ def update(ties):
             slots[name] *= mask
         golden = {"batch": batch, "before": network.state(named), "momentum_before": network.state(slots)}
         network.accumulate(batch)
-        sizes, _, distance = network.magnitudes(batch)
-        if distance < 1:
+        exact = {name: torch.zeros_like(p.data) for name, p in named.items()}
+        errors, _, clear = network.errors(batch, exact)
+        if not clear:
             return None
         schedule = {"interval": 100, "begin": 0, "end": 1000, "drop_fraction": 0.5 if ties else 0.3}
         step = 300
@@ -206,12 +169,12 @@ def update(ties):
         fraction = schedule["drop_fraction"] / 2 * (1 + math.cos(math.pi * step / schedule["end"]))
         for name, mask in network.masks.items():
             weight, gradient = named[name].data, named[name].grad
-            k = int(int(mask.sum()) * fraction)
+            k = int(int(mask.sum()) * fraction)  # no product here is within rounding of a whole number
             remain = drop(weight, mask, k)
             new[name] = grow(remain, gradient, k)
             regrown = int((new[name] & mask & ~remain).sum())
             # The case must be able to tell wrong rules from the right one, and float32 must not decide it.
-            tied_drop, tied_grow = borders(weight, mask, remain, gradient, k, ROUNDINGS * UNIT * sizes[name])
+            tied_drop, tied_grow = bounds.borders(weight, mask, remain, gradient, k, errors[name])
             by_active_gradient = grow(remain, gradient * mask, k)
             if tied_drop != ties or tied_grow != (ties and name == "fc1.weight"):
                 return None
@@ -227,33 +190,13 @@ def update(ties):
     return build
 
 
-def borders(weight, mask, remain, gradient, k, error):
-    """Whether the last weight that is kept and the first that is dropped are equal, and the same of growth; `None`
-    for growth if float32, whose gradients are off by `error` at most, could choose otherwise."""
-    tied_drop = bool(weight[remain].abs().min() == weight[mask & ~remain].abs().max())
-    scores, order = gradient[~remain].abs().sort(descending=True, stable=True)
-    low, high = scores - error[~remain][order], scores + error[~remain][order]
-    # The pair at the border may be equal in any arithmetic; then it must be clear of all others.
-    tied_grow = bool(scores[k - 1] == scores[k])
-    above, below = (k - 1, k + 1) if tied_grow else (k, k)
-    clear = low[:above].min() > high[above:].max() and low[:below].min() > high[below:].max()
-    return tied_drop, tied_grow if clear else None
-
-
 def random_batch(rng, samples):
     images = [[rng.randrange(256) for _ in range(SIZES[0])] for _ in range(samples)]
     return {"images": images, "labels": [rng.randrange(CLASSES) for _ in range(samples)]}
 
 
-def preprocess(images):
-    mean, std = channels()
-    return (torch.tensor(images, dtype=torch.float64) / 255 - mean) / std
-
-
-def channels():
-    """Mean and deviation of every input."""
-    both = torch.tensor([MEAN, STD], dtype=torch.float64)
-    return both.repeat_interleave(SIZES[0] // SHAPE[0], dim=1)
+def tensors(batch):
+    return torch.tensor(batch["images"], dtype=torch.float64), torch.tensor(batch["labels"])
 
 
 def uniform(rng, shape, limit):
@@ -267,6 +210,10 @@ def rounded(x):
     return float(f"{x:.12g}")
 
 
+def largest(tensor):
+    return rounded(tensor.max().item())
+
+
 def numbers(tensor):
     return [rounded(x) for x in tensor.tolist()]
 
@@ -275,13 +222,14 @@ def write(name, build):
     """Writes the case of the first seed whose numbers are clear of every place where rounding decides."""
     seed, golden = next((seed, golden) for seed in count() if (golden := build(random.Random(seed))) is not None)
     head = {
-        "generator": {"script": f"engine.py {VERSION}", "torch": torch.__version__, "python": platform.python_version()},
+        "script": f"engine.py {VERSION}",
+        "torch": torch.__version__,
+        "python": platform.python_version(),
         "seed": seed,
         "shape": SHAPE,
         "sizes": SIZES,
         "mean": MEAN,
         "std": STD,
-        "roundings": ROUNDINGS,
     }
     path = FOLDER / f"{name}.json"
     path.write_text(layout(head | golden) + "\n")
