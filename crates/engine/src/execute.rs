@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use rigl_base::{Error, Result};
 use rigl_kernels::linear_dense::{self, LinearShape};
@@ -21,6 +22,16 @@ pub(crate) struct Context<'a> {
     pub(crate) arena: &'a mut Arena,
     pub(crate) parameters: &'a mut [Parameter],
     pub(crate) dense: &'a mut [Vec<f32>],
+    /// One entry per pass, where times are wanted.
+    pub(crate) times: Option<&'a mut [PassTimes]>,
+}
+
+/// Where the time of a pass went.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PassTimes {
+    pub(crate) forward: Duration,
+    pub(crate) weights: Duration,
+    pub(crate) data: Duration,
 }
 
 /// Collectors of growth candidates: per parameter, per worker. Empty where nothing grows in this step.
@@ -31,8 +42,8 @@ impl Context<'_> {
     pub(crate) fn accumulate(mut self, part: MicroBatch, collect: &Collect) -> Result<Outcome> {
         let weight = (1.0 / part.of_samples as f64) as f32;
         let sums = self.forward(part.batch, Some(weight))?;
-        for pass in self.plan.passes.iter().rev() {
-            self.backward(pass, part, collect)?;
+        for (index, pass) in self.plan.passes.iter().enumerate().rev() {
+            self.backward(index, pass, part, collect)?;
         }
         Ok(outcome(sums, part.batch))
     }
@@ -47,7 +58,8 @@ impl Context<'_> {
     fn forward(&mut self, batch: &Batch, weight: Option<f32>) -> Result<LossSums> {
         let groups = layout::groups(batch.samples());
         let mut sums = LossSums::default();
-        for pass in &self.plan.passes {
+        for (index, pass) in self.plan.passes.iter().enumerate() {
+            let clock = Clock::start(&self.times);
             match pass {
                 &Pass::Linear { weight, bias, inputs, outputs, relu, ref x, ref y, .. } => {
                     let y = part(y, outputs, groups);
@@ -111,11 +123,12 @@ impl Context<'_> {
                     })?;
                 }
             }
+            clock.stop(&mut self.times, index, |times| &mut times.forward);
         }
         Ok(sums)
     }
 
-    fn backward(&mut self, pass: &Pass, step: MicroBatch, collect: &Collect) -> Result<()> {
+    fn backward(&mut self, index: usize, pass: &Pass, step: MicroBatch, collect: &Collect) -> Result<()> {
         let batch = step.batch;
         let groups = layout::groups(batch.samples());
         match pass {
@@ -125,6 +138,7 @@ impl Context<'_> {
                 let dx = dx.as_ref().map_or(0..0, |dx| part(dx, inputs, groups));
                 let ([x_arena, dy], [dx]) = self.arena.borrow(reads, [dx]).map_err(kernel)?;
                 let x = if *x == Source::Batch { &batch.map } else { x_arena };
+                let clock = Clock::start(&self.times);
                 if let Some(bias) = bias {
                     let gradient = &mut self.parameters[bias].gradient;
                     linear_dense::bias_gradient(self.machine, outputs, groups, dy, gradient, !step.first)
@@ -133,9 +147,12 @@ impl Context<'_> {
                 let p = &mut self.parameters[weight];
                 let collect = collect.get(weight).and_then(Option::as_deref);
                 weight_gradient(self.machine, p, &mut self.dense[weight], shape, x, dy, step, collect)?;
+                clock.stop(&mut self.times, index, |times| &mut times.weights);
                 if !dx.is_empty() {
+                    let clock = Clock::start(&self.times);
                     let epilogue = if gated { Epilogue::Gate(x) } else { Epilogue::None };
                     data_gradient(self.machine, p, shape, dy, dx, epilogue)?;
+                    clock.stop(&mut self.times, index, |times| &mut times.data);
                 }
             }
             Pass::Relu { y, dx: Some(dx), dy, .. } => {
@@ -148,6 +165,26 @@ impl Context<'_> {
             Pass::Relu { dx: None, .. } | Pass::Loss { .. } => {}
         }
         Ok(())
+    }
+}
+
+/// A clock that is read only where times are wanted.
+struct Clock(Option<Instant>);
+
+impl Clock {
+    fn start(times: &Option<&mut [PassTimes]>) -> Clock {
+        Clock(times.is_some().then(Instant::now))
+    }
+
+    fn stop(
+        self,
+        times: &mut Option<&mut [PassTimes]>,
+        pass: usize,
+        part: impl FnOnce(&mut PassTimes) -> &mut Duration,
+    ) {
+        if let (Some(start), Some(times)) = (self.0, times) {
+            *part(&mut times[pass]) += start.elapsed();
+        }
     }
 }
 

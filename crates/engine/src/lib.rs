@@ -15,6 +15,6 @@ pub const ARITHMETIC_VERSION: u32 = 1;
 
 pub use batch::{Batch, Packer, Preprocessing};
 pub use session::{
-    Growth, MicroBatch, Options, Outcome, ParameterInfo, Session, StepConstants, UpdateRequest,
+    Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, Session, StepConstants, UpdateRequest,
 };
 pub use weights::Compute;

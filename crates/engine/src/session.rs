@@ -8,13 +8,13 @@ use rigl_graph::Graph;
 use rigl_graph::init::InitialValues;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_kernels::elementwise::{self, Sgd};
-use rigl_kernels::{Arena, Isa, Machine, layout};
+use rigl_kernels::{Arena, Isa, Machine, layout, measure};
 use rigl_topology::update::{Change, LayerBudget};
 use rigl_topology::{DropScore, GrowScore, Largest, Pattern};
 
 use crate::batch::{Batch, Packer, Preprocessing};
-use crate::execute;
-use crate::plan::{Plan, Purpose};
+use crate::execute::{self, PassTimes};
+use crate::plan::{Pass, Plan, Purpose};
 use crate::update;
 use crate::weights::{self, Compute, Parameter, Storage};
 
@@ -115,6 +115,19 @@ pub struct UpdateRequest {
     pub stream: Stream,
 }
 
+/// Seconds that a layer took in one forward and backward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerTime {
+    /// The layer's weight, by its number in the graph; none for the loss and for activations on their own.
+    pub parameter: Option<usize>,
+    /// Forward.
+    pub forward_s: f64,
+    /// Gradient of weight and bias.
+    pub weights_s: f64,
+    /// Gradient of the input.
+    pub data_s: f64,
+}
+
 /// What a parameter is, for tables.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterInfo {
@@ -201,6 +214,19 @@ impl Session {
         self.machine.pool.threads()
     }
 
+    /// Floating-point operations per second of one core that does nothing but multiply and add in registers.
+    pub fn multiply_add_peak(&self) -> f64 {
+        measure::multiply_add_peak(self.machine.isa)
+    }
+
+    /// Bytes per second that all threads together read from memory.
+    ///
+    /// # Errors
+    /// If there is no memory for the measurement.
+    pub fn read_bandwidth(&self) -> Result<f64> {
+        measure::read_bandwidth(&self.machine).map_err(|e| Error::environment("bandwidth").caused_by(e))
+    }
+
     /// What packs samples for this network.
     pub fn packer(&self, preprocessing: &Preprocessing) -> Packer {
         Packer {
@@ -216,6 +242,34 @@ impl Session {
     /// # Errors
     /// If the batch is larger than planned, a label is out of range, or a worker panicked.
     pub fn accumulate(&mut self, part: MicroBatch, growth: &[Growth]) -> Result<Outcome> {
+        self.pass(part, growth, None)
+    }
+
+    /// [`Session::accumulate`] with the time of every layer, in the order of the passes.
+    ///
+    /// # Errors
+    /// As [`Session::accumulate`].
+    pub fn profile(&mut self, part: MicroBatch, growth: &[Growth]) -> Result<Vec<LayerTime>> {
+        let mut times = vec![PassTimes::default(); self.training.passes.len()];
+        self.pass(part, growth, Some(&mut times))?;
+        let layer = |(pass, times): (&Pass, PassTimes)| LayerTime {
+            parameter: match pass {
+                Pass::Linear { weight, .. } => Some(*weight),
+                Pass::Relu { .. } | Pass::Loss { .. } => None,
+            },
+            forward_s: times.forward.as_secs_f64(),
+            weights_s: times.weights.as_secs_f64(),
+            data_s: times.data.as_secs_f64(),
+        };
+        Ok(self.training.passes.iter().zip(times).map(layer).collect())
+    }
+
+    fn pass(
+        &mut self,
+        part: MicroBatch,
+        growth: &[Growth],
+        times: Option<&mut [PassTimes]>,
+    ) -> Result<Outcome> {
         check_batch(part.batch, &self.training)?;
         let workers = self.machine.pool.threads();
         let collect: Vec<Option<Vec<Mutex<Largest>>>> = if growth.is_empty() {
@@ -235,6 +289,7 @@ impl Session {
             arena: &mut self.arena,
             parameters: &mut self.parameters,
             dense: &mut self.dense,
+            times,
         };
         let outcome = context.accumulate(part, &collect)?;
         if part.last {
@@ -312,6 +367,7 @@ impl Session {
             arena: &mut self.arena,
             parameters: &mut self.parameters,
             dense: &mut self.dense,
+            times: None,
         };
         context.evaluate(batch)
     }

@@ -23,6 +23,7 @@ pub mod linear_dense;
 pub mod linear_sparse;
 pub mod loss;
 mod machine;
+pub mod measure;
 mod simd;
 mod stream;
 mod threads;

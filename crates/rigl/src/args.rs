@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Flops(Flops),
     /// List the presets, or print one
     Presets(Presets),
+    /// Measure a training step on this machine
+    Bench(Bench),
 }
 
 const TRAIN_EXAMPLES: &str = "\
@@ -154,6 +156,50 @@ pub(crate) struct Presets {
     /// Print every key with its documentation and value, not only those the preset sets
     #[arg(long, requires = "name")]
     pub(crate) full: bool,
+}
+
+/// Measure a training step on this machine: as a whole, or layer by layer. Data is noise, prepared beforehand.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl bench step mnist-lenet\n  rigl bench step --layers 1024-4096-4096-10 --batch 128 --density 0.05 --threads 2 --json\n  rigl bench layers mnist-lenet --compute masked"
+)]
+pub(crate) struct Bench {
+    /// What to measure
+    #[arg(value_enum)]
+    pub(crate) what: BenchWhat,
+    /// A preset or a configuration file ending in .toml
+    #[arg(value_name = "PRESET|FILE.toml", default_value = "quickstart")]
+    pub(crate) recipe: String,
+    /// A network of linear layers of these sizes in place of the recipe's
+    #[arg(long, value_name = "SIZES")]
+    pub(crate) layers: Option<String>,
+    /// Samples of the batch in place of the recipe's
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) batch: Option<u16>,
+    /// Density of every layer, 0 to 1, in place of the recipe's; 1 is dense
+    #[arg(long, value_name = "D", value_parser = density)]
+    pub(crate) density: Option<f64>,
+    /// How long to measure
+    #[arg(long, value_name = "S", default_value_t = 3.0)]
+    pub(crate) seconds: f64,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    #[command(flatten)]
+    pub(crate) machine: MachineFlags,
+}
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum BenchWhat {
+    /// A whole training step, and a topology update.
+    Step,
+    /// Each layer's share of a step.
+    Layers,
+}
+
+fn density(text: &str) -> Result<f64, String> {
+    let density = text.parse().ok().filter(|d: &f64| *d > 0.0 && *d <= 1.0);
+    density.ok_or_else(|| "expected a number with 0 < density ≤ 1".to_string())
 }
 
 /// Flags that are short names of configuration keys.
