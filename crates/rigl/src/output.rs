@@ -12,7 +12,7 @@ use rigl_base::{Error, Result};
 use crate::args::{Color, Global};
 
 pub(crate) use format::{bytes, count, duration, percent, ratio, si};
-pub(crate) use progress::Display;
+pub(crate) use progress::{Display, epochs};
 pub(crate) use table::{Align, Table};
 
 /// See the module's text.

@@ -34,7 +34,7 @@ pub(crate) fn note(prepared: &Prepared, printer: &Printer) -> Result<()> {
 fn text(prepared: &Prepared) -> Result<String> {
     let Prepared { config, design, recipe, sets, .. } = prepared;
     Ok(format!(
-        "{}\n{} on `{}`: {} training and {} test samples, {} steps of {} samples ({:.4} epochs), {} of memory planned\n",
+        "{}\n{} on `{}`: {} training and {} test samples, {} steps of {} samples ({} epochs), {} of memory planned\n",
         table(design),
         config.method.name,
         config.data.name,
@@ -42,7 +42,7 @@ fn text(prepared: &Prepared) -> Result<String> {
         count(sets.test.len() as u64),
         count(recipe.steps),
         config.data.batch,
-        recipe.epochs(recipe.steps),
+        crate::output::epochs(recipe.epochs(recipe.steps)),
         bytes(prepared.planned_bytes()?),
     ))
 }

@@ -167,7 +167,7 @@ pub(crate) fn execute(
     bar: bool,
     signals: &Signals,
 ) -> Result<Option<Summary>> {
-    let mut display = Display::new(printer, label, bar);
+    let mut display = Display::new(printer, label, &prepared.recipe, bar);
     let ended = train(prepared, writer, from, PROGRAM, &mut display, signals.stop());
     display.finish();
     Ok(match ended? {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rigl_metrics::Record;
 use rigl_metrics::event::Event;
-use rigl_train::{Observer, Progress};
+use rigl_train::{Observer, Progress, Recipe};
 
 use super::{Printer, duration, percent, si};
 
@@ -18,13 +18,14 @@ pub(crate) struct Display {
     bar: Option<ProgressBar>,
     label: String,
     last_line: Instant,
-    last: Option<Progress>,
+    steps_per_epoch: f64,
+    epochs: f64,
     best: f64,
 }
 
 impl Display {
     /// A display of a run called `label`, with a bar if there is a terminal and one is wanted.
-    pub(crate) fn new(printer: &Printer, label: &str, bar: bool) -> Display {
+    pub(crate) fn new(printer: &Printer, label: &str, recipe: &Recipe, bar: bool) -> Display {
         let bar = (bar && printer.can_draw()).then(|| {
             let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10));
             let style = ProgressStyle::with_template("{prefix} {bar:24} {percent:>3} %  {msg}");
@@ -37,7 +38,8 @@ impl Display {
             bar,
             label: label.to_string(),
             last_line: Instant::now(),
-            last: None,
+            steps_per_epoch: recipe.steps_per_epoch,
+            epochs: recipe.epochs(recipe.steps),
             best: f64::NEG_INFINITY,
         }
     }
@@ -56,6 +58,12 @@ impl Display {
         }
         self.last_line = Instant::now();
     }
+}
+
+/// A number of epochs, with decimals only where there are any: they need not end with a step.
+pub(crate) fn epochs(x: f64) -> String {
+    let rounded = (x * 100.0).round() / 100.0;
+    if rounded.fract() == 0.0 { format!("{rounded:.0}") } else { format!("{rounded:.2}") }
 }
 
 fn left(p: &Progress) -> f64 {
@@ -82,12 +90,11 @@ impl Observer for Display {
     fn event(&mut self, record: &Record) {
         match &record.event {
             Event::Evaluation(evaluation) => {
-                let epoch = match &self.last {
-                    Some(p) if p.step > 0 => {
-                        format!("epoch {:.0}/{:.0}", record.step as f64 * p.epoch / p.step as f64, p.epochs)
-                    }
-                    _ => format!("step {}", record.step),
-                };
+                let epoch = format!(
+                    "epoch {}/{}",
+                    epochs(record.step as f64 / self.steps_per_epoch),
+                    epochs(self.epochs)
+                );
                 let accuracy = evaluation.accuracy.unwrap_or(f64::NAN);
                 let best = if accuracy > self.best { "  best so far" } else { "" };
                 self.best = self.best.max(accuracy);
@@ -113,7 +120,6 @@ impl Observer for Display {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        self.last = Some(*progress);
         match &self.bar {
             Some(bar) => {
                 bar.set_length(progress.steps);
