@@ -288,7 +288,7 @@ impl<'a> Trainer<'a> {
         if needs.step == OptimizerStep::Taken {
             self.after_step(learning_rate)?;
         }
-        if self.clock.last_checkpoint.elapsed() >= Duration::from_secs(config.checkpoint.every_seconds) {
+        if self.clock.last_checkpoint.elapsed() >= Duration::from_secs_f64(config.checkpoint.every_seconds) {
             self.checkpoint()?;
         }
         Ok(())

@@ -206,8 +206,9 @@ configuration! {
 
     /// Saving, so that a run can be resumed.
     checkpoint: Checkpoint {
-        /// Seconds from one checkpoint to the next.
-        every_seconds: u64 = 60, "a whole number from 1 to 31536000" if |n| (1..=31_536_000).contains(n);
+        /// Seconds from one checkpoint to the next; 0 saves after every batch.
+        every_seconds: f64 = 60.0, "a number with 0 ≤ every-seconds ≤ 31536000"
+            if |x| (0.0..=31_536_000.0).contains(x);
         /// How many of the latest checkpoints are kept.
         keep: usize = 2, "a whole number from 1 to 1000000" if |n| (1..=1_000_000).contains(n);
     }
