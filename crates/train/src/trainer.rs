@@ -4,6 +4,8 @@
 //! batches consumed, which the order of samples goes by. A topology update that replaces a step advances `draw`
 //! alone. A run's state is (step, draw, updated at this step) with the weights: from there it goes on to the bit.
 
+mod saving;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,12 +13,8 @@ use std::time::{Duration, Instant};
 use rigl_base::{Error, Kind, Result};
 use rigl_data::{Dataset, Loader, LoaderOptions, Order, Sample};
 use rigl_engine::{ARITHMETIC_VERSION, Growth, MicroBatch, Outcome, Session, StepConstants, UpdateRequest};
-use rigl_formats::{Checkpoint, Metadata, Store};
-use rigl_graph::account::TrainingCost;
-use rigl_graph::state::{Role, State, Tensor, Values};
-use rigl_metrics::event::{self, Event};
-use rigl_metrics::summary::{self, Flops};
-use rigl_metrics::{EventLog, Machine, Record, RunWriter, Status, Summary};
+use rigl_formats::{Checkpoint, Store};
+use rigl_metrics::{EventLog, Machine, RunWriter, Status, Summary, event};
 use rigl_topology::{Change, Gradients, LayerStatistics, Needs, OptimizerStep, Pattern, growth_stream};
 
 use crate::evaluate::{Packed, evaluate};
@@ -26,6 +24,9 @@ use crate::prepare::{LOADER_DEPTH, Prepared};
 
 /// Progress is reported this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// What may help a run that diverged.
+const SMALLER: &str = "--set schedule.learning-rate=… (a smaller one)";
 
 /// What a run goes on from, if not from its beginning.
 pub struct From {
@@ -237,8 +238,9 @@ impl<'a> Trainer<'a> {
         }
         let summary = self.summary()?;
         self.checkpoint()?;
-        summary.write(&self.run.summary())?;
         self.log_end(Status::Finished, "all steps done")?;
+        // The last of all: a run that has one is finished, and is not gone on with.
+        summary.write(&self.run.summary())?;
         Ok(Ended::Finished(Box::new(summary)))
     }
 
@@ -254,12 +256,7 @@ impl<'a> Trainer<'a> {
         let outcome = self.gradients(&packed, needs, &requests)?;
         self.loader.recycle(packed);
         if !outcome.loss.is_finite() {
-            let layer = match self.session.non_finite() {
-                Some(parameter) => format!("; the first parameter with such a number is `{parameter}`"),
-                None => String::new(),
-            };
-            return Err(Error::diverged(format!("the loss at step {step} is not finite{layer}"))
-                .hint("--set schedule.learning-rate=… (a smaller one)"));
+            return Err(self.diverged(&format!("the loss at step {step}")));
         }
         self.position.interval.add(outcome);
         self.position.draw = begin_draw + 1;
@@ -419,161 +416,37 @@ impl<'a> Trainer<'a> {
             if better {
                 self.position.best = evaluation.accuracy;
             }
-            self.record(evaluation)?;
             if better {
-                let path = self.run.checkpoints().join("best.safetensors");
-                rigl_formats::checkpoint::write(&path, &self.state(), &self.metadata()?)?;
+                self.save_best()?;
             }
         }
         let set = Arc::clone(&self.prepared.sets.test);
-        let evaluation = self.evaluate_on(&set, "test")?;
-        self.position.evaluation = Some(evaluation.clone());
-        self.record(evaluation)
+        self.position.evaluation = Some(self.evaluate_on(&set, "test")?);
+        Ok(())
     }
 
     fn evaluate_on(&mut self, set: &Arc<dyn Dataset>, split: &str) -> Result<event::Evaluation> {
         let batch = self.prepared.evaluation_batch();
         let outcome = evaluate(&mut self.session, set, &self.prepared.preprocessing, batch)?;
-        Ok(event::Evaluation {
+        let evaluation = event::Evaluation {
             split: split.to_string(),
             loss: outcome.mean_loss(),
             accuracy: Some(outcome.accuracy()),
             samples: outcome.samples as u64,
-        })
-    }
-
-    fn record(&mut self, event: impl Into<Event>) -> Result<()> {
-        let record = Record {
-            step: self.position.step,
-            draw: self.position.draw,
-            time_s: self.clock.elapsed_s(),
-            event: event.into(),
         };
-        self.log.write(&record)?;
-        self.observer.event(&record);
-        Ok(())
+        self.record(evaluation.clone())?;
+        if !outcome.loss.is_finite() {
+            return Err(self.diverged(&format!("the {split} loss after step {}", self.position.step)));
+        }
+        Ok(evaluation)
     }
 
-    fn state(&self) -> State<'_> {
-        let mut state = self.session.state();
-        state.extend(self.position.tensors(&self.prepared.design.graph));
-        state
-    }
-
-    fn metadata(&self) -> Result<Metadata> {
-        let Prepared { config, design, sets, .. } = self.prepared;
-        Ok(Metadata {
-            arithmetic_version: ARITHMETIC_VERSION,
-            step: self.position.step,
-            draw: self.position.draw,
-            updated: self.position.updated,
-            elapsed_s: self.clock.elapsed_s(),
-            log_length: self.log.len(),
-            configuration: config.to_toml(),
-            graph: design.graph.to_text(),
-            classes: sets.train.spec().classes.clone(),
-            preprocessing: format!("(x / 255 - {:?}) / {:?}", config.data.mean, config.data.std),
-            extra: self.position.extra()?,
-            ..Metadata::default()
-        })
-    }
-
-    /// Makes the state safe, log first: the checkpoint tells how much of the log belongs to it.
-    fn checkpoint(&mut self) -> Result<()> {
-        self.log.sync()?;
-        let metadata = self.metadata()?;
-        let mut state = self.session.state();
-        state.extend(self.position.tensors(&self.prepared.design.graph));
-        let (path, bytes) = self.store.save(&state, &metadata)?;
-        self.clock.last_checkpoint = Instant::now();
-        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        self.record(event::Checkpoint { file, bytes })
-    }
-
-    /// The patterns as they are, in a file of their own.
-    fn save_patterns(&self) -> Result<()> {
-        let graph = &self.prepared.design.graph;
-        let tensor = |&p: &usize| {
-            let pattern = self.session.pattern(p)?;
-            Some(Tensor {
-                name: format!("pattern/{}", graph.parameters()[p].name).into(),
-                role: Role::Method,
-                shape: vec![pattern.count()],
-                values: Values::U32(pattern.indices().into()),
-                indices: None,
-            })
+    /// The error for a loss that is not finite.
+    fn diverged(&self, what: &str) -> Error {
+        let parameter = match self.session.non_finite() {
+            Some(parameter) => format!("; the first parameter with such a number is `{parameter}`"),
+            None => String::new(),
         };
-        let state: State<'_> = self.sparse.iter().filter_map(tensor).collect();
-        // Written at the same place by a resumed run, with the same bytes: nothing in it tells the time.
-        let metadata =
-            Metadata { elapsed_s: 0.0, log_length: 0, extra: Default::default(), ..self.metadata()? };
-        let path = self.run.patterns().join(format!("{}.safetensors", self.position.step));
-        rigl_formats::checkpoint::write(&path, &state, &metadata).map(|_| ())
-    }
-
-    fn log_end(&mut self, status: Status, reason: &str) -> Result<()> {
-        let cost = &self.prepared.design.cost;
-        let evaluation = self.position.evaluation.as_ref();
-        let end = event::End {
-            status,
-            reason: reason.to_string(),
-            loss: evaluation.map_or(f64::NAN, |e| e.loss),
-            accuracy: evaluation.and_then(|e| e.accuracy),
-            active: cost.active as u64,
-            weights: cost.weights as u64,
-            explored: self.position.explored_fraction(),
-        };
-        self.record(end)?;
-        self.log.sync()
-    }
-
-    fn summary(&self) -> Result<Summary> {
-        let Prepared { config, design, .. } = self.prepared;
-        let cost = &design.cost;
-        let evaluation = self.position.evaluation.as_ref();
-        let accuracy = evaluation.and_then(|e| e.accuracy);
-        let (sparse, dense) = (cost.flops as f64, cost.dense_flops as f64);
-        // Per sample, as the mean over every batch of the run: 3 f_S each, and where dense gradients were
-        // computed, the weight gradient of the dense network in place of that of the sparse one.
-        let batches = self.position.draw.max(1) as f64;
-        let training = match design.training_cost() {
-            TrainingCost::Dense => 3.0 * dense,
-            _ => 3.0 * sparse + self.position.dense_updates as f64 / batches * (dense - sparse),
-        };
-        let seconds = self.clock.elapsed_s();
-        let weights = design.graph.weights().map(|(id, p)| {
-            let explored = self.position.explored[id.index()].as_ref();
-            summary::Layer {
-                name: p.name.clone(),
-                active: design.active[id.index()].unwrap_or(p.len()) as u64,
-                weights: p.len() as u64,
-                explored: explored.map_or(1.0, |e| e.fraction()),
-            }
-        });
-        Ok(Summary {
-            version: summary::VERSION,
-            status: Status::Finished,
-            method: config.method.name.clone(),
-            sparsity: cost.sparsity,
-            distribution: config.method.distribution.to_string(),
-            seed: config.seeds.init,
-            accuracy,
-            test_error: accuracy.map(|a| 1.0 - a),
-            loss: evaluation.map_or(f64::NAN, |e| e.loss),
-            active: cost.active as u64,
-            weights: cost.weights as u64,
-            bytes: cost.bytes,
-            explored: self.position.explored_fraction(),
-            inference: Flops::new(sparse, dense),
-            training: Flops::new(training, 3.0 * dense),
-            steps: self.position.step,
-            draws: self.position.draw,
-            updates: self.position.updates,
-            seconds,
-            samples_per_s: self.position.draw as f64 * config.data.batch as f64 / seconds,
-            peak_memory_bytes: rigl_metrics::machine::peak_memory_bytes(),
-            weights_crc32c: rigl_formats::checkpoint::parameters_crc32c(&self.session.state())?,
-            layers: weights.collect(),
-        })
+        Error::diverged(format!("{what} is not finite{parameter}")).hint(SMALLER)
     }
 }

@@ -1,0 +1,170 @@
+//! What a run leaves behind: its log, checkpoints, patterns and summary.
+
+use std::time::Instant;
+
+use rigl_base::{Error, Kind, Result};
+use rigl_engine::ARITHMETIC_VERSION;
+use rigl_formats::Metadata;
+use rigl_graph::account::TrainingCost;
+use rigl_graph::state::{Role, State, Tensor, Values};
+use rigl_metrics::event::{self, Event};
+use rigl_metrics::summary::{self, Flops};
+use rigl_metrics::{Record, Status, Summary};
+
+use super::{SMALLER, Trainer};
+use crate::prepare::Prepared;
+
+impl Trainer<'_> {
+    pub(super) fn record(&mut self, event: impl Into<Event>) -> Result<()> {
+        let record = Record {
+            step: self.position.step,
+            draw: self.position.draw,
+            time_s: self.clock.elapsed_s(),
+            event: event.into(),
+        };
+        self.log.write(&record)?;
+        self.observer.event(&record);
+        Ok(())
+    }
+
+    pub(super) fn state(&self) -> State<'_> {
+        let mut state = self.session.state();
+        state.extend(self.position.tensors(&self.prepared.design.graph));
+        state
+    }
+
+    pub(super) fn metadata(&self) -> Result<Metadata> {
+        let Prepared { config, design, sets, .. } = self.prepared;
+        Ok(Metadata {
+            arithmetic_version: ARITHMETIC_VERSION,
+            step: self.position.step,
+            draw: self.position.draw,
+            updated: self.position.updated,
+            elapsed_s: self.clock.elapsed_s(),
+            log_length: self.log.len(),
+            configuration: config.to_toml(),
+            graph: design.graph.to_text(),
+            classes: sets.train.spec().classes.clone(),
+            preprocessing: format!("(x / 255 - {:?}) / {:?}", config.data.mean, config.data.std),
+            extra: self.position.extra()?,
+            ..Metadata::default()
+        })
+    }
+
+    /// Makes the state safe, log first: the checkpoint tells how much of the log belongs to it.
+    pub(super) fn checkpoint(&mut self) -> Result<()> {
+        self.log.sync()?;
+        let metadata = self.metadata()?;
+        let mut state = self.session.state();
+        state.extend(self.position.tensors(&self.prepared.design.graph));
+        let saved = self.store.save(&state, &metadata);
+        let (path, bytes) = saved.map_err(|e| self.after_step_number(e))?;
+        self.clock.last_checkpoint = Instant::now();
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.record(event::Checkpoint { file, bytes })
+    }
+
+    /// The state with the best validation accuracy so far, in a file of its own.
+    pub(super) fn save_best(&self) -> Result<()> {
+        let path = self.run.checkpoints().join("best.safetensors");
+        let written = rigl_formats::checkpoint::write(&path, &self.state(), &self.metadata()?);
+        written.map(|_| ()).map_err(|e| self.after_step_number(e))
+    }
+
+    /// Says at which step a number was found that is not finite: such a state is not saved.
+    fn after_step_number(&self, error: Error) -> Error {
+        match error.kind() {
+            Kind::Diverged => error.context(format!("after step {}", self.position.step)).hint(SMALLER),
+            _ => error,
+        }
+    }
+
+    /// The patterns as they are, in a file of their own.
+    pub(super) fn save_patterns(&self) -> Result<()> {
+        let graph = &self.prepared.design.graph;
+        let tensor = |&p: &usize| {
+            let pattern = self.session.pattern(p)?;
+            Some(Tensor {
+                name: format!("pattern/{}", graph.parameters()[p].name).into(),
+                role: Role::Method,
+                shape: vec![pattern.count()],
+                values: Values::U32(pattern.indices().into()),
+                indices: None,
+            })
+        };
+        let state: State<'_> = self.sparse.iter().filter_map(tensor).collect();
+        // Written at the same place by a resumed run, with the same bytes: nothing in it tells the time.
+        let metadata =
+            Metadata { elapsed_s: 0.0, log_length: 0, extra: Default::default(), ..self.metadata()? };
+        let path = self.run.patterns().join(format!("{}.safetensors", self.position.step));
+        rigl_formats::checkpoint::write(&path, &state, &metadata).map(|_| ())
+    }
+
+    pub(super) fn log_end(&mut self, status: Status, reason: &str) -> Result<()> {
+        let cost = &self.prepared.design.cost;
+        let evaluation = self.position.evaluation.as_ref();
+        let end = event::End {
+            status,
+            reason: reason.to_string(),
+            loss: evaluation.map_or(f64::NAN, |e| e.loss),
+            accuracy: evaluation.and_then(|e| e.accuracy),
+            active: cost.active as u64,
+            weights: cost.weights as u64,
+            explored: self.position.explored_fraction(),
+        };
+        self.record(end)?;
+        self.log.sync()
+    }
+
+    pub(super) fn summary(&self) -> Result<Summary> {
+        let Prepared { config, design, .. } = self.prepared;
+        let cost = &design.cost;
+        let evaluation = self.position.evaluation.as_ref();
+        let accuracy = evaluation.and_then(|e| e.accuracy);
+        let (sparse, dense) = (cost.flops as f64, cost.dense_flops as f64);
+        // Per sample, as the mean over every batch of the run: 3 f_S each, and where dense gradients were
+        // computed, the weight gradient of the dense network in place of that of the sparse one.
+        let batches = self.position.draw.max(1) as f64;
+        let training = match design.training_cost() {
+            TrainingCost::Dense => 3.0 * dense,
+            _ => 3.0 * sparse + self.position.dense_updates as f64 / batches * (dense - sparse),
+        };
+        let seconds = self.clock.elapsed_s();
+        let weights = design.graph.weights().map(|(id, p)| {
+            let explored = self.position.explored[id.index()].as_ref();
+            summary::Layer {
+                name: p.name.clone(),
+                active: design.active[id.index()].unwrap_or(p.len()) as u64,
+                weights: p.len() as u64,
+                explored: explored.map_or(1.0, |e| e.fraction()),
+            }
+        });
+        let weights_crc32c = rigl_formats::checkpoint::parameters_crc32c(&self.session.state())
+            .map_err(|e| self.after_step_number(e))?;
+        Ok(Summary {
+            version: summary::VERSION,
+            status: Status::Finished,
+            method: config.method.name.clone(),
+            sparsity: cost.sparsity,
+            distribution: config.method.distribution.to_string(),
+            seed: config.seeds.init,
+            accuracy,
+            test_error: accuracy.map(|a| 1.0 - a),
+            loss: evaluation.map_or(f64::NAN, |e| e.loss),
+            active: cost.active as u64,
+            weights: cost.weights as u64,
+            bytes: cost.bytes,
+            explored: self.position.explored_fraction(),
+            inference: Flops::new(sparse, dense),
+            training: Flops::new(training, 3.0 * dense),
+            steps: self.position.step,
+            draws: self.position.draw,
+            updates: self.position.updates,
+            seconds,
+            samples_per_s: self.position.draw as f64 * config.data.batch as f64 / seconds,
+            peak_memory_bytes: rigl_metrics::machine::peak_memory_bytes(),
+            weights_crc32c,
+            layers: weights.collect(),
+        })
+    }
+}
