@@ -18,3 +18,8 @@ pub use session::{
     Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, Session, StepConstants, UpdateRequest,
 };
 pub use weights::Compute;
+
+/// The names of this machine's instruction sets, the best first: what [`Options::isa`] takes.
+pub fn instruction_sets() -> Vec<&'static str> {
+    rigl_kernels::Isa::available().iter().map(|isa| isa.name()).collect()
+}

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use rigl_base::Result;
+use rigl_base::{Error, Result};
 use rigl_train::MachineOptions;
 use rigl_train::config::Override;
 
@@ -276,13 +276,22 @@ impl MachineFlags {
             (None, Some(text)) => {
                 let threads = text.to_str().and_then(|text| text.parse().ok());
                 threads.filter(|threads| (1..=1024).contains(threads)).ok_or_else(|| {
-                    rigl_base::Error::usage(format!(
-                        "`RIGL_NUM_THREADS` is `{}`, expected a number from 1 to 1024",
+                    Error::usage(format!(
+                        "`RIGL_NUM_THREADS` is `{}`, expected a whole number from 1 to 1024",
                         text.to_string_lossy()
                     ))
                 })?
             }
         };
+        let isa = variable("RIGL_ISA").map(|isa| isa.to_string_lossy().into_owned());
+        let sets = rigl_engine::instruction_sets();
+        if let Some(isa) = isa.as_ref().filter(|isa| !sets.contains(&isa.as_str())) {
+            return Err(Error::usage(format!(
+                "`RIGL_ISA` is `{isa}`, this machine has `{}`",
+                sets.join("`, `")
+            ))
+            .hint(format!("RIGL_ISA={}, or leave it unset", sets[0])));
+        }
         Ok(MachineOptions {
             data_folder: self
                 .data_dir
@@ -290,7 +299,7 @@ impl MachineFlags {
                 .or_else(|| variable("RIGL_DATA_DIR").map(PathBuf::from))
                 .or_else(default_data_folder),
             threads,
-            isa: variable("RIGL_ISA").map(|isa| isa.to_string_lossy().into_owned()),
+            isa,
         })
     }
 }
