@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
-use rigl_base::{Result, files};
+use rigl_base::{Error, Result, files};
 use rigl_metrics::folder::run_name;
 use rigl_metrics::{Machine, RunFolder, RunWriter, Summary};
 use rigl_topology::Initial;
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
     let bar = !args.no_progress;
     if let Some(path) = &args.resume {
         if !args.keys.is_empty() {
-            return Err(rigl_base::Error::usage(
+            return Err(Error::usage(
                 "`--resume` goes on with the configuration of the run, which cannot be changed",
             )
             .hint(format!("rigl train {}/config.toml --set …", path.display())));
@@ -73,9 +73,7 @@ fn compare(
     let name = run_name_of(&sparse.config, &format!("{}-and-dense", sparse.config.method.name));
     let parent = match &args.run_dir {
         Some(dir) => {
-            if args.overwrite {
-                clear(dir)?;
-            }
+            make_way(dir, args.overwrite)?;
             files::create_folder(dir)?;
             dir.clone()
         }
@@ -128,15 +126,32 @@ fn free_folder(name: &str) -> Result<PathBuf> {
     }
 }
 
-/// Removes the runs of a comparison that is to be replaced.
-fn clear(dir: &Path) -> Result<()> {
-    for name in [SPARSE, DENSE] {
-        let path = dir.join(name);
-        if path.exists() {
-            RunFolder::replace_at(&path)?;
+/// Sees to it that a comparison can begin in `dir`: it may hold nothing but the two runs of another one, which is
+/// removed if it is to be replaced.
+fn make_way(dir: &Path, overwrite: bool) -> Result<()> {
+    let shown = dir.display();
+    let entries = match std::fs::read_dir(dir) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|e| Error::io("cannot read folder", dir, e))?,
+    };
+    for entry in entries {
+        let name = entry.map_err(|e| Error::io("cannot read folder", dir, e))?.file_name();
+        if name != SPARSE && name != DENSE {
+            return Err(Error::usage(format!("`{shown}` is not empty, and holds no comparison of two runs"))
+                .hint("choose another folder"));
         }
     }
-    Ok(())
+    let runs: Vec<RunFolder> =
+        [SPARSE, DENSE].iter().filter_map(|name| RunFolder::open(&dir.join(name)).ok()).collect();
+    if !overwrite && !runs.is_empty() {
+        return Err(Error::usage(format!("`{shown}` holds a comparison of two runs already"))
+            .hint(format!("`rigl train --resume {shown}` goes on with it, `--overwrite` replaces it")));
+    }
+    // Neither is removed while the other is being trained.
+    let locked = runs.into_iter().map(RunFolder::lock).collect::<Result<Vec<RunWriter>>>()?;
+    let paths: Vec<PathBuf> = locked.iter().map(|run| run.path().to_path_buf()).collect();
+    drop(locked);
+    paths.iter().try_for_each(|path| RunFolder::replace_at(path).map(drop))
 }
 
 /// Writes a new run's configuration, which makes its folder a run.
