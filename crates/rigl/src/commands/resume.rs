@@ -7,6 +7,7 @@ use rigl_base::{Error, Result};
 use rigl_engine::ARITHMETIC_VERSION;
 use rigl_formats::Store;
 use rigl_metrics::{RunFolder, RunWriter, Status, Summary};
+use rigl_train::config::{Known, keys};
 use rigl_train::{Config, From, MachineOptions, Prepared, Registry};
 
 use super::train::{DENSE, SPARSE, execute, interrupted};
@@ -22,15 +23,20 @@ pub(crate) fn run(
     printer: &Printer,
     bar: bool,
 ) -> Result<ExitCode> {
+    let known = registry.known();
     let one = |path: &Path, signals: &Signals| -> Result<Option<Summary>> {
-        let writer = RunFolder::open(path)?.lock()?;
+        let writer = RunFolder::open(path).map_err(|e| begin_anew(e, path))?.lock()?;
         if let Some(summary) = finished(&writer)? {
             printer.note(&format!("`{}` is finished already", path.display()));
             return Ok(Some(summary));
         }
         let text = read_text(&writer.config())?;
-        let config = Config::from_text(&writer.config().display().to_string(), &text, &registry.known())?;
+        let config = Config::from_text(&writer.config().display().to_string(), &text, &known)?;
         let from = last_checkpoint(&writer, accept_arithmetic)?;
+        match &from {
+            Some(from) => same_configuration(&config, from, &known)?,
+            None => printer.note(&format!("`{}` has no checkpoint yet: it begins anew", path.display())),
+        }
         let label = config.method.name.clone();
         let prepared = Prepared::new(config, registry, machine)?;
         execute(&prepared, &writer, from, &label, printer, bar, signals)
@@ -52,6 +58,38 @@ pub(crate) fn run(
         }
     }
     results::comparison(&summaries[0], &summaries[1], path, printer).map(|()| ExitCode::SUCCESS)
+}
+
+/// Adds what to do where a run was ended before its configuration was written.
+fn begin_anew(error: Error, path: &Path) -> Error {
+    match [path.to_path_buf(), path.join(SPARSE)].iter().any(|run| run.join("run.lock").is_file()) {
+        true => error.hint(format!(
+            "it was ended before anything was trained; begin anew with `--run-dir {} --overwrite`",
+            path.display()
+        )),
+        false => error,
+    }
+}
+
+/// A run goes on as it began: what would change its weights must be in `config.toml` as it was.
+fn same_configuration(config: &Config, from: &From, known: &Known) -> Result<()> {
+    let begun = Config::from_text(&from.file, &from.checkpoint.metadata.configuration, known)?;
+    let free = |path: &str| path == "preset" || path.starts_with("checkpoint.") || path.starts_with("log.");
+    for key in keys().iter().filter(|key| !free(&key.path)) {
+        let (was, is) = (begun.get(&key.path), config.get(&key.path));
+        if was != is {
+            let text = |value: Option<String>| value.unwrap_or_default();
+            return Err(Error::usage(format!(
+                "checkpoint `{}` belongs to another configuration: `{}` is `{}` there, `{}` in `config.toml`",
+                from.file,
+                key.path,
+                text(was),
+                text(is)
+            ))
+            .hint("`rigl train` on that `config.toml` begins a new run with it"));
+        }
+    }
+    Ok(())
 }
 
 /// The summary of a run that has come to its end.
