@@ -57,7 +57,11 @@ fn read(path: &Path, printer: &Printer) -> Result<(Checkpoint, String)> {
     if path.is_file() {
         return Ok((checkpoint::read(path)?, path.display().to_string()));
     }
-    let run = RunFolder::open(path)?;
+    let sparse = path.join(super::train::SPARSE);
+    let run = RunFolder::open(path).map_err(|error| match RunFolder::open(&sparse) {
+        Ok(_) => error.hint(format!("it holds two runs: rigl eval {}", sparse.display())),
+        Err(_) => error,
+    })?;
     let latest = Store::new(run.checkpoints()).latest()?;
     latest.warnings.iter().for_each(|warning| printer.warning(warning));
     Ok((latest.checkpoint, latest.path.display().to_string()))
