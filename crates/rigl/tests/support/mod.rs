@@ -1,0 +1,192 @@
+//! What the tests of the command share: running it in a folder of its own, and reading what it left there.
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use rigl_base::files;
+use rigl_data::drawn;
+use rigl_formats::{Checkpoint, Store, checkpoint};
+use rigl_metrics::Summary;
+use serde_json::Value;
+
+/// A fresh folder in which the command runs. Everything in it goes with it.
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+/// What a command that has ended said.
+pub struct Said {
+    /// Its exit code; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A path in this folder.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// The command, about to be run here, in an environment that says nothing to it.
+    pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rigl"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("RIGL_") || name == "NO_COLOR" {
+                command.env_remove(name);
+            }
+        }
+        // The cache folder of whoever runs the tests may hold data sets.
+        command.env("XDG_CACHE_HOME", self.path("cache")).env("HOME", self.path("home"));
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).args(arguments);
+        command
+    }
+
+    /// Runs a command line; arguments are what spaces separate.
+    pub fn run(&self, line: &str) -> Said {
+        Said::of(self.command(line.split_whitespace()))
+    }
+
+    /// Writes a file.
+    pub fn write(&self, relative: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(relative);
+        files::create_folder(path.parent().unwrap()).unwrap();
+        files::write_atomic(&path, bytes.as_ref()).unwrap();
+    }
+
+    /// Writes a small data set called `mnist`, of drawn digits, into the folder `data`: it is read in no time,
+    /// where drawing the whole embedded one takes a while.
+    pub fn write_data(&self, train: usize, test: usize) {
+        for (name, bytes) in MNIST.iter().zip(mnist(train, test)) {
+            self.write(&format!("data/{name}"), bytes);
+        }
+    }
+
+    /// Every file and folder in here with its size, sorted: to see that nothing has changed.
+    pub fn contents(&self) -> Vec<(PathBuf, u64)> {
+        fn walk(folder: &Path, found: &mut Vec<(PathBuf, u64)>) {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let entry = entry.unwrap();
+                let metadata = entry.metadata().unwrap();
+                found.push((entry.path(), if metadata.is_file() { metadata.len() } else { 0 }));
+                if metadata.is_dir() {
+                    walk(&entry.path(), found);
+                }
+            }
+        }
+        let mut found = Vec::new();
+        walk(self.folder.path(), &mut found);
+        found.sort();
+        found
+    }
+
+    /// The one folder in `runs`.
+    pub fn only_run(&self) -> PathBuf {
+        let runs: Vec<_> =
+            std::fs::read_dir(self.path("runs")).unwrap().map(|entry| entry.unwrap().path()).collect();
+        assert_eq!(runs.len(), 1, "{runs:?}");
+        runs.into_iter().next().unwrap()
+    }
+}
+
+/// The files of MNIST.
+pub const MNIST: [&str; 4] = [
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+];
+
+/// The contents of these files: drawn digits.
+pub fn mnist(train: usize, test: usize) -> [Vec<u8>; 4] {
+    let set = |first: usize, count: usize| {
+        let header = |numbers: &[u32]| numbers.iter().flat_map(|n| n.to_be_bytes()).collect::<Vec<u8>>();
+        let side = drawn::SIDE as u32;
+        let mut images = header(&[2051, count as u32, side, side]);
+        let mut labels = header(&[2049, count as u32]);
+        let mut image = [0; drawn::SIDE * drawn::SIDE];
+        for index in first..first + count {
+            labels.push(drawn::draw(drawn::SEED, index as u64, &mut image));
+            images.extend_from_slice(&image);
+        }
+        (images, labels)
+    };
+    let ((a, b), (c, d)) = (set(0, train), set(train, test));
+    [a, b, c, d]
+}
+
+impl Said {
+    pub fn of(mut command: Command) -> Said {
+        Said::from(command.output().unwrap())
+    }
+
+    /// Panics unless the command succeeded.
+    #[track_caller]
+    pub fn succeeded(self) -> Said {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|e| panic!("{e}: {}", self.out))
+    }
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Said {
+        let text = |bytes| String::from_utf8(bytes).expect("the command prints UTF-8");
+        Said { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// The summary of a run.
+#[track_caller]
+pub fn summary(run: &Path) -> Summary {
+    Summary::read(&run.join("summary.json")).unwrap()
+}
+
+/// The events of a run's log that are called one of `names`, without what depends on the time they took.
+pub fn events(run: &Path, names: &[&str]) -> Vec<Value> {
+    let log = std::fs::read_to_string(run.join("metrics.jsonl")).unwrap();
+    let mut events = Vec::new();
+    for line in log.lines() {
+        let mut event: Value = serde_json::from_str(line).unwrap();
+        if names.contains(&event["event"].as_str().unwrap()) {
+            let fields = event.as_object_mut().unwrap();
+            for timed in ["time_s", "samples_per_s"] {
+                fields.remove(timed);
+            }
+            events.push(event);
+        }
+    }
+    events
+}
+
+/// What a run learned, in the order it happened.
+pub fn history(run: &Path) -> Vec<Value> {
+    events(run, &["network", "train", "evaluation", "update", "end"])
+}
+
+/// The newest checkpoint of a run, which must be good.
+#[track_caller]
+pub fn newest(run: &Path) -> Checkpoint {
+    checkpoint::read(&checkpoints(run).pop().expect("a checkpoint")).unwrap()
+}
+
+/// The files of a run's checkpoints, the oldest first.
+pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
+    match Store::new(run.join("checkpoints")).list() {
+        Ok(list) => list.into_iter().map(|(_, path)| path).collect(),
+        Err(_) => Vec::new(),
+    }
+}
