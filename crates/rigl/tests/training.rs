@@ -1,0 +1,322 @@
+//! `rigl train` and what can be asked about a run: that networks learn, and that results depend on the
+//! configuration alone, not on threads, instruction sets or the way weights are stored.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use rigl_formats::checkpoint;
+use rigl_metrics::Status;
+use rigl_train::{Config, presets};
+use serde_json::Value;
+use support::{Place, Said, checkpoints, events, history, summary};
+
+/// What a linear classifier reaches on the drawn digits' test set, as the data set's documentation says.
+const LINEAR: f64 = 0.88;
+
+/// A short run on a small data set: `rigl train` with this and a folder.
+const SHORT: &str = "train quickstart --data-dir data --set data.name=mnist --set data.batch=50 --set schedule.unit=steps \
+    --set schedule.length=40 --set schedule.milestones=[30] --set method.update-interval=10 --set log.every-steps=1 \
+    --set log.evaluate-every=4";
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write_data(500, 200);
+    place
+}
+
+/// Trains `SHORT` with further flags.
+#[track_caller]
+fn short(place: &Place, run: &str, flags: &str) -> PathBuf {
+    place.run(&format!("{SHORT} --run-dir {run} {flags}")).succeeded();
+    place.path(run)
+}
+
+#[test]
+fn the_first_command_trains_sparse_and_dense_and_compares_them() {
+    let place = Place::new();
+    let said = place.run("train --set schedule.length=4 --set schedule.milestones=[3]").succeeded();
+    let run = place.only_run();
+    let name = run.file_name().unwrap().to_str().unwrap().to_owned();
+    assert!(name.ends_with("-quickstart-rigl-and-dense-sparsity.90-seed0"), "{name}");
+    let [sparse, dense] = ["sparse", "dense"].map(|name| run.join(name));
+    for run in [&sparse, &dense] {
+        for file in ["config.toml", "metrics.jsonl", "summary.json"] {
+            assert!(run.join(file).is_file(), "{} in {}", file, run.display());
+        }
+        assert_eq!(checkpoints(run).len(), 2);
+    }
+    let [sparse, dense] = [sparse, dense].map(|run| summary(&run));
+    assert_eq!((sparse.method.as_str(), dense.method.as_str()), ("rigl", "dense"));
+    assert_eq!((sparse.weights, dense.weights, dense.active), (266_200, 266_200, 266_200));
+    // ERK at 90 %: each of three layers rounds on its own.
+    assert!((26_620..26_623).contains(&sparse.active), "{}", sparse.active);
+    assert!(sparse.explored > 0.11 && sparse.explored < 0.5, "{}", sparse.explored);
+    let (a, b) = (sparse.accuracy.unwrap(), dense.accuracy.unwrap());
+    assert!(a > LINEAR + 0.02 && b > LINEAR + 0.05 && b > a, "sparse {a}, dense {b}");
+
+    let rows = ["test accuracy", "weights", "size of the model", "FLOPs of a prediction", "time of training"];
+    for row in rows {
+        assert!(said.out.lines().any(|line| line.starts_with(row)), "no `{row}` in {}", said.out);
+    }
+    assert!(said.out.contains("26,621") && said.out.contains("266,200"), "{}", said.out);
+    assert!(said.err.contains(&format!("runs: runs/{name}")), "{}", said.err);
+    assert!(!said.out.contains('\x1b') && !said.err.contains('\x1b'), "colours without a terminal");
+}
+
+#[test]
+fn results_are_printed_as_json() {
+    let place = place();
+    let said = place.run(&format!("{SHORT} --run-dir one --json -q")).succeeded();
+    assert_eq!(said.err, "");
+    let printed = said.json();
+    assert_eq!(printed["run"], "one");
+    let text = std::fs::read_to_string(place.path("one/summary.json")).unwrap();
+    let written: Value = serde_json::from_str(&text).unwrap();
+    for (field, value) in written.as_object().unwrap() {
+        assert_eq!(&printed[field], value, "{field}");
+    }
+    let both = SHORT.replace("quickstart ", "");
+    let printed = place.run(&format!("{both} --run-dir both --json -q")).succeeded().json();
+    assert_eq!((&printed["run"], &printed["dense"]["run"]), (&"both".into(), &"both/dense".into()));
+    assert_eq!(printed["sparse"]["weights_crc32c"], written["weights_crc32c"]);
+    assert_eq!(printed["dense"]["explored"], 1.0);
+}
+
+#[test]
+fn the_resolved_configuration_repeats_the_run() {
+    let place = place();
+    let one = short(&place, "one", "--seed 3 --set method.layers.fc2=0.5 --multiplier 0.5");
+    let again = place.run("train one/config.toml --run-dir again --data-dir data").succeeded();
+    assert!(again.out.contains("test accuracy"), "{}", again.out);
+    assert_eq!(summary(&one).weights_crc32c, summary(&place.path("again")).weights_crc32c);
+    assert_eq!(history(&one), history(&place.path("again")));
+    let text = |run: &str| {
+        let text = std::fs::read_to_string(place.path(run).join("config.toml")).unwrap();
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(text("one"), text("again"));
+    let other = short(&place, "other", "--seed 4 --set method.layers.fc2=0.5 --multiplier 0.5");
+    assert_ne!(summary(&one).weights_crc32c, summary(&other).weights_crc32c);
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let place = place();
+    let runs = ["1", "2", "3"].map(|n| short(&place, n, &format!("--threads {n}")));
+    for (run, threads) in runs.iter().zip(1..) {
+        assert_eq!(events(run, &["run"])[0]["machine"]["threads"], threads);
+        assert_eq!(summary(run).weights_crc32c, summary(&runs[0]).weights_crc32c, "{threads} threads");
+        assert_eq!(history(run), history(&runs[0]), "{threads} threads");
+    }
+}
+
+#[test]
+fn instruction_sets_change_no_bit() {
+    let place = place();
+    let mut first = None;
+    for isa in ["portable", "avx2", "avx512"] {
+        let line = format!("{SHORT} --run-dir {isa} --threads 1");
+        let mut command = place.command(line.split_whitespace());
+        command.env("RIGL_ISA", isa);
+        let said = Said::of(command);
+        if said.code == Some(2) && said.err.starts_with(&format!("error: `RIGL_ISA` is `{isa}`")) {
+            println!("skipped: this machine has no {isa}");
+            assert!(isa != "portable" && !place.path(isa).exists());
+            continue;
+        }
+        said.succeeded();
+        let run = place.path(isa);
+        assert_eq!(events(&run, &["run"])[0]["machine"]["instruction_set"], isa);
+        let found = (summary(&run).weights_crc32c, history(&run));
+        assert_eq!(&found, first.get_or_insert(found.clone()), "{isa}");
+    }
+}
+
+#[test]
+fn sparse_arithmetic_is_that_of_masks_to_the_bit() {
+    let place = place();
+    let config = "--set schedule.length=300 --set schedule.milestones=[200] --set method.update-interval=100 \
+        --set log.patterns=1";
+    let runs = ["sparse", "masked"].map(|kind| short(&place, kind, &format!("--compute {kind} {config}")));
+    let storage = |run: &Path| events(run, &["network"])[0]["parameters"][0]["storage"].clone();
+    assert_eq!(runs.each_ref().map(|run| storage(run)), ["sparse", "masked"]);
+    let [sparse, masked] = runs.each_ref().map(|run| events(run, &["train", "evaluation", "update", "end"]));
+    assert_eq!(sparse, masked);
+    let count = |name: &str| sparse.iter().filter(|event| event["event"] == name).count();
+    assert_eq!((count("train"), count("update")), (300, 3));
+    assert_eq!(summary(&runs[0]).weights_crc32c, summary(&runs[1]).weights_crc32c);
+    for step in [0, 100, 200, 300] {
+        let pattern = |run: &PathBuf| {
+            checkpoint::read(&run.join(format!("patterns/{step}.safetensors"))).unwrap().state
+        };
+        assert!(!pattern(&runs[0]).is_empty());
+        assert!(pattern(&runs[0]) == pattern(&runs[1]), "step {step}");
+    }
+}
+
+#[test]
+fn every_method_trains_and_keeps_its_counts() {
+    let place = place();
+    for (method, updates, skipped) in [("dense", 0, 0), ("static", 0, 0), ("set", 3, 0), ("rigl", 3, 3)] {
+        let run = short(&place, method, &format!("--method {method} --distribution uniform --sparsity 0.5"));
+        let found = summary(&run);
+        assert_eq!((found.steps, found.updates, found.draws), (40, updates, 40 + skipped), "{method}");
+        let dense = method == "dense";
+        assert_eq!(found.active, if dense { 266_200 } else { 133_100 }, "{method}");
+        // What was active at the beginning, and what was tried later.
+        assert_eq!(found.explored > 0.5001, updates > 0 || dense, "{method}: {}", found.explored);
+        for update in events(&run, &["update"]) {
+            for (parameter, active) in
+                update["parameters"].as_array().unwrap().iter().zip([117_600, 15_000, 500])
+            {
+                assert_eq!(parameter["active"], active);
+                assert_eq!(parameter["dropped"], parameter["grown"]);
+            }
+        }
+        let losses = events(&run, &["train"]);
+        let loss = |event: Option<&Value>| event.unwrap()["loss"].as_f64().unwrap();
+        assert!(loss(losses.last()) < 0.8 * loss(losses.first()), "{method}");
+    }
+}
+
+#[test]
+fn micro_batches_add_up_to_the_same_step() {
+    let place = place();
+    let [one, parts] = [("one", 1), ("parts", 5)]
+        .map(|(run, parts)| short(&place, run, &format!("--set data.micro-batches={parts}")));
+    let losses = |run: &Path| -> Vec<f64> {
+        events(run, &["train"]).iter().map(|event| event["loss"].as_f64().unwrap()).collect()
+    };
+    // The first loss, of the same weights on the same samples; sums in another order differ by their rounding.
+    let (a, b) = (losses(&one), losses(&parts));
+    assert!((a[0] - b[0]).abs() < 50.0 * f64::from(f32::EPSILON) * a[0], "{} {}", a[0], b[0]);
+    // Later rounding has changed which weights grow, but both learn.
+    assert_eq!(a.len(), b.len());
+    assert!((a[39] - b[39]).abs() < 0.2 * a[39], "{} {}", a[39], b[39]);
+    assert_eq!(summary(&one).active, summary(&parts).active);
+}
+
+#[test]
+fn a_validation_split_keeps_the_best_network() {
+    let place = place();
+    let run = short(&place, "run", "--set data.validation=0.2");
+    let evaluations = events(&run, &["evaluation"]);
+    let validation = || evaluations.iter().filter(|event| event["split"] == "validation");
+    assert!(validation().all(|event| event["samples"] == 100) && validation().count() > 1);
+    let best = validation().map(|event| event["accuracy"].as_f64().unwrap()).fold(0.0, f64::max);
+    let line = "eval run/checkpoints/best.safetensors --split validation --data-dir data --json";
+    let found = place.run(line).succeeded().json();
+    assert_eq!(found["accuracy"].as_f64(), Some(best));
+    let first = validation().find(|event| event["accuracy"].as_f64() == Some(best)).unwrap();
+    assert_eq!(first["step"], found["step"]);
+    assert!(!short(&place, "without", "").join("checkpoints/best.safetensors").exists());
+}
+
+#[test]
+fn a_trained_network_is_evaluated_from_its_checkpoint() {
+    let place = place();
+    let run = short(&place, "run", "");
+    let expected = summary(&run);
+    let found = place.run("eval run --data-dir data --json --threads 3").succeeded().json();
+    assert_eq!(found["accuracy"].as_f64(), expected.accuracy);
+    assert_eq!(found["loss"].as_f64(), Some(expected.loss));
+    assert_eq!((&found["step"], &found["samples"]), (&40.into(), &200.into()));
+    // The configuration is in the checkpoint, and nothing else is read.
+    let file = checkpoints(&run).pop().unwrap();
+    std::fs::copy(file, place.path("alone.safetensors")).unwrap();
+    let said = place.run("eval alone.safetensors --data-dir data --split train").succeeded();
+    assert!(said.out.starts_with("train") && said.out.contains("500"), "{}", said.out);
+}
+
+#[test]
+fn a_dry_run_shows_what_would_be_trained_and_writes_nothing() {
+    let place = place();
+    let before = place.contents();
+    let said = place.run(&format!("{SHORT} --dry-run --run-dir run")).succeeded();
+    assert!(said.out.contains("300×784") && said.out.contains("26,621"), "{}", said.out);
+    assert!(said.out.contains("500 training and 200 test samples, 40 steps of 50 samples (4 epochs)"));
+    assert_eq!(said.err, "");
+    let found = place.run(&format!("{SHORT} --dry-run --json")).succeeded().json();
+    assert_eq!((&found["steps"], &found["method"]), (&40.into(), &"rigl".into()));
+    assert_eq!(found["network"]["active"], 26_621);
+    assert!(found["planned_bytes"].as_u64().unwrap() > 100_000);
+    assert_eq!(place.contents(), before);
+}
+
+#[test]
+fn flops_are_those_of_the_papers_formulas() {
+    let place = Place::new();
+    let found = place.run("flops mnist-lenet --json").succeeded().json();
+    assert_eq!(found["network"]["dense_flops"], 2 * (784 * 300 + 300 * 100 + 100 * 10));
+    // N − floor(s·N) for each layer: 99 %, 89 %, dense.
+    let active: u64 = 2_352 + 3_300 + 1_000;
+    assert_eq!(
+        (&found["network"]["active"], &found["network"]["flops"]),
+        (&active.into(), &(2 * active).into())
+    );
+    let (dense, sparse) = (532_400.0, 2.0 * active as f64);
+    let rigl = (3.0 * sparse * 100.0 + 2.0 * sparse + dense) / 101.0;
+    let training = &found["training"];
+    assert_eq!(training["dense"]["flops_per_sample"].as_f64(), Some(3.0 * dense));
+    assert_eq!(training["static, set"]["flops_per_sample"].as_f64(), Some(3.0 * sparse));
+    let found = training["rigl"]["flops_per_sample"].as_f64().unwrap();
+    assert!((found - rigl).abs() < 1e-9 * rigl, "{found}, {rigl}");
+    let said = place.run("flops mnist-lenet").succeeded();
+    assert!(said.out.contains("fc1.weight") && said.out.contains("training"), "{}", said.out);
+    assert_eq!(place.contents(), []);
+}
+
+#[test]
+fn presets_are_listed_and_can_be_trained_from_as_files() {
+    let place = place();
+    let list = place.run("presets --json").succeeded().json();
+    assert_eq!(list.as_array().unwrap().len(), presets::ALL.len());
+    let said = place.run("presets").succeeded();
+    assert!(presets::ALL.iter().all(|preset| said.out.contains(preset.name)), "{}", said.out);
+    for preset in presets::ALL {
+        for full in ["", "--full"] {
+            let text = place.run(&format!("presets {} {full}", preset.name)).succeeded().out;
+            let mut config = Config::from_text("a.toml", &text, &Default::default()).unwrap();
+            config.preset = preset.name.into();
+            let again = place.run(&format!("presets {} --full", preset.name)).succeeded().out;
+            assert_eq!(config.to_toml().trim(), again.trim(), "{} {full}", preset.name);
+        }
+    }
+    let text = place.run("presets mnist-lenet").succeeded().out;
+    place.write("my.toml", text);
+    let line = "train my.toml --data-dir data --multiplier 0.01 --run-dir run";
+    place.run(line).succeeded();
+    let found = summary(&place.path("run"));
+    assert_eq!((found.status, found.steps), (Status::Finished, 10));
+}
+
+#[test]
+fn progress_is_told_on_standard_error_and_not_if_quiet() {
+    let place = place();
+    let said = place.run(&format!("{SHORT} --run-dir a")).succeeded();
+    let line = said.err.lines().find(|line| line.starts_with("rigl  epoch 4/4  test accuracy ")).unwrap();
+    assert!(line.contains("loss"), "{line}");
+    assert!(said.err.ends_with("everything is in a\n"), "{}", said.err);
+    let quiet = place.run(&format!("{SHORT} --run-dir b --quiet")).succeeded();
+    assert_eq!(quiet.err, "");
+    assert!(quiet.out.contains("test accuracy"), "{}", quiet.out);
+    let colored = place.run(&format!("{SHORT} --run-dir a --color always"));
+    assert!(colored.err.starts_with("\x1b[1;31merror:\x1b[0m "), "{}", colored.err);
+}
+
+#[test]
+fn lenet_learns_mnist() {
+    let Some(data) = std::env::var_os("RIGL_DATA_DIR") else {
+        println!("skipped: RIGL_DATA_DIR is not set");
+        return;
+    };
+    let place = Place::new();
+    let line = "train mnist-lenet --multiplier 0.02 --run-dir run";
+    let mut command = place.command(line.split_whitespace());
+    command.env("RIGL_DATA_DIR", data);
+    Said::of(command).succeeded();
+    let found = summary(&place.path("run"));
+    assert_eq!((found.steps, found.active), (2_400, 2_352 + 3_300 + 1_000));
+    assert!(found.accuracy.unwrap() > 0.95, "{:?}", found.accuracy);
+}
