@@ -210,16 +210,16 @@ pub(crate) struct Keys {
     #[arg(long, value_name = "NAME")]
     method: Option<String>,
     /// Share of weights that are absent, 0 to 1 (`method.sparsity`)
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     sparsity: Option<String>,
     /// How sparsity is spread: uniform, er, erk (`method.distribution`)
     #[arg(long, value_name = "NAME")]
     distribution: Option<String>,
     /// Scale the whole recipe: 0.1 is a short faithful run, 5 a long one (`multiplier`)
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", allow_negative_numbers = true)]
     multiplier: Option<String>,
     /// Seed of everything random (`seed`)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     seed: Option<String>,
     /// Arithmetic of sparse layers: auto, sparse, masked (`compute`)
     #[arg(long, value_name = "KIND")]
@@ -262,7 +262,7 @@ pub(crate) struct MachineFlags {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Threads [env: RIGL_NUM_THREADS] [default: physical cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
     threads: Option<u16>,
 }
 

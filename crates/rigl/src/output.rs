@@ -72,15 +72,15 @@ impl Printer {
 
     /// A warning.
     pub(crate) fn warning(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{} {text}", self.paint("warning:", YELLOW));
+        let _ = writeln!(std::io::stderr().lock(), "{} {}", self.paint("warning:", YELLOW), plain(text));
     }
 
     /// An error with its hint.
     pub(crate) fn error(&self, error: &Error) {
         let mut out = std::io::stderr().lock();
-        let _ = writeln!(out, "{} {error}", self.paint("error:", RED));
+        let _ = writeln!(out, "{} {}", self.paint("error:", RED), plain(&error.to_string()));
         if let Some(hint) = error.hint_text() {
-            let _ = writeln!(out, "\n{} {hint}", self.paint("hint:", CYAN));
+            let _ = writeln!(out, "\n{} {}", self.paint("hint:", CYAN), plain(hint));
         }
     }
 
@@ -88,6 +88,11 @@ impl Printer {
     pub(crate) fn paint(&self, text: &str, color: &str) -> String {
         if self.color { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_string() }
     }
+}
+
+/// On one line, and without what a terminal would obey: messages quote names and files.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 const RED: &str = "1;31";
