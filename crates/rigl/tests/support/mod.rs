@@ -70,7 +70,8 @@ impl Place {
         }
     }
 
-    /// Every file and folder in here with its size, sorted: to see that nothing has changed.
+    /// Every file and folder in here with its size, sorted: to see that nothing has changed. But for locks, whose
+    /// text names the process that held them last.
     pub fn contents(&self) -> Vec<(PathBuf, u64)> {
         fn walk(folder: &Path, found: &mut Vec<(PathBuf, u64)>) {
             for entry in std::fs::read_dir(folder).unwrap() {
@@ -84,6 +85,7 @@ impl Place {
         }
         let mut found = Vec::new();
         walk(self.folder.path(), &mut found);
+        found.retain(|(path, _)| !path.ends_with("run.lock"));
         found.sort();
         found
     }
