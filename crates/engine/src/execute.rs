@@ -241,23 +241,18 @@ fn weight_gradient(
 
 fn data_gradient(
     machine: &Machine,
-    p: &mut Parameter,
+    p: &Parameter,
     shape: LinearShape,
     dy: &[f32],
     dx: &mut [f32],
     epilogue: Epilogue,
 ) -> Result<()> {
-    match &mut p.storage {
+    match &p.storage {
         Storage::Dense | Storage::Masked { .. } => {
             linear_dense::backward_data(machine, shape, &p.values, dy, dx, epilogue)
         }
-        Storage::Sparse { stream, transposed, stale, .. } => {
-            if *stale {
-                transposed.resize(p.values.len(), 0.0);
-                linear_sparse::transpose(machine, stream, &p.values, transposed).map_err(kernel)?;
-                *stale = false;
-            }
-            linear_sparse::backward_data(machine, stream, transposed, dy, dx, shape.groups, epilogue)
+        Storage::Sparse { stream, .. } => {
+            linear_sparse::backward_data(machine, stream, &p.values, dy, dx, shape.groups, epilogue)
         }
     }
     .map_err(kernel)

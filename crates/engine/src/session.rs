@@ -320,16 +320,12 @@ impl Session {
             } else if p.momentum.len() != p.values.len() {
                 p.momentum.resize(p.values.len(), 0.0);
             }
-            match &mut p.storage {
-                Storage::Dense => {}
-                Storage::Masked { mask, .. } => {
-                    p.gradient.iter_mut().zip(mask).for_each(|(g, &mut active)| {
-                        if !active {
-                            *g = 0.0;
-                        }
-                    });
-                }
-                Storage::Sparse { stale, .. } => *stale = true,
+            if let Storage::Masked { mask, .. } = &p.storage {
+                p.gradient.iter_mut().zip(mask).for_each(|(g, &active)| {
+                    if !active {
+                        *g = 0.0;
+                    }
+                });
             }
             elementwise::sgd(&self.machine, sgd, &p.gradient, &mut p.values, &mut p.momentum)
                 .map_err(kernel)?;

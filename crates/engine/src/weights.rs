@@ -30,7 +30,7 @@ pub(crate) enum Storage {
     /// A dense array; positions outside the pattern hold 0.
     Masked { pattern: Pattern, mask: Vec<bool> },
     /// Values, gradient and slot of the active positions alone, in the stream's forward order.
-    Sparse { pattern: Pattern, stream: LinearStream, transposed: Vec<f32>, stale: bool },
+    Sparse { pattern: Pattern, stream: Box<LinearStream> },
 }
 
 /// A parameter.
@@ -98,7 +98,7 @@ impl Parameter {
                     };
                     let stream = LinearStream::new(outputs, inputs, pattern.indices())
                         .map_err(|e| Error::internal(format!("parameter `{}`", self.name)).caused_by(e))?;
-                    Storage::Sparse { pattern, stream, transposed: Vec::new(), stale: true }
+                    Storage::Sparse { pattern, stream: Box::new(stream) }
                 } else {
                     let mut mask = vec![false; pattern.len()];
                     pattern.indices().iter().for_each(|&i| mask[i as usize] = true);
@@ -135,7 +135,7 @@ impl Parameter {
             Storage::Masked { pattern, .. } => {
                 pattern.indices().iter().map(|&i| stored[i as usize]).collect()
             }
-            Storage::Sparse { stream, .. } => stream.to_sorted(stored),
+            Storage::Sparse { stream, .. } => stream.to_sorted(stored).into(),
         }
     }
 
@@ -172,9 +172,9 @@ pub(crate) fn planned_bytes(len: usize, count: Option<usize>, compute: Compute, 
         Some(count) if !is_sparse(count as f64 / len.max(1) as f64, compute) => {
             (arrays + 1) * len + 4 * count
         }
-        // Pattern, values in the second order, two orders of 16-bit columns, their link, the rank, and starts,
-        // which are at most a sixth as many as nonzeros in each order.
-        Some(count) => (arrays + 4 + 4 + 2 * 2 + 4 + 4 + 2) * count,
+        // Pattern, two orders of 16-bit columns, their link, the rank, and visits of rows, of which there are
+        // fewer than nonzeros in each order.
+        Some(count) => (arrays + 4 + 2 * 2 + 4 + 4 + 2 * 4) * count,
     }
 }
 

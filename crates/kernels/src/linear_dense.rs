@@ -9,7 +9,6 @@ use crate::layout::{BLOCK_GROUPS, GROUP, VECTORS, map_len};
 use crate::linear_sparse::Epilogue;
 use crate::machine::{Machine, Shared};
 use crate::simd::{LANES, Simd, Work};
-use crate::stream::STRIP;
 
 /// The shape of a linear layer on a batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -117,22 +116,36 @@ struct Product<'a> {
     epilogue: Epilogue<'a>,
 }
 
+/// Rows that one task computes: borders of tasks depend on shapes alone.
+const STRIP: usize = 64;
+
+/// Columns multiplied before the next rows are: their part of x stays in the second cache, and the part of the
+/// weights of a strip in the first.
+const COLUMNS: usize = 128;
+
+/// The weights of a strip for these columns, copied so that they lie together: `[column][row of the strip]`.
+#[repr(align(64))]
+struct Panel([[f32; STRIP]; COLUMNS]);
+
 impl Product<'_> {
     fn run(self, machine: &Machine, shape: LinearShape) -> Result<(), Error> {
         let strips = self.rows.div_ceil(STRIP);
-        machine.run(strips * shape.groups, shape.flops(), &|_, task| {
-            let (strip, group) = (task % strips, task / strips);
-            let rows = strip * STRIP..self.rows.min((strip + 1) * STRIP);
-            machine.isa.run(Strip { product: self, rows, group });
+        machine.run(strips * shape.groups.div_ceil(BLOCK_GROUPS), shape.flops(), &|_, task| {
+            let (strip, first) = (task % strips, task / strips * BLOCK_GROUPS);
+            machine.isa.run(Strip {
+                product: self,
+                rows: strip * STRIP..self.rows.min((strip + 1) * STRIP),
+                groups: first..shape.groups.min(first + BLOCK_GROUPS),
+            });
         })
     }
 }
 
-/// One task: a strip of rows for one group.
+/// One task: a strip of rows for one or two groups.
 struct Strip<'a> {
     product: Product<'a>,
     rows: std::ops::Range<usize>,
-    group: usize,
+    groups: std::ops::Range<usize>,
 }
 
 impl Work for Strip<'_> {
@@ -140,34 +153,67 @@ impl Work for Strip<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        // SAFETY: the callers of `Product::run` checked every length; rows and group are within the shape.
-        unsafe {
-            if S::WIDE {
-                self.rows::<S, 4, 4>(s);
+        let p = &self.product;
+        let mut panel = Panel([[0.0; STRIP]; COLUMNS]);
+        // A result without columns is its bias: one empty block.
+        for first in (0..p.columns.max(1)).step_by(COLUMNS) {
+            let columns = first..p.columns.min(first + COLUMNS);
+            // Where a row of the result is a column of the matrix, neighbours lie apart: by a power of two, often,
+            // so that they fight for the same lines of the cache.
+            let (weights, row_stride, column_stride) = if p.row_stride == 1 && p.column_stride > STRIP {
+                for (row, column) in panel.0.iter_mut().zip(columns.clone()) {
+                    let at = column * p.column_stride + self.rows.start;
+                    row[..self.rows.len()].copy_from_slice(&p.weights[at..][..self.rows.len()]);
+                }
+                (panel.0.as_ptr().cast::<f32>(), 1, STRIP)
             } else {
-                self.rows::<S, 2, 2>(s);
+                let at = self.rows.start * p.row_stride + columns.start * p.column_stride;
+                (p.weights.as_ptr().wrapping_add(at), p.row_stride, p.column_stride)
+            };
+            let block = Block { strip: &self, weights, row_stride, column_stride, columns };
+            // SAFETY: the callers of `Product::run` checked every length; rows, columns and groups are within
+            // the shape, and `weights` with its strides are those of these rows and columns.
+            unsafe {
+                if S::WIDE {
+                    block.rows::<S, 4, 4>(s);
+                } else {
+                    block.rows::<S, 2, 2>(s);
+                }
             }
         }
     }
 }
 
-impl Strip<'_> {
-    /// All rows, M at a time, V vectors of the group at a time.
+/// A block of columns of a strip.
+struct Block<'a> {
+    strip: &'a Strip<'a>,
+    /// The weight of the strip's first row and the block's first column.
+    weights: *const f32,
+    row_stride: usize,
+    column_stride: usize,
+    columns: std::ops::Range<usize>,
+}
+
+impl Block<'_> {
+    /// All rows, M at a time, V vectors of a group at a time.
     ///
     /// # Safety
-    /// As for [`Strip::tile`], for all rows of the strip.
+    /// As for [`Block::tile`], for all rows and groups of the strip.
     #[inline(always)]
     unsafe fn rows<S: Simd, const M: usize, const V: usize>(&self, s: S) {
-        let mut row = self.rows.start;
-        while row < self.rows.end {
-            let count = if self.rows.end - row >= M { M } else { 1 };
-            for first in (0..VECTORS).step_by(V) {
-                // SAFETY: passed on.
-                unsafe {
-                    if count == M {
-                        self.tile::<S, M, V>(s, row, first);
-                    } else {
-                        self.tile::<S, 1, V>(s, row, first);
+        let rows = self.strip.rows.len();
+        let mut row = 0;
+        while row < rows {
+            let count = if rows - row >= M { M } else { 1 };
+            for group in self.strip.groups.clone() {
+                for first in (0..VECTORS).step_by(V) {
+                    // SAFETY: passed on.
+                    unsafe {
+                        if count == M {
+                            self.tile::<S, M, V>(s, row, group, first);
+                        } else {
+                            self.tile::<S, 1, V>(s, row, group, first);
+                        }
                     }
                 }
             }
@@ -175,36 +221,51 @@ impl Strip<'_> {
         }
     }
 
-    /// Rows `row .. row + M`, vectors `first .. first + V` of the group.
+    /// Rows `row .. row + M` of the strip, vectors `first .. first + V` of the group.
     ///
     /// # Safety
-    /// These rows and vectors, all columns and the group are within maps and weights of the product's shape, and
-    /// the task alone writes them.
+    /// These rows and vectors, the block's columns and the group are within maps and weights of the product's
+    /// shape, and the task alone writes them.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const M: usize, const V: usize>(&self, s: S, row: usize, first: usize) {
-        let p = &self.product;
+    unsafe fn tile<S: Simd, const M: usize, const V: usize>(
+        &self,
+        s: S,
+        row: usize,
+        group: usize,
+        first: usize,
+    ) {
+        let p = &self.strip.product;
+        let (is_first, is_last) = (self.columns.start == 0, self.columns.end == p.columns);
+        let at = |m: usize, v: usize| {
+            (group * p.rows + self.strip.rows.start + row + m) * GROUP + (first + v) * LANES
+        };
         // SAFETY: offsets are those of rows, columns and vectors inside the shape.
         unsafe {
-            let mut sums: [[S::V; V]; M] =
-                std::array::from_fn(|m| [s.splat(p.bias.map_or(0.0, |b| *b.get_unchecked(row + m))); V]);
-            let mut w = p.weights.as_ptr().add(row * p.row_stride);
-            let mut x = p.x.as_ptr().add(self.group * p.columns * GROUP + first * LANES);
-            for _ in 0..p.columns {
+            let mut sums: [[S::V; V]; M] = std::array::from_fn(|m| {
+                if is_first {
+                    [s.splat(p.bias.map_or(0.0, |b| *b.get_unchecked(self.strip.rows.start + row + m))); V]
+                } else {
+                    std::array::from_fn(|v| s.load(p.y.get().add(at(m, v))))
+                }
+            });
+            let mut w = self.weights.wrapping_add(row * self.row_stride);
+            let mut x = p.x.as_ptr().add((group * p.columns + self.columns.start) * GROUP + first * LANES);
+            for _ in self.columns.clone() {
                 let xs: [S::V; V] = std::array::from_fn(|v| s.load(x.add(v * LANES)));
                 for (m, sums) in sums.iter_mut().enumerate() {
-                    let w = s.splat(*w.add(m * p.row_stride));
+                    let w = s.splat(*w.add(m * self.row_stride));
                     for (sum, &x) in sums.iter_mut().zip(&xs) {
                         *sum = s.fma(w, x, *sum);
                     }
                 }
                 // The last round steps past the end without reading there.
-                w = w.wrapping_add(p.column_stride);
+                w = w.wrapping_add(self.column_stride);
                 x = x.wrapping_add(GROUP);
             }
             for (m, sums) in sums.iter().enumerate() {
                 for (v, &sum) in sums.iter().enumerate() {
-                    let at = (self.group * p.rows + row + m) * GROUP + (first + v) * LANES;
-                    s.store(p.y.get().add(at), p.epilogue.apply(s, sum, at));
+                    let sum = if is_last { p.epilogue.apply(s, sum, at(m, v)) } else { sum };
+                    s.store(p.y.get().add(at(m, v)), sum);
                 }
             }
         }
@@ -228,14 +289,19 @@ pub fn gradient(
     check_len("gradient", gradient.len(), shape.weights()?)?;
     let out = Shared::new(gradient);
     machine.run(shape.outputs.div_ceil(STRIP), shape.flops(), &|_, strip| {
-        for row in (strip * STRIP..shape.outputs.min((strip + 1) * STRIP)).step_by(ROWS) {
-            let count = ROWS.min(shape.outputs - row);
-            // SAFETY: the rows of a strip are the task's own, inside the checked length.
-            let rows: [&mut [f32]; ROWS] = std::array::from_fn(|r| unsafe {
-                let len = if r < count { shape.inputs } else { 0 };
-                std::slice::from_raw_parts_mut(out.get().add((row + r.min(count - 1)) * shape.inputs), len)
-            });
-            machine.isa.run(GradientRows { shape, x, dy, row, first: 0, rows, accumulate });
+        let last = shape.outputs.min((strip + 1) * STRIP);
+        for first in (0..shape.inputs).step_by(CHUNK) {
+            let width = CHUNK.min(shape.inputs - first);
+            for row in (strip * STRIP..last).step_by(ROWS) {
+                let count = ROWS.min(last - row);
+                // SAFETY: the rows of a strip are the task's own, inside the checked length.
+                let rows: [&mut [f32]; ROWS] = std::array::from_fn(|r| unsafe {
+                    let len = if r < count { width } else { 0 };
+                    let at = (row + r.min(count - 1)) * shape.inputs + first;
+                    std::slice::from_raw_parts_mut(out.get().add(at), len)
+                });
+                machine.isa.run(GradientRows { shape, x, dy, row, first, rows, accumulate });
+            }
         }
     })
 }
@@ -256,13 +322,13 @@ pub fn growth(
     if shape.weights()? > u32::MAX as usize {
         return Err(Error::Shape(format!("linear layer of {} × {}", shape.outputs, shape.inputs)));
     }
-    const CHUNK: usize = 256;
     machine.run(shape.outputs.div_ceil(STRIP), shape.flops(), &|worker, strip| {
         let mut buffer = [[0.0f32; CHUNK]; ROWS];
-        for row in (strip * STRIP..shape.outputs.min((strip + 1) * STRIP)).step_by(ROWS) {
-            let count = ROWS.min(shape.outputs - row);
-            for first in (0..shape.inputs).step_by(CHUNK) {
-                let width = CHUNK.min(shape.inputs - first);
+        let last = shape.outputs.min((strip + 1) * STRIP);
+        for first in (0..shape.inputs).step_by(CHUNK) {
+            let width = CHUNK.min(shape.inputs - first);
+            for row in (strip * STRIP..last).step_by(ROWS) {
+                let count = ROWS.min(last - row);
                 let mut parts = buffer.iter_mut().enumerate();
                 let rows: [&mut [f32]; ROWS] = std::array::from_fn(|_| match parts.next() {
                     Some((r, part)) if r < count => &mut part[..width],
@@ -276,6 +342,10 @@ pub fn growth(
         }
     })
 }
+
+/// Inputs whose gradients are computed for all outputs of a strip before the next are: their part of x stays in
+/// the second cache.
+const CHUNK: usize = 256;
 
 /// Outputs, and inputs, of a tile of the gradient: 16 sums, added up over lanes together.
 const ROWS: usize = 4;
@@ -322,8 +392,13 @@ impl Work for GradientRows<'_> {
                 // SAFETY: `added` holds 16 f32.
                 unsafe { s.store(added.as_mut_ptr(), s.sum16(sums)) };
                 for (row, added) in self.rows.iter_mut().zip(added.chunks_exact(ROWS)) {
-                    for (out, &added) in row.iter_mut().skip(column).zip(added) {
-                        *out = if store { added } else { *out + added };
+                    match row.get_mut(column..column + ROWS) {
+                        Some(out) if store => out.copy_from_slice(added),
+                        _ => {
+                            for (out, &added) in row.iter_mut().skip(column).zip(added) {
+                                *out = if store { added } else { *out + added };
+                            }
+                        }
                     }
                 }
             }

@@ -64,19 +64,18 @@ pub fn forward(
     }
     let rows = stream.outputs;
     let product =
-        Product { order: &stream.forward, tile: stream.tile, values, bias, rows, columns: stream.inputs };
+        Product { order: &stream.forward, source: None, values, bias, rows, columns: stream.inputs };
     product.run(machine, x, y, groups, epilogue)
 }
 
-/// Backward data: dx = Wᵀ·dy, then the epilogue. `transposed` holds the values in backward order, as
-/// [`transpose`] makes them. Sums run over outputs in ascending order.
+/// Backward data: dx = Wᵀ·dy, then the epilogue. Sums run over outputs in ascending order.
 ///
 /// # Errors
 /// If a length does not fit the shapes, or a worker panicked.
 pub fn backward_data(
     machine: &Machine,
     stream: &LinearStream,
-    transposed: &[f32],
+    values: &[f32],
     dy: &[f32],
     dx: &mut [f32],
     groups: usize,
@@ -84,8 +83,8 @@ pub fn backward_data(
 ) -> Result<(), Error> {
     let product = Product {
         order: &stream.backward,
-        tile: stream.tile,
-        values: transposed,
+        source: Some(&stream.source),
+        values,
         bias: None,
         rows: stream.inputs,
         columns: stream.outputs,
@@ -93,36 +92,12 @@ pub fn backward_data(
     product.run(machine, dy, dx, groups, epilogue)
 }
 
-/// Writes the values in backward order.
-///
-/// # Errors
-/// If a length is not the number of nonzeros, or a worker panicked.
-pub fn transpose(
-    machine: &Machine,
-    stream: &LinearStream,
-    values: &[f32],
-    transposed: &mut [f32],
-) -> Result<(), Error> {
-    check_len("values", values.len(), stream.count())?;
-    check_len("transposed", transposed.len(), stream.count())?;
-    const CHUNK: usize = 1 << 14;
-    let out = Shared::new(transposed);
-    machine.run(stream.count().div_ceil(CHUNK), 8 * stream.count(), &|_, task| {
-        let first = task * CHUNK;
-        let source = &stream.source[first..stream.count().min(first + CHUNK)];
-        // SAFETY: tasks write disjoint chunks, in bounds by the checks above.
-        let out = unsafe { std::slice::from_raw_parts_mut(out.get().add(first), source.len()) };
-        for (out, &source) in out.iter_mut().zip(source) {
-            *out = values[source as usize];
-        }
-    })
-}
-
 /// The nonzeros of one order times a map of its columns.
 #[derive(Clone, Copy)]
 struct Product<'a> {
     order: &'a Order,
-    tile: usize,
+    /// Where each nonzero's value is, if not at the nonzero's own position.
+    source: Option<&'a [u32]>,
     values: &'a [f32],
     bias: Option<&'a [f32]>,
     rows: usize,
@@ -154,7 +129,7 @@ impl Product<'_> {
                 product: self,
                 x,
                 y,
-                rows: strip * STRIP..self.rows.min((strip + 1) * STRIP),
+                strip,
                 groups: first_group..groups.min(first_group + BLOCK_GROUPS),
                 epilogue,
             });
@@ -167,7 +142,7 @@ struct Strip<'a> {
     product: Product<'a>,
     x: &'a [f32],
     y: Shared<f32>,
-    rows: std::ops::Range<usize>,
+    strip: usize,
     groups: std::ops::Range<usize>,
     epilogue: Epilogue<'a>,
 }
@@ -177,7 +152,7 @@ impl Work for Strip<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        // SAFETY: `Product::run` checked every length; rows and groups are within the shapes.
+        // SAFETY: `Product::run` checked every length; strip and groups are within the shapes.
         unsafe {
             if S::WIDE && self.groups.len() == 2 {
                 self.multiply::<S, 2>(s, self.groups.start);
@@ -191,34 +166,29 @@ impl Work for Strip<'_> {
 }
 
 impl Strip<'_> {
-    /// Rows of groups `group .. group + G`.
+    /// The strip's rows of groups `group .. group + G`.
     ///
     /// # Safety
-    /// The lengths of x, y, values, bias and gate fit the product's shape, and so do `self.rows` and the groups.
+    /// The lengths of x, y, values, bias and gate fit the product's shape, and strip and groups are within it.
     /// The task alone writes these rows of these groups.
     #[inline(always)]
     unsafe fn multiply<S: Simd, const G: usize>(&self, s: S, group: usize) {
-        let Product { order, tile, values, bias, rows, columns } = self.product;
+        let Product { order, source, values, bias, rows, columns } = self.product;
         let (x_stride, y_stride) = (columns * GROUP, rows * GROUP);
-        for column_tile in 0..order.column_tiles.max(1) {
-            let first = column_tile == 0;
-            let last = column_tile + 1 >= order.column_tiles;
-            for row in self.rows.clone() {
-                // SAFETY: cells of rows and tiles of the order are inside `starts` (its length is built from
-                // them); starts are positions of nonzeros; a column within its tile is a column of x
-                // (invariants of `LinearStream`). Offsets stay inside maps of the checked lengths.
-                unsafe {
-                    let (start, end) = if order.column_tiles == 0 {
-                        (0, 0)
-                    } else {
-                        let cell = order.cell(tile, row, column_tile);
-                        (*order.starts.get_unchecked(cell), *order.starts.get_unchecked(cell + 1))
-                    };
-                    if start == end && !first && !last {
-                        continue;
-                    }
+        for tile in 0..order.tiles {
+            let (is_first, is_last) = (tile == 0, tile + 1 == order.tiles);
+            // SAFETY: `cells` has an entry for every (strip, tile) and one more; its entries are positions in
+            // `visits` and of nonzeros; rows of the strip and columns of the tile are inside the shape (invariants
+            // of `LinearStream`), so offsets stay inside maps of the checked lengths.
+            unsafe {
+                let begin = *order.cells.get_unchecked(self.strip * order.tiles + tile);
+                let end = *order.cells.get_unchecked(self.strip * order.tiles + tile + 1);
+                let x = self.x.as_ptr().add(group * x_stride).wrapping_add(tile * order.tile * GROUP);
+                let mut j = begin.nonzero as usize;
+                for visit in order.visits.get_unchecked(begin.visit as usize..end.visit as usize) {
+                    let row = self.strip * STRIP + visit.row as usize;
                     let at = group * y_stride + row * GROUP;
-                    let mut sums: [[S::V; VECTORS]; G] = if first {
+                    let mut sums: [[S::V; VECTORS]; G] = if is_first {
                         let bias = s.splat(bias.map_or(0.0, |b| *b.get_unchecked(row)));
                         [[bias; VECTORS]; G]
                     } else {
@@ -226,20 +196,21 @@ impl Strip<'_> {
                             std::array::from_fn(|v| s.load(self.y.get().add(at + g * y_stride + v * LANES)))
                         })
                     };
-                    let x = self.x.as_ptr().add(group * x_stride + column_tile * tile * GROUP);
-                    for j in start as usize..end as usize {
-                        let w = s.splat(*values.get_unchecked(j));
+                    for _ in 0..visit.count {
+                        let value = source.map_or(j, |source| *source.get_unchecked(j) as usize);
+                        let w = s.splat(*values.get_unchecked(value));
                         let x = x.add(*order.columns.get_unchecked(j) as usize * GROUP);
                         for (g, sums) in sums.iter_mut().enumerate() {
                             for (v, sum) in sums.iter_mut().enumerate() {
                                 *sum = s.fma(w, s.load(x.add(g * x_stride + v * LANES)), *sum);
                             }
                         }
+                        j += 1;
                     }
                     for (g, sums) in sums.iter().enumerate() {
                         for (v, &sum) in sums.iter().enumerate() {
                             let at = at + g * y_stride + v * LANES;
-                            let sum = if last { self.epilogue.apply(s, sum, at) } else { sum };
+                            let sum = if is_last { self.epilogue.apply(s, sum, at) } else { sum };
                             s.store(self.y.get().add(at), sum);
                         }
                     }
@@ -275,8 +246,7 @@ pub fn gradient(
     let out = Shared::new(gradient);
     let flops = 2 * stream.count() * groups * GROUP;
     machine.run(stream.outputs.div_ceil(STRIP), flops, &|_, strip| {
-        let rows = strip * STRIP..stream.outputs.min((strip + 1) * STRIP);
-        machine.isa.run(GradientStrip { stream, x, dy, out, rows, groups, accumulate });
+        machine.isa.run(GradientStrip { stream, x, dy, out, strip, groups, accumulate });
     })
 }
 
@@ -286,7 +256,7 @@ struct GradientStrip<'a> {
     x: &'a [f32],
     dy: &'a [f32],
     out: Shared<f32>,
-    rows: std::ops::Range<usize>,
+    strip: usize,
     groups: usize,
     accumulate: bool,
 }
@@ -316,30 +286,26 @@ impl GradientStrip<'_> {
     /// The lengths of x, dy and out fit the stream's shape; rows and groups are within it.
     #[inline(always)]
     unsafe fn block<S: Simd, const G: usize>(&self, s: S, group: usize) {
-        let LinearStream { outputs, inputs, tile, ref forward, .. } = *self.stream;
+        let LinearStream { outputs, inputs, ref forward, .. } = *self.stream;
         let (x_stride, dy_stride) = (inputs * GROUP, outputs * GROUP);
         let store = group == 0 && !self.accumulate;
-        for column_tile in 0..forward.column_tiles {
-            // SAFETY: as in `Strip::multiply`. Nonzeros of a strip within a tile are consecutive, since a
-            // strip never crosses a tile's border (tiles are multiples of strips).
+        for tile in 0..forward.tiles {
+            // SAFETY: as in `Strip::multiply`; the nonzeros of a cell are consecutive.
             unsafe {
-                let x = self.x.as_ptr().add(group * x_stride + column_tile * tile * GROUP);
+                let begin = *forward.cells.get_unchecked(self.strip * forward.tiles + tile);
+                let end = *forward.cells.get_unchecked(self.strip * forward.tiles + tile + 1);
+                let x = self.x.as_ptr().add(group * x_stride).wrapping_add(tile * forward.tile * GROUP);
                 // Lane sums wait until there are 16, which are then added up together.
                 let mut waiting = [s.splat(0.0); LANES];
-                let cell = forward.cell(tile, self.rows.start, column_tile);
-                let mut written = *forward.starts.get_unchecked(cell) as usize;
+                let mut written = begin.nonzero as usize;
                 let mut j = written;
-                for row in self.rows.clone() {
-                    let cell = forward.cell(tile, row, column_tile);
-                    let end = *forward.starts.get_unchecked(cell + 1) as usize;
-                    if j == end {
-                        continue;
-                    }
+                for visit in forward.visits.get_unchecked(begin.visit as usize..end.visit as usize) {
+                    let row = self.strip * STRIP + visit.row as usize;
                     let dy = self.dy.as_ptr().add(group * dy_stride + row * GROUP);
                     let dy: [[S::V; VECTORS]; G] = std::array::from_fn(|g| {
                         std::array::from_fn(|v| s.load(dy.add(g * dy_stride + v * LANES)))
                     });
-                    while j < end {
+                    for _ in 0..visit.count {
                         let x = x.add(*forward.columns.get_unchecked(j) as usize * GROUP);
                         let mut sum = s.splat(0.0);
                         for (g, dy) in dy.iter().enumerate() {

@@ -1,68 +1,71 @@
 //! The pattern of a sparse linear layer, compiled for the kernels: two orders of the same nonzeros.
 //!
-//! The weight matrix (outputs × inputs) is cut into square tiles. The *forward order* walks tiles row by row and,
-//! inside a tile, outputs and then inputs; the *backward order* walks tiles column by column and, inside a tile,
-//! inputs and then outputs. So both passes read a small window of activations at a time, and the second order
-//! gathers its values from a contiguous piece of the first. For any one output the forward order goes through
-//! its inputs in ascending order, and the other way round: tiles change no sum.
+//! The weight matrix (outputs × inputs) is cut into cells. In the *forward order* a cell is a strip of outputs × a
+//! tile of inputs; cells go strip by strip and, inside, tile by tile. In the *backward order* strips are of inputs
+//! and tiles of outputs. So a pass works on a window of one map, as wide as a tile, that stays in the first cache,
+//! and on a strip of the other that stays in the second; and the second order gathers its values from a small
+//! piece of the first.
+//!
+//! Inside a cell, rows with the same number of nonzeros stand together, so that the processor can foresee where
+//! their loops end; rows without any are left out, except in the first and the last cell of a strip, where results
+//! begin and end. For any one row the order of its nonzeros is ascending over all cells: no sum depends on this.
 
 use crate::Error;
 
-/// Outputs (or inputs) that one task computes: borders of tasks depend on shapes alone.
-pub(crate) const STRIP: usize = 64;
+/// Rows (outputs or inputs) that one task computes: borders of tasks depend on shapes alone.
+pub(crate) const STRIP: usize = 256;
 
-/// Nonzeros that a row of a tile should have at least, for its accumulators to pay for their loads and stores.
-const ROW_NONZEROS: usize = 6;
+/// Narrowest and widest tile; local indices are 16 bits.
+const MIN_TILE: usize = 64;
+const MAX_TILE: usize = 1 << 12;
 
-/// Largest edge of a tile: local indices are 16 bits.
-const MAX_TILE: usize = 1 << 14;
+/// Nonzeros that a row of a cell should have on average, for its accumulators to pay for their loads and stores.
+const ROW_NONZEROS: f64 = 4.0;
 
 /// The compiled pattern of a linear layer's weight, shape (outputs, inputs).
 ///
 /// Invariants, established by [`LinearStream::new`], the only constructor:
-/// - every local index plus its tile's base is below the layer's inputs (forward) or outputs (backward);
-/// - starts are ascending and end at the number of nonzeros;
+/// - both orders hold every nonzero once: rows of a visit plus their strip's first row, and columns plus their
+///   tile's first column, are inside the shape;
+/// - cells are ascending, and the visits of a cell have as many nonzeros as the cell;
 /// - `source` is a permutation of the forward positions.
 #[derive(Debug)]
 pub struct LinearStream {
     pub(crate) outputs: usize,
     pub(crate) inputs: usize,
-    pub(crate) tile: usize,
     pub(crate) forward: Order,
     pub(crate) backward: Order,
     /// Forward position of each backward one.
     pub(crate) source: Vec<u32>,
-    /// Rank among the sorted flat indices of each forward position; `None` where it is the same.
-    rank: Option<Vec<u32>>,
+    /// Rank among the sorted flat indices of each forward position.
+    rank: Vec<u32>,
 }
 
 /// One order of the nonzeros. "Rows" are outputs in the forward order and inputs in the backward order.
 #[derive(Debug)]
 pub(crate) struct Order {
-    pub(crate) column_tiles: usize,
-    /// Start of (row tile, column tile, row within the tile), and the end of all.
-    pub(crate) starts: Vec<u32>,
+    pub(crate) tile: usize,
+    /// Tiles of a strip; at least one, if there are rows.
+    pub(crate) tiles: usize,
+    /// Where (strip, tile) begins, strip-major, and the end of all.
+    pub(crate) cells: Vec<Cell>,
+    pub(crate) visits: Vec<Visit>,
     /// Column within the tile, per nonzero.
     pub(crate) columns: Vec<u16>,
 }
 
-impl Order {
-    fn new(rows: usize, columns: usize, tile: usize, nonzeros: usize) -> Result<Order, Error> {
-        let column_tiles = columns.div_ceil(tile);
-        let cells = rows
-            .div_ceil(tile)
-            .checked_mul(column_tiles)
-            .and_then(|n| n.checked_mul(tile))
-            .filter(|&n| n < u32::MAX as usize)
-            .ok_or_else(|| Error::Shape(format!("linear layer of {rows} × {columns}")))?;
-        Ok(Order { column_tiles, starts: vec![0; cells + 1], columns: vec![0; nonzeros] })
-    }
+/// Where a cell begins.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cell {
+    pub(crate) visit: u32,
+    pub(crate) nonzero: u32,
+}
 
-    /// Index into `starts` of (row, column tile).
-    #[inline(always)]
-    pub(crate) fn cell(&self, tile: usize, row: usize, column_tile: usize) -> usize {
-        ((row / tile) * self.column_tiles + column_tile) * tile + row % tile
-    }
+/// A row of a cell: which one of its strip, and how many nonzeros.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Visit {
+    pub(crate) row: u16,
+    pub(crate) count: u16,
 }
 
 impl LinearStream {
@@ -71,55 +74,27 @@ impl LinearStream {
     /// # Errors
     /// If an index is out of order or out of the shape, or the shape cannot be addressed.
     pub fn new(outputs: usize, inputs: usize, indices: &[u32]) -> Result<LinearStream, Error> {
-        let weights = outputs
-            .checked_mul(inputs)
-            .filter(|&n| n <= u32::MAX as usize)
-            .ok_or_else(|| Error::Shape(format!("linear layer of {outputs} × {inputs}")))?;
-        if let Some(position) = (0..indices.len())
-            .find(|&i| indices[i] as usize >= weights || (i > 0 && indices[i] <= indices[i - 1]))
+        let shape = || Error::Shape(format!("linear layer of {outputs} × {inputs}"));
+        let weights = outputs.checked_mul(inputs).filter(|&n| n <= u32::MAX as usize).ok_or_else(shape)?;
+        let out_of_order = |i: usize| i > 0 && indices[i] <= indices[i - 1];
+        if let Some(position) =
+            (0..indices.len()).find(|&i| indices[i] as usize >= weights || out_of_order(i))
         {
             return Err(Error::Index { position, found: indices[position], limit: weights });
         }
-        let tile = tile_edge(outputs, inputs, indices.len());
-        let mut forward = Order::new(outputs, inputs, tile, indices.len())?;
-        let mut backward = Order::new(inputs, outputs, tile, indices.len())?;
-
-        // Count, one cell ahead, so that the prefix sums are the starts.
-        for_each(indices, inputs, |output, input| {
-            let cell = forward.cell(tile, output, input / tile);
-            forward.starts[cell + 1] += 1;
-            let cell = backward.cell(tile, input, output / tile);
-            backward.starts[cell + 1] += 1;
-        });
-        for order in [&mut forward, &mut backward] {
-            let mut sum = 0;
-            for start in &mut order.starts {
-                sum += *start;
-                *start = sum;
-            }
-        }
-        // Place: walking in flat order fills the cells of both orders in ascending column order.
-        let mut next_forward = forward.starts.clone();
-        let mut next_backward = backward.starts.clone();
+        let tile = tile_width(outputs, inputs, indices.len());
+        let coordinates = coordinates(inputs, indices);
+        let forward = Builder::new(outputs, inputs, tile, indices.len()).ok_or_else(shape)?;
+        let (forward, placed) = forward.build(coordinates.iter().map(|&(o, i)| (o as usize, i as usize)));
+        let backward = Builder::new(inputs, outputs, tile, indices.len()).ok_or_else(shape)?;
+        let (backward, back) = backward.build(coordinates.iter().map(|&(o, i)| (i as usize, o as usize)));
+        let mut rank = vec![0; indices.len()];
         let mut source = vec![0; indices.len()];
-        let mut rank = (forward.column_tiles > 1).then(|| vec![0; indices.len()]);
-        let mut k = 0u32;
-        for_each(indices, inputs, |output, input| {
-            let next = &mut next_forward[forward.cell(tile, output, input / tile)];
-            let f = *next as usize;
-            *next += 1;
-            forward.columns[f] = (input % tile) as u16;
-            let next = &mut next_backward[backward.cell(tile, input, output / tile)];
-            let b = *next as usize;
-            *next += 1;
-            backward.columns[b] = (output % tile) as u16;
-            source[b] = f as u32;
-            if let Some(rank) = &mut rank {
-                rank[f] = k;
-            }
-            k += 1;
-        });
-        Ok(LinearStream { outputs, inputs, tile, forward, backward, source, rank })
+        for (k, (&f, &b)) in placed.iter().zip(&back).enumerate() {
+            rank[f as usize] = k as u32;
+            source[b as usize] = f;
+        }
+        Ok(LinearStream { outputs, inputs, forward, backward, source, rank })
     }
 
     /// Nonzeros.
@@ -139,11 +114,8 @@ impl LinearStream {
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        let order = |o: &Order| 4 * o.starts.len() + 2 * o.columns.len();
-        order(&self.forward)
-            + order(&self.backward)
-            + 4 * self.source.len()
-            + 4 * self.rank.as_ref().map_or(0, Vec::len)
+        let order = |o: &Order| 8 * o.cells.len() + 4 * o.visits.len() + 2 * o.columns.len();
+        order(&self.forward) + order(&self.backward) + 4 * self.source.len() + 4 * self.rank.len()
     }
 
     /// Reorders values from sorted flat order into the forward order, in which kernels take them.
@@ -152,53 +124,109 @@ impl LinearStream {
     /// If `sorted` does not hold one value per nonzero.
     pub fn to_forward(&self, sorted: &[f32]) -> Vec<f32> {
         assert_eq!(sorted.len(), self.count(), "one value per nonzero");
-        match &self.rank {
-            None => sorted.to_vec(),
-            Some(rank) => rank.iter().map(|&r| sorted[r as usize]).collect(),
-        }
+        self.rank.iter().map(|&r| sorted[r as usize]).collect()
     }
 
     /// The reverse of [`LinearStream::to_forward`].
     ///
     /// # Panics
     /// If `forward` does not hold one value per nonzero.
-    pub fn to_sorted<'a>(&self, forward: &'a [f32]) -> std::borrow::Cow<'a, [f32]> {
+    pub fn to_sorted(&self, forward: &[f32]) -> Vec<f32> {
         assert_eq!(forward.len(), self.count(), "one value per nonzero");
-        match &self.rank {
-            None => forward.into(),
-            Some(rank) => {
-                let mut sorted = vec![0.0; forward.len()];
-                for (&r, &x) in rank.iter().zip(forward) {
-                    sorted[r as usize] = x;
-                }
-                sorted.into()
-            }
+        let mut sorted = vec![0.0; forward.len()];
+        for (&r, &x) in self.rank.iter().zip(forward) {
+            sorted[r as usize] = x;
         }
+        sorted
     }
 }
 
-/// Calls `f(output, input)` for every index, without a division per index.
-fn for_each(indices: &[u32], inputs: usize, mut f: impl FnMut(usize, usize)) {
+/// (output, input) of every index, without a division per index.
+fn coordinates(inputs: usize, indices: &[u32]) -> Vec<(u32, u32)> {
     let (mut output, mut row_start) = (0, 0);
-    for &index in indices {
+    let of = |&index: &u32| {
         let index = index as usize;
         if index >= row_start + inputs {
             output = index / inputs;
             row_start = output * inputs;
         }
-        f(output, index - row_start);
-    }
+        (output as u32, (index - row_start) as u32)
+    };
+    indices.iter().map(of).collect()
 }
 
-/// The edge of a tile: a fixed rule on shape and count, so that runs are reproducible. Sums do not depend on
+/// The width of a tile: a fixed rule on shape and count, so that runs are reproducible. Sums do not depend on
 /// it, speed does.
-fn tile_edge(outputs: usize, inputs: usize, nonzeros: usize) -> usize {
-    let mut tile = STRIP;
-    let per_output = |tile: usize| nonzeros as f64 * tile as f64 / (outputs as f64 * inputs as f64).max(1.0);
-    while tile < MAX_TILE && tile < outputs.max(inputs) && per_output(tile) < ROW_NONZEROS as f64 {
+fn tile_width(outputs: usize, inputs: usize, nonzeros: usize) -> usize {
+    let density = nonzeros as f64 / (outputs as f64 * inputs as f64).max(1.0);
+    let mut tile = MIN_TILE;
+    while tile < MAX_TILE && tile < outputs.max(inputs) && density * (tile as f64) < ROW_NONZEROS {
         tile *= 2;
     }
     tile
+}
+
+/// Builds an order by counting.
+struct Builder {
+    rows: usize,
+    tile: usize,
+    tiles: usize,
+    strips: usize,
+    nonzeros: usize,
+}
+
+impl Builder {
+    /// `None` if the grid cannot be addressed.
+    fn new(rows: usize, columns: usize, tile: usize, nonzeros: usize) -> Option<Builder> {
+        let (strips, tiles) = (rows.div_ceil(STRIP), columns.div_ceil(tile).max(1));
+        let cells = strips.checked_mul(tiles)?.checked_mul(STRIP)?;
+        (cells < u32::MAX as usize).then_some(Builder { rows, tile, tiles, strips, nonzeros })
+    }
+
+    /// The order, and the position in it of every nonzero in the order given: by row and column for the forward
+    /// order, by column and row for the backward one, so that columns of a row come ascending either way.
+    fn build(self, nonzeros: impl Iterator<Item = (usize, usize)> + Clone) -> (Order, Vec<u32>) {
+        let cell_of = |row: usize, column: usize| (row / STRIP) * self.tiles + column / self.tile;
+        // Nonzeros of each (cell, row of the strip).
+        let mut counts = vec![0u16; self.strips * self.tiles * STRIP];
+        for (row, column) in nonzeros.clone() {
+            counts[cell_of(row, column) * STRIP + row % STRIP] += 1;
+        }
+        let mut cells = Vec::with_capacity(self.strips * self.tiles + 1);
+        let mut visits = Vec::new();
+        // Where the nonzeros of each (cell, row) go.
+        let mut next = vec![0u32; counts.len()];
+        let mut nonzero = 0;
+        let mut order: Vec<u16> = Vec::with_capacity(STRIP);
+        for cell in 0..self.strips * self.tiles {
+            cells.push(Cell { visit: visits.len() as u32, nonzero });
+            let (strip, tile) = (cell / self.tiles, cell % self.tiles);
+            let border = tile == 0 || tile + 1 == self.tiles;
+            let rows = STRIP.min(self.rows - strip * STRIP);
+            let counts = &counts[cell * STRIP..][..rows];
+            order.clear();
+            order.extend((0..rows as u16).filter(|&row| border || counts[row as usize] > 0));
+            order.sort_by_key(|&row| std::cmp::Reverse(counts[row as usize]));
+            for &row in &order {
+                let count = counts[row as usize];
+                visits.push(Visit { row, count });
+                next[cell * STRIP + row as usize] = nonzero;
+                nonzero += u32::from(count);
+            }
+        }
+        cells.push(Cell { visit: visits.len() as u32, nonzero });
+        let mut columns = vec![0; self.nonzeros];
+        let placed = nonzeros
+            .map(|(row, column)| {
+                let next = &mut next[cell_of(row, column) * STRIP + row % STRIP];
+                let position = *next;
+                *next += 1;
+                columns[position as usize] = (column % self.tile) as u16;
+                position
+            })
+            .collect();
+        (Order { tile: self.tile, tiles: self.tiles, cells, visits, columns }, placed)
+    }
 }
 
 #[cfg(test)]
@@ -209,43 +237,58 @@ mod tests {
         (0..outputs * inputs).filter(|&i| keep(i)).map(|i| i as u32).collect()
     }
 
+    /// (row, column, position) of every nonzero in the order of the visits.
+    fn walk(order: &Order) -> Vec<(usize, usize, usize)> {
+        let mut seen = Vec::new();
+        for cell in 0..order.cells.len() - 1 {
+            let (strip, tile) = (cell / order.tiles, cell % order.tiles);
+            let (begin, end) = (order.cells[cell], order.cells[cell + 1]);
+            let mut j = begin.nonzero as usize;
+            for visit in &order.visits[begin.visit as usize..end.visit as usize] {
+                for _ in 0..visit.count {
+                    let column = tile * order.tile + order.columns[j] as usize;
+                    seen.push((strip * STRIP + visit.row as usize, column, j));
+                    j += 1;
+                }
+            }
+            assert_eq!(j, end.nonzero as usize);
+        }
+        seen
+    }
+
     #[test]
     fn both_orders_hold_every_nonzero_once_and_ascending_within_a_row() {
-        for (outputs, inputs) in [(1, 1), (3, 200), (200, 3), (130, 257), (64, 64), (65, 129)] {
+        for (outputs, inputs) in [(1, 1), (3, 200), (200, 3), (130, 257), (64, 64), (300, 129), (513, 70)] {
             for step in [1, 2, 7, 50] {
-                let indices = indices(outputs, inputs, |i| i % step == 0);
+                let indices = indices(outputs, inputs, |i| i % step == 0 || i % 31 == 5);
                 let stream = LinearStream::new(outputs, inputs, &indices).unwrap();
-                let mut seen = Vec::new();
-                for row in 0..outputs {
-                    let mut last = None;
-                    for t in 0..stream.forward.column_tiles {
-                        let cell = stream.forward.cell(stream.tile, row, t);
-                        for j in stream.forward.starts[cell]..stream.forward.starts[cell + 1] {
-                            let input = t * stream.tile + stream.forward.columns[j as usize] as usize;
-                            assert!(last < Some(input) && input < inputs);
-                            last = Some(input);
-                            seen.push((row * inputs + input) as u32);
-                        }
-                    }
-                }
-                assert_eq!(seen, indices);
-                let sorted: Vec<f32> = (0..indices.len()).map(|i| i as f32).collect();
-                let forward = stream.to_forward(&sorted);
-                assert_eq!(stream.to_sorted(&forward).as_ref(), sorted);
-                // The backward order finds the same nonzero through `source`.
-                for input in 0..inputs {
-                    let mut last = None;
-                    for t in 0..stream.backward.column_tiles {
-                        let cell = stream.backward.cell(stream.tile, input, t);
-                        for j in stream.backward.starts[cell]..stream.backward.starts[cell + 1] {
-                            let output = t * stream.tile + stream.backward.columns[j as usize] as usize;
-                            assert!(last < Some(output) && output < outputs);
-                            last = Some(output);
-                            let k = forward[stream.source[j as usize] as usize] as usize;
-                            assert_eq!(indices[k] as usize, output * inputs + input);
-                        }
-                    }
-                }
+                let numbers: Vec<f32> = (0..indices.len()).map(|i| i as f32).collect();
+                let forward = stream.to_forward(&numbers);
+                assert_eq!(stream.to_sorted(&forward), numbers);
+                let flat = |position: usize| indices[forward[position] as usize] as usize;
+
+                let mut seen = walk(&stream.forward);
+                assert!(seen.iter().all(|&(output, input, j)| flat(j) == output * inputs + input));
+                seen.sort_by_key(|&(row, ..)| row);
+                assert!(seen.iter().map(|&(o, i, _)| (o * inputs + i) as u32).eq(indices.iter().copied()));
+
+                let mut seen = walk(&stream.backward);
+                let source = |j: usize| stream.source[j] as usize;
+                assert!(seen.iter().all(|&(input, output, j)| flat(source(j)) == output * inputs + input));
+                seen.sort_by_key(|&(row, ..)| row);
+                assert!(seen.windows(2).all(|w| (w[0].0, w[0].1) < (w[1].0, w[1].1)));
+                assert_eq!(seen.len(), indices.len());
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_is_visited_in_the_first_and_the_last_cell_of_its_strip() {
+        let stream = LinearStream::new(300, 200, &[7, 8, 30_000]).unwrap();
+        for order in [&stream.forward, &stream.backward] {
+            for cell in (0..order.cells.len() - 1).filter(|c| c % order.tiles == 0) {
+                let visits = order.cells[cell + 1].visit - order.cells[cell].visit;
+                assert!(visits == 256 || visits == 44 || visits == 200, "{visits}");
             }
         }
     }
