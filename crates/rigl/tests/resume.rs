@@ -12,8 +12,7 @@ use std::time::{Duration, Instant};
 
 use rigl_base::files;
 use rigl_base::random::{Purpose, Stream};
-use rigl_formats::checkpoint;
-use support::{Place, Said, checkpoints, events, history, newest, summary};
+use support::{Place, Said, checkpoints, events, newest, same_run};
 
 /// Short, with everything in it that a checkpoint must carry: momentum, updates, a milestone, a validation split, sums
 /// between two records of the log. Saved after every batch.
@@ -72,36 +71,6 @@ impl Whole {
     #[track_caller]
     fn is_equal_to(&self, run: &Path) {
         same_run(run, &self.place.path("whole"));
-    }
-}
-
-/// Asserts that two runs came to the same, to the bit: weights, everything else in the last checkpoint, the best
-/// checkpoint, kept patterns, and all that the log tells but times.
-#[track_caller]
-fn same_run(a: &Path, b: &Path) {
-    assert_eq!(summary(a).weights_crc32c, summary(b).weights_crc32c);
-    assert_eq!(history(a), history(b));
-    let state = |path: &Path| {
-        let file = checkpoint::read(path).unwrap();
-        (file.state, file.metadata.step, file.metadata.draw, file.metadata.updated, file.metadata.extra)
-    };
-    let files = |run: &Path| {
-        let mut files = vec![checkpoints(run).pop().unwrap()];
-        let best = run.join("checkpoints/best.safetensors");
-        files.extend(best.exists().then_some(best));
-        let patterns = std::fs::read_dir(run.join("patterns")).unwrap();
-        let mut patterns: Vec<PathBuf> = patterns.map(|entry| entry.unwrap().path()).collect();
-        patterns.sort();
-        files.extend(patterns);
-        files
-    };
-    let (a, b) = (files(a), files(b));
-    let names = |files: &[PathBuf]| -> Vec<_> {
-        files.iter().map(|path| path.file_name().unwrap().to_owned()).collect()
-    };
-    assert_eq!(names(&a), names(&b));
-    for (a, b) in a.iter().zip(&b) {
-        assert!(state(a) == state(b), "{} differs from {}", a.display(), b.display());
     }
 }
 

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use rigl_base::files;
 use rigl_data::drawn;
-use rigl_formats::{Checkpoint, Store, checkpoint};
+use rigl_formats::{Checkpoint, Metadata, Store, checkpoint};
 use rigl_metrics::Summary;
 use serde_json::Value;
 
@@ -190,5 +190,39 @@ pub fn checkpoints(run: &Path) -> Vec<PathBuf> {
     match Store::new(run.join("checkpoints")).list() {
         Ok(list) => list.into_iter().map(|(_, path)| path).collect(),
         Err(_) => Vec::new(),
+    }
+}
+
+/// Asserts that two runs came to the same, to the bit: weights, everything else in the last checkpoint, the best
+/// checkpoint, kept patterns, and all that the log tells but times.
+#[track_caller]
+pub fn same_run(a: &Path, b: &Path) {
+    assert_eq!(summary(a).weights_crc32c, summary(b).weights_crc32c);
+    assert_eq!(history(a), history(b));
+    let files = |run: &Path| {
+        let mut files = vec![checkpoints(run).pop().unwrap()];
+        let best = run.join("checkpoints/best.safetensors");
+        files.extend(best.exists().then_some(best));
+        let patterns = std::fs::read_dir(run.join("patterns")).unwrap();
+        let mut patterns: Vec<PathBuf> = patterns.map(|entry| entry.unwrap().path()).collect();
+        patterns.sort();
+        files.extend(patterns);
+        files
+    };
+    let (a, b) = (files(a), files(b));
+    let names = |files: &[PathBuf]| -> Vec<_> {
+        files.iter().map(|path| path.file_name().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&a), names(&b));
+    for (a, b) in a.iter().zip(&b) {
+        let name = a.display();
+        let [a, b] = [a, b].map(|path| checkpoint::read(path).unwrap());
+        let place = |m: &Metadata| (m.step, m.draw, m.updated);
+        assert_eq!(place(&a.metadata), place(&b.metadata), "{name}");
+        assert_eq!(a.metadata.extra, b.metadata.extra, "{name}");
+        for (a, b) in a.state.iter().zip(&b.state) {
+            assert!(a == b, "{name}: {:?} `{}`", a.role, a.name);
+        }
+        assert_eq!(a.state.len(), b.state.len(), "{name}");
     }
 }
