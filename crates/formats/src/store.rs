@@ -1,4 +1,4 @@
-//! The checkpoints of one run: a folder that holds the last two. The newest that verifies is the one to go on
+//! The checkpoints of one run: a folder that holds the last few. The newest that verifies is the one to go on
 //! from; a damaged one falls back to the one before.
 
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use rigl_graph::state::Tensor;
 use crate::checkpoint::{self, Checkpoint};
 use crate::metadata::Metadata;
 
-/// Checkpoints that are kept.
+/// Checkpoints that are kept if nobody says how many.
 const KEPT: usize = 2;
 
 /// Where a run stood when a checkpoint was written; later ones are greater. Printed, the file's name.
@@ -61,12 +61,19 @@ pub struct Store {
     folder: PathBuf,
     /// Files that [`Store::latest`] found damaged: they do not count among those kept.
     damaged: BTreeSet<Position>,
+    kept: usize,
 }
 
 impl Store {
     /// The checkpoints in `folder`, which must exist by the first use.
     pub fn new(folder: impl Into<PathBuf>) -> Store {
-        Store { folder: folder.into(), damaged: BTreeSet::new() }
+        Store { folder: folder.into(), damaged: BTreeSet::new(), kept: KEPT }
+    }
+
+    /// The same, keeping the last `count` checkpoints instead of two; at least one is kept.
+    #[must_use]
+    pub fn keeping(self, count: usize) -> Store {
+        Store { kept: count.max(1), ..self }
     }
 
     /// The folder.
@@ -93,7 +100,7 @@ impl Store {
 
     /// Writes a checkpoint and gives its file and bytes. Once it is safe on the disk, others are removed: those
     /// that claim a later position (the run went back behind them), those found damaged, and all but the last
-    /// two of the rest.
+    /// few of the rest.
     ///
     /// # Errors
     /// Those of [`checkpoint::write`]; `Kind::Environment` if an old one cannot be removed.
@@ -104,7 +111,7 @@ impl Store {
         self.damaged.remove(&saved);
         let (good, stale): (Vec<_>, Vec<_>) =
             self.list()?.into_iter().partition(|(at, _)| *at <= saved && !self.damaged.contains(at));
-        let surplus = good.len().saturating_sub(KEPT);
+        let surplus = good.len().saturating_sub(self.kept);
         for (_, old) in good.iter().take(surplus).chain(&stale) {
             files::remove(old)?;
         }

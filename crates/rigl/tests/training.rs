@@ -214,6 +214,16 @@ fn a_validation_split_keeps_the_best_network() {
 }
 
 #[test]
+fn as_many_checkpoints_are_kept_as_asked_for() {
+    let place = place();
+    for keep in [1, 2, 5] {
+        let flags = format!("--set checkpoint.keep={keep} --set checkpoint.every-seconds=0");
+        let run = short(&place, &keep.to_string(), &flags);
+        assert_eq!(checkpoints(&run).len(), keep);
+    }
+}
+
+#[test]
 fn a_trained_network_is_evaluated_from_its_checkpoint() {
     let place = place();
     let run = short(&place, "run", "");

@@ -165,7 +165,7 @@ impl<'a> Trainer<'a> {
             observer,
             session,
             position,
-            store: Store::new(run.checkpoints()),
+            store: Store::new(run.checkpoints()).keeping(config.checkpoint.keep),
             log,
             loader,
             sparse,
