@@ -99,10 +99,13 @@ impl Family {
             .collect();
         let looked_in = match best.iter().flatten().next().and_then(|path| path.parent()) {
             Some(place) => format!("`{}`", place.display()),
-            None => format!("`{}`, nor in its `{}` and `{}`", folder.display(), self.name, self.torchvision),
+            None => {
+                let [named, torchvision, folder] = places.each_ref().map(|place| place.display());
+                format!("`{folder}`, `{named}` and `{torchvision}`")
+            }
         };
         let message = format!(
-            "data set `{}`: {} {} missing in {looked_in} (a file without `.gz` will do)",
+            "data set `{}`: {} {} missing; looked in {looked_in} (files without `.gz` will do)",
             self.name,
             missing.join(", "),
             if missing.len() == 1 { "is" } else { "are" },
@@ -131,7 +134,7 @@ impl Family {
     }
 }
 
-const HINT: &str = "rigl train --data-dir DIR";
+const HINT: &str = "--data-dir DIR, the folder that holds them";
 
 fn present(place: &Path, file: &str) -> Option<PathBuf> {
     [format!("{file}.gz"), file.to_string()].iter().map(|name| place.join(name)).find(|path| path.is_file())
@@ -218,13 +221,13 @@ mod tests {
         assert_eq!(error.kind(), Kind::Environment);
         assert!(FILES.iter().all(|file| text.contains(file)), "{text}");
         assert!(text.contains(&folder.path().display().to_string()), "{text}");
-        assert_eq!(error.hint_text(), Some("rigl train --data-dir DIR"));
+        assert_eq!(error.hint_text(), Some(HINT));
 
         let place = folder.path().join("mnist");
         write(&place, &contents(), true);
         files::remove(&place.join("t10k-labels-idx1-ubyte.gz")).unwrap();
         let text = load(0, folder.path()).unwrap_err().to_string();
-        let expected = format!("`t10k-labels-idx1-ubyte.gz` is missing in `{}`", place.display());
+        let expected = format!("`t10k-labels-idx1-ubyte.gz` is missing; looked in `{}`", place.display());
         assert!(text.contains(&expected) && !text.contains("train-"), "{text}");
 
         let error = FAMILIES[0].sets(&DataOptions::default()).unwrap_err();

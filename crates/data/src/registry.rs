@@ -139,9 +139,13 @@ impl Datasets {
 
     fn unknown(&self, name: &str) -> Error {
         let names: Vec<String> = self.names().map(|known| format!("`{known}`")).collect();
-        let error = Error::usage(format!("unknown data set `{name}`, allowed: {}", names.join(", ")));
-        let distance = |known: &&str| strsim::damerau_levenshtein(name, known);
-        match self.names().min_by_key(distance) {
+        let error = Error::usage(format!("no data set is called `{name}`, allowed are {}", names.join(", ")));
+        // Only one that is like it: at most a third of the letters wrong.
+        let near = |known: &&str| {
+            let distance = strsim::damerau_levenshtein(name, known);
+            (3 * distance <= known.len().max(name.len())).then_some(distance)
+        };
+        match self.names().filter(|known| near(known).is_some()).min_by_key(near) {
             Some(nearest) => error.hint(nearest),
             None => error,
         }
@@ -210,9 +214,11 @@ mod tests {
         assert_eq!(error.kind(), Kind::Usage);
         assert_eq!(
             error.to_string(),
-            "unknown data set `minst`, allowed: `drawn-digits`, `fashion-mnist`, `mnist`"
+            "no data set is called `minst`, allowed are `drawn-digits`, `fashion-mnist`, `mnist`"
         );
         assert_eq!(error.hint_text(), Some("mnist"));
+        let error = Datasets::default().load("imagenet", &DataOptions::default()).unwrap_err();
+        assert_eq!(error.hint_text(), None);
         assert_eq!(Datasets::empty().load("x", &DataOptions::default()).unwrap_err().hint_text(), None);
     }
 
