@@ -68,7 +68,7 @@ impl Models {
         }
         let known: Vec<String> = self.names().map(|n| format!("`{n}`")).collect();
         let name = crate::text::clip(name);
-        let error = Error::usage(format!("unknown model `{name}`; known are {}", known.join(", ")));
+        let error = Error::usage(format!("no model is called `{name}`, allowed are {}", known.join(", ")));
         Err(match nearest(&name, self.names()) {
             Some(near) => error.hint(near),
             None => error,
@@ -111,7 +111,10 @@ mod tests {
         {
             let error = models.get(name).unwrap_err();
             assert_eq!(error.kind(), Kind::Usage);
-            assert_eq!(error.message(), format!("unknown model `{name}`; known are `lenet-300-100`, `mlp`"));
+            assert_eq!(
+                error.message(),
+                format!("no model is called `{name}`, allowed are `lenet-300-100`, `mlp`")
+            );
             assert_eq!(error.hint_text(), near, "{name}");
         }
     }
