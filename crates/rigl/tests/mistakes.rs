@@ -199,14 +199,18 @@ fn the_environment() {
 #[test]
 fn missing_data_files() {
     let place = Place::new();
-    let hint = "\nhint: rigl train --data-dir DIR\n";
+    let hint = "\nhint: --data-dir DIR, the folder that holds them\n";
     let said = refused_with(&place, "train mnist-lenet", &MNIST);
     assert!(said.err.contains("cache/rigl") && said.err.ends_with(hint), "{}", said.err);
-    let said = refused_with(&place, "train mnist-lenet --data-dir data", &["`data`", "`mnist`"]);
+    let said = refused_with(
+        &place,
+        "train mnist-lenet --data-dir data",
+        &["missing; looked in `data`, `data/mnist` and `data/MNIST/raw` (files without `.gz` will do)"],
+    );
     assert!(said.err.ends_with(hint), "{}", said.err);
     place.write_data(20, 20);
     files::remove(&place.path(&format!("data/{}", MNIST[3]))).unwrap();
-    let missing = format!("`{}.gz` is missing in `data`", MNIST[3]);
+    let missing = format!("`{}.gz` is missing; looked in `data` ", MNIST[3]);
     let said = refused_with(&place, "train mnist-lenet --data-dir data", &["data set `mnist`", &missing]);
     assert!(!said.err.contains("train-images"), "{}", said.err);
 }
