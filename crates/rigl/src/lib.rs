@@ -1,15 +1,16 @@
 //! Train neural networks that are sparse from the first step to the last.
 //!
 //! This crate is the face of the workspace: the command line ([`cli::run`]), and the parts that programs of
-//! their own need. A program with an own method, and every command:
+//! their own need. A program that adds a method to all the others:
 //!
 //! ```no_run
 //! use rigl::topology::{GrowScore, Method};
 //!
-//! let mut registry = rigl::Registry::default();
-//! registry.methods.push(Method { name: "mine".into(), grow: GrowScore::Random, ..Method::RIGL });
-//! rigl::cli::run(registry);
+//! let mine = Method { name: "mine".into(), grow: GrowScore::Random, ..Method::RIGL };
+//! rigl::cli::run(rigl::Registry::default().method(mine));
 //! ```
+//!
+//! `examples/own_parts.rs` has a network of its own too.
 #![forbid(unsafe_code)]
 
 mod args;
@@ -23,3 +24,8 @@ pub use rigl_data as data;
 pub use rigl_graph as graph;
 pub use rigl_topology as topology;
 pub use rigl_train::Registry;
+
+/// The examples of the README, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

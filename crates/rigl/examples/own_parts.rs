@@ -1,0 +1,22 @@
+//! A network and a method of one's own, under every command: `cargo run --release --example own_parts -- train
+//! quickstart --set model.name=narrow --method mine`.
+
+use rigl::graph::{Builder, Graph, Linear, ModelSpec};
+use rigl::topology::{GrowScore, Method};
+
+fn narrow(spec: &ModelSpec) -> rigl::Result<Graph> {
+    let mut g = Builder::new("narrow");
+    let x = g.input("image", &spec.sample_shape);
+    let x = g.flatten(x);
+    let h = g.linear("fc1", x, 50, Linear::default());
+    let h = g.relu(h);
+    let logits = g.linear("fc2", h, spec.classes, Linear::default());
+    g.cross_entropy(logits, spec.classes, spec.label_smoothing);
+    g.finish()
+}
+
+fn main() -> std::process::ExitCode {
+    // RigL's schedule and step policy, with random growth.
+    let mine = Method { name: "mine".into(), grow: GrowScore::Random, ..Method::RIGL };
+    rigl::cli::run(rigl::Registry::default().model("narrow", narrow).method(mine))
+}

@@ -1,0 +1,55 @@
+//! The README's library example: a program with a network and a method of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Once;
+
+/// Examples are built beside the binary when all tests are; when this file is tested alone, it is built here.
+fn example() -> PathBuf {
+    static BUILT: Once = Once::new();
+    let binary = PathBuf::from(env!("CARGO_BIN_EXE_rigl"));
+    let example =
+        binary.with_file_name("examples").join(format!("own_parts{}", std::env::consts::EXE_SUFFIX));
+    BUILT.call_once(|| {
+        if !example.exists() {
+            let build =
+                ["build", "--offline", "--profile", "test", "--package", "rigl", "--example", "own_parts"];
+            let built = Command::new(env!("CARGO")).args(build).status().unwrap();
+            assert!(built.success());
+        }
+    });
+    example
+}
+
+fn run(arguments: &[&str]) -> (bool, String, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(example()).args(arguments).current_dir(folder.path()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.success(), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn a_program_with_its_own_network_and_method_has_every_command() {
+    let own = ["--set", "model.name=narrow", "--method", "mine"];
+    let train = [&["train", "quickstart", "--json", "--multiplier", "0.05"][..], &own].concat();
+    let (ok, out, err) = run(&train);
+    assert!(ok, "{err}");
+    assert!(out.contains("\"method\": \"mine\"") && out.contains("\"fc2.weight\""), "{out}");
+    let (ok, out, err) = run(&[&["flops", "quickstart"][..], &own].concat());
+    assert!(ok && out.contains("50×784"), "{out}{err}");
+}
+
+#[test]
+fn an_unknown_name_is_answered_with_own_ones_among_the_others() {
+    let (ok, _, err) = run(&["train", "quickstart", "--method", "minne"]);
+    assert!(!ok && err.contains("`mine`") && err.contains("hint: mine"), "{err}");
+}
+
+#[test]
+fn the_readme_shows_the_example_as_it_is() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
+    let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
+    let example = std::fs::read_to_string(format!("{root}/crates/rigl/examples/own_parts.rs")).unwrap();
+    let (_, code) = example.split_once("\n\n").unwrap();
+    assert!(readme.contains(code));
+}
