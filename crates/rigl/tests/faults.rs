@@ -1,6 +1,8 @@
 //! Each disk operation of a short run, in turn, fails, is torn, or is the last thing the process does: gone on with,
 //! the run comes to the same bits.
 
+#![cfg(unix)]
+
 mod support;
 
 use std::path::Path;

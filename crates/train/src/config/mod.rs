@@ -115,9 +115,9 @@ configuration! {
         micro_batches: usize = 1, "a whole number from 1 to 16777216" if |n| (1..=MAX_SIZE).contains(n);
         /// Share of the training samples that is held out, and on which choices are made.
         validation: f64 = 0.0, "a number with 0 ≤ validation < 1" if |x| (0.0..1.0).contains(x);
-        /// How many training samples are used, from the first on.
+        /// How many training samples are used, chosen by the data seed.
         train_samples: Limit = Limit::All;
-        /// How many test samples are used, from the first on.
+        /// How many test samples are used, chosen by the data seed.
         test_samples: Limit = Limit::All;
         /// Subtracted from inputs, which are then divided by `std`. One number, or one per channel; images
         /// are within 0 and 1 before that.
