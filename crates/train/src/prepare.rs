@@ -196,7 +196,7 @@ impl Prepared {
 
     /// Samples of an evaluation batch.
     pub fn evaluation_batch(&self) -> usize {
-        self.micro_batch().max(500)
+        evaluation_batch(self.micro_batch())
     }
 
     fn options(&self) -> Options {
@@ -224,46 +224,52 @@ impl Prepared {
     /// # Errors
     /// If the network cannot be run.
     pub fn planned_bytes(&self) -> Result<u64> {
-        let design = &self.design;
+        self.planned_bytes_at(self.config.data.batch)
+    }
+
+    fn planned_bytes_at(&self, batch: usize) -> Result<u64> {
+        let Prepared { design, config, .. } = self;
+        let micro_batch = batch / config.data.micro_batches.max(1);
+        let options =
+            Options { batch: micro_batch, evaluation_batch: evaluation_batch(micro_batch), ..self.options() };
         let engine = Session::planned_bytes(
             &design.graph,
             &design.active,
-            &self.options(),
-            self.config.optimizer.momentum != 0.0,
-            self.config.data.micro_batches > 1 && design.training_cost() == TrainingCost::Rigl,
+            &options,
+            config.optimizer.momentum != 0.0,
+            config.data.micro_batches > 1 && design.training_cost() == TrainingCost::Rigl,
         )?;
         let inputs: usize = self.sets.train.spec().shape.iter().product();
-        let batches = (LOADER_DEPTH + 2) * self.config.data.batch.next_multiple_of(64) * inputs * 4;
-        Ok(engine as u64 + batches as u64)
+        // Packed, and the samples they are packed from.
+        let each = batch.next_multiple_of(64).saturating_mul(inputs).saturating_mul(4 + 1);
+        Ok((engine as u64).saturating_add(each.saturating_mul(LOADER_DEPTH + 2) as u64))
     }
 
     fn check_memory(&self) -> Result<()> {
         let planned = self.planned_bytes()?;
-        match rigl_metrics::machine::memory_limit_bytes() {
-            Some(limit) if planned > limit => {
-                let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
-                let error = Error::environment(format!(
-                    "training needs {:.1} GiB of memory, and the machine allows {:.1} GiB",
-                    gib(planned),
-                    gib(limit)
-                ));
-                // What does not depend on the batch stays; the rest shrinks with it.
-                let mut batch = self.micro_batch();
-                let fits = |batch: usize| {
-                    let options = Options { batch, evaluation_batch: batch, ..self.options() };
-                    let design = &self.design;
-                    let momentum = self.config.optimizer.momentum != 0.0;
-                    Session::planned_bytes(&design.graph, &design.active, &options, momentum, false)
-                        .is_ok_and(|bytes| (bytes as u64) < limit / 10 * 9)
-                };
-                while batch > 1 && !fits(batch) {
-                    batch /= 2;
-                }
-                Err(if fits(batch) { error.hint(format!("--set data.batch={batch}")) } else { error })
-            }
-            _ => Ok(()),
+        let Some(limit) = rigl_metrics::machine::memory_limit_bytes().filter(|&limit| planned > limit) else {
+            return Ok(());
+        };
+        let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+        let error = Error::environment(format!(
+            "training needs {:.1} GiB of memory, and the machine allows {:.1} GiB",
+            gib(planned),
+            gib(limit)
+        ));
+        // What does not depend on the batch stays; the rest shrinks with it.
+        let parts = self.config.data.micro_batches.max(1);
+        let mut batch = self.config.data.batch;
+        let fits = |batch: usize| self.planned_bytes_at(batch).is_ok_and(|bytes| bytes < limit / 10 * 9);
+        while batch > parts && !fits(batch) {
+            batch = (batch / 2 / parts * parts).max(parts);
         }
+        Err(if fits(batch) { error.hint(format!("--set data.batch={batch}")) } else { error })
     }
+}
+
+/// Samples of an evaluation batch, for training (micro-)batches of so many.
+fn evaluation_batch(micro_batch: usize) -> usize {
+    micro_batch.max(500)
 }
 
 /// Batches prepared ahead of use.
