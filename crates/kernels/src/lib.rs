@@ -18,6 +18,8 @@
 mod arena;
 pub mod elementwise;
 mod error;
+#[doc(hidden)]
+pub mod fault;
 pub mod layout;
 pub mod linear_dense;
 pub mod linear_sparse;

@@ -249,7 +249,9 @@ impl Block<'_> {
                 }
             });
             let mut w = self.weights.wrapping_add(row * self.row_stride);
-            let mut x = p.x.as_ptr().add((group * p.columns + self.columns.start) * GROUP + first * LANES);
+            let at_x = (group * p.columns + self.columns.start) * GROUP + first * LANES;
+            // Without columns there is nothing to point at.
+            let mut x = p.x.as_ptr().wrapping_add(at_x);
             for _ in self.columns.clone() {
                 let xs: [S::V; V] = std::array::from_fn(|v| s.load(x.add(v * LANES)));
                 for (m, sums) in sums.iter_mut().enumerate() {
@@ -287,6 +289,9 @@ pub fn gradient(
 ) -> Result<(), Error> {
     shape.check(x.len(), dy.len())?;
     check_len("gradient", gradient.len(), shape.weights()?)?;
+    if gradient.is_empty() {
+        return Ok(());
+    }
     let out = Shared::new(gradient);
     machine.run(shape.outputs.div_ceil(STRIP), shape.flops(), &|_, strip| {
         let last = shape.outputs.min((strip + 1) * STRIP);
@@ -319,8 +324,12 @@ pub fn growth(
     take: &(dyn Fn(usize, u32, &[f32]) + Sync),
 ) -> Result<(), Error> {
     shape.check(x.len(), dy.len())?;
-    if shape.weights()? > u32::MAX as usize {
-        return Err(Error::Shape(format!("linear layer of {} × {}", shape.outputs, shape.inputs)));
+    match shape.weights()? {
+        0 => return Ok(()),
+        n if n > u32::MAX as usize => {
+            return Err(Error::Shape(format!("linear layer of {} × {}", shape.outputs, shape.inputs)));
+        }
+        _ => {}
     }
     machine.run(shape.outputs.div_ceil(STRIP), shape.flops(), &|worker, strip| {
         let mut buffer = [[0.0f32; CHUNK]; ROWS];

@@ -1,5 +1,6 @@
 //! What kernels run on: an instruction set and a pool of threads.
 
+use crate::threads::run_alone;
 use crate::{Error, Isa, Pool};
 
 /// Work below this many floating-point operations is not worth handing to other threads.
@@ -29,10 +30,7 @@ impl Machine {
         work: &(dyn Fn(usize, usize) + Sync),
     ) -> Result<(), Error> {
         if flops < SERIAL_FLOPS {
-            for task in 0..tasks {
-                work(0, task);
-            }
-            return Ok(());
+            return run_alone(tasks, work);
         }
         self.pool.run(tasks, work)
     }

@@ -8,10 +8,13 @@ use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 
-use crate::Error;
+use crate::{Error, fault};
+
+/// Threads of a pool, at most: more than this is a mistake, and would take the machine with it.
+const MOST: usize = 1024;
 
 /// Rounds of spinning before a worker yields, and of yielding before it parks.
 const SPINS: u32 = 4_000;
@@ -50,9 +53,9 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// A pool of `threads` threads, the caller of [`Pool::run`] being one of them. At least one.
+    /// A pool of `threads` threads, the caller of [`Pool::run`] being one of them. At least one, at most 1024.
     pub fn new(threads: usize) -> Pool {
-        let others = threads.max(1) - 1;
+        let others = threads.clamp(1, MOST) - 1;
         let shared = Arc::new(Shared {
             gate: AtomicU64::new(0),
             job: UnsafeCell::new(None),
@@ -81,17 +84,20 @@ impl Pool {
 
     /// Calls `work(worker, task)` once for every task below `tasks`, on whichever threads are free, and returns
     /// when all are done. `worker` is below [`Pool::threads`] and no two calls that run at the same time have
-    /// the same one. A single task runs on the caller.
+    /// the same one. A single task runs on the caller, and so do all while the pool is at work already: for
+    /// another thread, or for a task that calls this in its turn.
     ///
     /// # Errors
     /// [`Error::Panicked`] if a task panicked; the others still ran.
     pub fn run(&self, tasks: usize, work: &(dyn Fn(usize, usize) + Sync)) -> Result<(), Error> {
         if tasks <= 1 || self.workers.is_empty() {
-            return (0..tasks).try_for_each(|task| {
-                catch_unwind(AssertUnwindSafe(|| work(0, task))).map_err(|e| Error::Panicked(message(&*e)))
-            });
+            return run_alone(tasks, work);
         }
-        let _one_job_at_a_time = self.caller.lock().unwrap_or_else(|e| e.into_inner());
+        let _one_job_at_a_time = match self.caller.try_lock() {
+            Ok(guard) => guard,
+            Err(TryLockError::Poisoned(e)) => e.into_inner(),
+            Err(TryLockError::WouldBlock) => return run_alone(tasks, work),
+        };
         let shared = &*self.shared;
         // SAFETY: the lifetime is erased, but no worker keeps the pointer beyond the wait below.
         let job: Job = unsafe { std::mem::transmute::<&(dyn Fn(usize, usize) + Sync), Job>(work) };
@@ -141,11 +147,38 @@ fn take_tasks(shared: &Shared, work: &(dyn Fn(usize, usize) + Sync), tasks: usiz
         if task >= tasks {
             return;
         }
-        if let Err(e) = catch_unwind(AssertUnwindSafe(|| work(worker, task))) {
+        if let Err(message) = run_task(work, worker, task) {
             let mut panic = shared.panic.lock().unwrap_or_else(|e| e.into_inner());
-            panic.get_or_insert_with(|| message(&*e));
+            panic.get_or_insert(message);
         }
     }
+}
+
+/// [`Pool::run`] without a pool.
+pub(crate) fn run_alone(tasks: usize, work: &(dyn Fn(usize, usize) + Sync)) -> Result<(), Error> {
+    let mut panic = None;
+    for task in 0..tasks {
+        if let Err(message) = run_task(work, 0, task) {
+            panic.get_or_insert(message);
+        }
+    }
+    panic.map_or(Ok(()), |message| Err(Error::Panicked(message)))
+}
+
+/// One task; if it panics, the message.
+fn run_task(work: &(dyn Fn(usize, usize) + Sync), worker: usize, task: usize) -> Result<(), String> {
+    let guarded = || {
+        if worker > 0 {
+            fault::pass();
+        }
+        work(worker, task);
+    };
+    catch_unwind(AssertUnwindSafe(guarded)).map_err(|payload| {
+        let message = message(&*payload);
+        // To drop it is to run code of whoever panicked, which may panic again: past the gate, with others inside.
+        std::mem::forget(payload);
+        message
+    })
 }
 
 fn message(payload: &(dyn Any + Send)) -> String {
