@@ -169,7 +169,8 @@ mod tests {
     #[test]
     fn the_text_holds_context_message_and_causes_on_one_line() {
         let cause = std::io::Error::other("disk on fire");
-        let error = Error::io("cannot read", std::path::Path::new("a.gz"), cause).context("mnist").hint("use water");
+        let error =
+            Error::io("cannot read", std::path::Path::new("a.gz"), cause).context("mnist").hint("use water");
         assert_eq!(error.to_string(), "mnist: cannot read `a.gz`: disk on fire");
         assert_eq!(error.hint_text(), Some("use water"));
         assert_eq!(error.kind(), Kind::Environment);
@@ -177,7 +178,8 @@ mod tests {
 
     #[test]
     fn exit_codes_follow_from_the_kind() {
-        let codes = [Kind::Usage, Kind::Data, Kind::Environment, Kind::Diverged, Kind::Internal].map(Kind::exit_code);
+        let codes =
+            [Kind::Usage, Kind::Data, Kind::Environment, Kind::Diverged, Kind::Internal].map(Kind::exit_code);
         assert_eq!(codes, [2, 2, 2, 1, 101]);
     }
 }

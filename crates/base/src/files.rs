@@ -108,14 +108,39 @@ fn folder_of(path: &Path) -> &Path {
 /// # Errors
 /// [`Kind::Environment`](crate::Kind::Environment), naming the file; the temporary file is removed if it can be.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic_with(path, |writer| writer.write_all(bytes))
+}
+
+/// Where [`write_atomic_with`] writes to, piece by piece.
+#[derive(Debug)]
+pub struct AtomicWriter<'a>(&'a mut File);
+
+impl AtomicWriter<'_> {
+    /// Writes the next piece.
+    ///
+    /// # Errors
+    /// What the system says; the whole write fails with it.
+    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        write_all(self.0, bytes)
+    }
+}
+
+/// [`write_atomic`] of a file that is made piece by piece, and so is never in memory as a whole.
+///
+/// # Errors
+/// As [`write_atomic`], and whatever `write` returns.
+pub fn write_atomic_with(
+    path: &Path,
+    write: impl FnOnce(&mut AtomicWriter<'_>) -> io::Result<()>,
+) -> Result<()> {
     let folder = folder_of(path);
     let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
-    let run = || -> io::Result<()> {
+    let run = move || -> io::Result<()> {
         let mut temporary = operation(
             || tempfile::Builder::new().prefix(&prefix).suffix(TEMPORARY).tempfile_in(folder),
             || {},
         )?;
-        write_all(temporary.as_file_mut(), bytes)?;
+        write(&mut AtomicWriter(temporary.as_file_mut()))?;
         set_permissions(temporary.as_file())?;
         operation(|| temporary.as_file().sync_all(), || {})?;
         operation(|| temporary.persist(path).map_err(|e| e.error), || {})?;

@@ -420,13 +420,15 @@ impl Session {
 
     /// Lends the model's state: parameters and slots, sparse ones as values and sorted indices.
     pub fn state(&self) -> State<'_> {
-        let tensor = |p: &'_ Parameter, role: Role, values: &'_ [f32]| Tensor {
-            name: p.name.clone().into(),
-            role,
-            shape: p.shape.clone(),
-            values: Values::F32(p.sorted(values).into_owned().into()),
-            indices: p.pattern().map(|pattern| pattern.indices().to_vec().into()),
-        };
+        fn tensor<'a>(p: &'a Parameter, role: Role, values: &'a [f32]) -> Tensor<'a> {
+            Tensor {
+                name: p.name.as_str().into(),
+                role,
+                shape: p.shape.clone(),
+                values: Values::F32(p.sorted(values)),
+                indices: p.pattern().map(|pattern| pattern.indices().into()),
+            }
+        }
         let mut tensors: State<'_> = Vec::new();
         for p in &self.parameters {
             tensors.push(tensor(p, Role::Parameter, &p.values));
@@ -469,7 +471,7 @@ impl Session {
                 Some(_) => return Err(bad("and its momentum have different patterns".into())),
             };
             p.momentum.clear();
-            p.set(pattern, self.compute, &values, slot.is_some().then_some(&momentum))?;
+            p.set(pattern, self.compute, values, slot.is_some().then_some(momentum))?;
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ pub(crate) fn apply(
     let change = update.finish(&grown).map_err(context)?;
     let values = change.carry(&values);
     let momentum = (!p.momentum.is_empty()).then(|| change.carry(&p.sorted(&p.momentum)));
-    p.set(Some(change.pattern().clone()), compute, &values, momentum.as_deref())?;
+    p.set(Some(change.pattern().clone()), compute, values, momentum)?;
     Ok(change)
 }
 

@@ -77,7 +77,7 @@ impl Parameter {
             momentum: Vec::new(),
             storage: Storage::Dense,
         };
-        parameter.set(pattern, compute, &sorted, None)?;
+        parameter.set(pattern, compute, sorted, None)?;
         Ok(parameter)
     }
 
@@ -86,8 +86,8 @@ impl Parameter {
         &mut self,
         pattern: Option<Pattern>,
         compute: Compute,
-        values: &[f32],
-        momentum: Option<&[f32]>,
+        values: Vec<f32>,
+        momentum: Option<Vec<f32>>,
     ) -> Result<()> {
         self.storage = match pattern {
             None => Storage::Dense,
@@ -116,15 +116,15 @@ impl Parameter {
     }
 
     /// Brings numbers of the active positions, in sorted order, into the order of storage.
-    fn stored(&self, sorted: &[f32]) -> Vec<f32> {
+    fn stored(&self, sorted: Vec<f32>) -> Vec<f32> {
         match &self.storage {
-            Storage::Dense => sorted.to_vec(),
+            Storage::Dense => sorted,
             Storage::Masked { pattern, .. } => {
                 let mut dense = vec![0.0; pattern.len()];
-                pattern.indices().iter().zip(sorted).for_each(|(&i, &x)| dense[i as usize] = x);
+                pattern.indices().iter().zip(sorted).for_each(|(&i, x)| dense[i as usize] = x);
                 dense
             }
-            Storage::Sparse { stream, .. } => stream.to_forward(sorted),
+            Storage::Sparse { stream, .. } => stream.to_forward(&sorted),
         }
     }
 

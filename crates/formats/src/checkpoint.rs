@@ -62,10 +62,31 @@ pub fn read_metadata(path: &Path) -> Result<Metadata> {
 /// # Errors
 /// As [`to_bytes`], and `Kind::Environment` if the file cannot be written.
 pub fn write(path: &Path, state: &[Tensor<'_>], metadata: &Metadata) -> Result<u64> {
-    let bytes = to_bytes(state, metadata)?;
-    files::write_atomic(path, &bytes)?;
-    Ok(bytes.len() as u64)
+    let (head, pieces) = sealed(state, metadata)?;
+    // In pieces of this size: large enough for the disk, small beside any state.
+    let mut buffer = head;
+    let mut length = 0;
+    files::write_atomic_with(path, |writer| {
+        for piece in &pieces {
+            for_each_chunk(&piece.values, |chunk| {
+                buffer.extend_from_slice(chunk);
+                if buffer.len() < BUFFER {
+                    return Ok(());
+                }
+                length += buffer.len() as u64;
+                let written = writer.write_all(&buffer);
+                buffer.clear();
+                written
+            })?;
+        }
+        length += buffer.len() as u64;
+        writer.write_all(&buffer)
+    })?;
+    Ok(length)
 }
+
+/// Bytes that are collected before they are written.
+const BUFFER: usize = 1 << 20;
 
 /// Parses the bytes of a checkpoint; `file` is its name in messages.
 ///
@@ -82,18 +103,26 @@ pub fn parse(bytes: &[u8], file: &str) -> Result<Checkpoint> {
 /// `Kind::Usage` for a name that no key can hold, or a header beyond 16 MiB; `Kind::Internal` for a state that
 /// is not well-formed.
 pub fn to_bytes(state: &[Tensor<'_>], metadata: &Metadata) -> Result<Vec<u8>> {
+    let (mut bytes, pieces) = sealed(state, metadata)?;
+    bytes.reserve_exact(pieces.iter().map(Piece::bytes).sum());
+    for piece in &pieces {
+        for_each_chunk(&piece.values, |chunk| -> Result<()> {
+            bytes.extend_from_slice(chunk);
+            Ok(())
+        })?;
+    }
+    Ok(bytes)
+}
+
+/// The head of a file with its checksums, and the arrays that follow it.
+fn sealed<'a>(state: &'a [Tensor<'_>], metadata: &Metadata) -> Result<(Vec<u8>, Vec<Piece<'a>>)> {
     let mut map = metadata.to_map()?;
     map.insert(DATA_CRC.into(), NO_CRC.into());
     map.insert(HEADER_CRC.into(), NO_CRC.into());
     let pieces = pieces(state, &mut map)?;
-    let mut bytes = head(&pieces, &map)?;
-    let head_length = bytes.len();
-    bytes.reserve_exact(pieces.iter().map(Piece::bytes).sum());
-    for piece in &pieces {
-        append(&mut bytes, &piece.values);
-    }
-    header::seal(&mut bytes, head_length)?;
-    Ok(bytes)
+    let mut head = head(&pieces, &map)?;
+    header::seal(&mut head, crc32c_of(0, &pieces)?)?;
+    Ok((head, pieces))
 }
 
 /// A CRC-32C of the parameters alone: their names, shapes, patterns and values. It tells whether two runs ended
@@ -102,14 +131,33 @@ pub fn to_bytes(state: &[Tensor<'_>], metadata: &Metadata) -> Result<Vec<u8>> {
 /// # Errors
 /// As [`to_bytes`].
 pub fn parameters_crc32c(state: &[Tensor<'_>]) -> Result<u32> {
-    let parameters: Vec<_> = state.iter().filter(|t| t.role == Role::Parameter).cloned().collect();
+    let parameters: Vec<_> = state.iter().filter(|t| t.role == Role::Parameter).map(lent).collect();
     let mut map = Map::new();
     let pieces = pieces(&parameters, &mut map)?;
-    let mut bytes = head(&pieces, &map)?;
-    for piece in &pieces {
-        append(&mut bytes, &piece.values);
+    crc32c_of(crc32c::crc32c(&head(&pieces, &map)?), &pieces)
+}
+
+/// The checksum of the arrays after that of what stands before them.
+fn crc32c_of(before: u32, pieces: &[Piece<'_>]) -> Result<u32> {
+    let mut crc = before;
+    for piece in pieces {
+        for_each_chunk(&piece.values, |chunk| -> Result<()> {
+            crc = crc32c::crc32c_append(crc, chunk);
+            Ok(())
+        })?;
     }
-    Ok(crc32c::crc32c(&bytes))
+    Ok(crc)
+}
+
+/// The same tensor, borrowed.
+fn lent<'a>(tensor: &'a Tensor<'_>) -> Tensor<'a> {
+    Tensor {
+        name: Cow::Borrowed(&tensor.name),
+        role: tensor.role.clone(),
+        shape: tensor.shape.clone(),
+        values: borrow(&tensor.values),
+        indices: tensor.indices.as_ref().map(|indices| Cow::Borrowed(&**indices)),
+    }
 }
 
 fn named(error: Error, file: &str) -> Error {
@@ -299,20 +347,28 @@ fn head(pieces: &[Piece<'_>], map: &Map) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Appends numbers, little-endian.
-fn append(bytes: &mut Vec<u8>, values: &Values<'_>) {
-    fn numbers<T: Copy, const N: usize>(bytes: &mut Vec<u8>, values: &[T], of: fn(T) -> [u8; N]) {
-        let start = bytes.len();
-        bytes.resize(start + values.len() * N, 0);
-        for (place, &value) in bytes[start..].as_chunks_mut().0.iter_mut().zip(values) {
-            *place = of(value);
+/// Hands the numbers on, little-endian, a chunk at a time.
+fn for_each_chunk<E>(values: &Values<'_>, mut take: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    fn numbers<T: Copy, E, const N: usize>(
+        values: &[T],
+        of: fn(T) -> [u8; N],
+        take: &mut impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut bytes = [0; 1 << 13];
+        for part in values.chunks((1 << 13) / N) {
+            let bytes = &mut bytes[..part.len() * N];
+            for (place, &value) in bytes.as_chunks_mut().0.iter_mut().zip(part) {
+                *place = of(value);
+            }
+            take(bytes)?;
         }
+        Ok(())
     }
     match values {
-        Values::F32(v) => numbers(bytes, v, f32::to_le_bytes),
-        Values::U8(v) => bytes.extend_from_slice(v),
-        Values::U32(v) => numbers(bytes, v, u32::to_le_bytes),
-        Values::U64(v) => numbers(bytes, v, u64::to_le_bytes),
+        Values::F32(v) => numbers(v, f32::to_le_bytes, &mut take),
+        Values::U8(v) => take(v),
+        Values::U32(v) => numbers(v, u32::to_le_bytes, &mut take),
+        Values::U64(v) => numbers(v, u64::to_le_bytes, &mut take),
     }
 }
 
@@ -392,10 +448,33 @@ mod tests {
         }
         let mut new = (text.len() as u64).to_le_bytes().to_vec();
         new.extend_from_slice(text.as_bytes());
-        let end = new.len();
-        new.append(&mut bytes.split_off(old));
-        header::seal(&mut new, end).unwrap();
+        let mut data = bytes.split_off(old);
+        header::seal(&mut new, crc32c::crc32c(&data)).unwrap();
+        new.append(&mut data);
         new
+    }
+
+    #[test]
+    fn a_file_holds_the_bytes_that_would_be_in_memory_whatever_its_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.safetensors");
+        let (state, metadata) = sample();
+        let mut large = state.clone();
+        // Several buffers, and an end inside one.
+        let values: Vec<f32> = (0..3 * BUFFER / 4 + 5).map(|i| i as f32).collect();
+        large.push(Tensor {
+            name: "large".into(),
+            role: Role::Parameter,
+            shape: vec![values.len()],
+            values: Values::F32(values.into()),
+            indices: None,
+        });
+        for state in [state, large] {
+            let length = write(&path, &state, &metadata).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            assert!(bytes == to_bytes(&state, &metadata).unwrap() && bytes.len() as u64 == length);
+            assert!(read(&path).is_ok());
+        }
     }
 
     #[test]

@@ -74,11 +74,9 @@ pub(crate) fn read(head: &[u8], data_length: u64) -> Result<Map> {
     Ok(header.metadata)
 }
 
-/// Fills in the checksums of a file written with [`NO_CRC`] in their places.
-pub(crate) fn seal(bytes: &mut [u8], head_length: usize) -> Result<()> {
+/// Fills in the checksums of a head written with [`NO_CRC`] in their places; `data` is that of what follows it.
+pub(crate) fn seal(head: &mut [u8], data: u32) -> Result<()> {
     let missing = || Error::internal("a checkpoint's header was written without checksums");
-    let data = crc32c::crc32c(&bytes[head_length..]);
-    let head = &mut bytes[..head_length];
     let at = find(head, DATA_CRC).ok_or_else(missing)?;
     head[at..at + NO_CRC.len()].copy_from_slice(digits(data).as_bytes());
     let at = find(head, HEADER_CRC).ok_or_else(missing)?;
@@ -177,8 +175,8 @@ mod tests {
         let mut bytes = (json.len() as u64).to_le_bytes().to_vec();
         bytes.extend_from_slice(json.as_bytes());
         let end = bytes.len();
+        seal(&mut bytes, crc32c::crc32c(data)).unwrap();
         bytes.extend_from_slice(data);
-        seal(&mut bytes, end).unwrap();
         (bytes, end)
     }
 

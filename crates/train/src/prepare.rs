@@ -247,19 +247,19 @@ impl Prepared {
 
     fn check_memory(&self) -> Result<()> {
         let planned = self.planned_bytes()?;
-        let Some(limit) = rigl_metrics::machine::memory_limit_bytes().filter(|&limit| planned > limit) else {
-            return Ok(());
-        };
+        // A part of it is for samples, the program itself and the copies made while saving.
+        let limit = rigl_metrics::machine::memory_limit_bytes().map(|limit| limit / 16 * 15);
+        let Some(limit) = limit.filter(|&limit| planned > limit) else { return Ok(()) };
         let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
         let error = Error::environment(format!(
-            "training needs {:.1} GiB of memory, and the machine allows {:.1} GiB",
+            "training needs {:.1} GiB of memory, and the machine has {:.1} GiB for it",
             gib(planned),
             gib(limit)
         ));
         // What does not depend on the batch stays; the rest shrinks with it.
         let parts = self.config.data.micro_batches.max(1);
         let mut batch = self.config.data.batch;
-        let fits = |batch: usize| self.planned_bytes_at(batch).is_ok_and(|bytes| bytes < limit / 10 * 9);
+        let fits = |batch: usize| self.planned_bytes_at(batch).is_ok_and(|bytes| bytes <= limit);
         while batch > parts && !fits(batch) {
             batch = (batch / 2 / parts * parts).max(parts);
         }
