@@ -3,7 +3,7 @@
 //! padded lanes hold zeros in the input and weight 0 in the loss, so they change nothing.
 
 use crate::error::check_len;
-use crate::simd::{LANES, Simd, Work};
+use crate::simd::{LANES, Simd, Work, bytes};
 use crate::{Error, Isa};
 
 /// Samples of a group.
@@ -92,11 +92,13 @@ impl Work for Pack<'_> {
                 while start < self.features {
                     let width = (self.features - start).min(LANES);
                     let mut tile = [[0u8; LANES]; LANES];
-                    for (l, image) in images.iter().enumerate() {
-                        for (f, &byte) in image[start..start + width].iter().enumerate() {
-                            tile[f][l] = byte;
+                    for (row, image) in tile.iter_mut().zip(&images) {
+                        match image[start..].first_chunk() {
+                            Some(chunk) => *row = *chunk,
+                            None => row[..width].copy_from_slice(&image[start..]),
                         }
                     }
+                    let tile = bytes::transpose(&tile);
                     for (f, bytes) in tile.iter().take(width).enumerate() {
                         let channel = (start + f) / per_channel;
                         let out = &mut group[(start + f) * GROUP + v * LANES..][..LANES];
