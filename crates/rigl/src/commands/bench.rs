@@ -21,10 +21,17 @@ use crate::output::{Align, Printer, Table, bytes, count, percent, si};
 
 pub(crate) fn run(args: &Bench, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let mut bench = Subject::new(args, registry)?;
-    let machine = MachineFacts::measure(&bench.session)?;
-    let (value, text) = match args.what {
-        BenchWhat::Step => step(&mut bench, args)?,
-        BenchWhat::Layers => layers(&mut bench, args, &machine)?,
+    let (value, text, machine) = match args.what {
+        BenchWhat::Step => {
+            // The machine last: what its measurement takes is no part of the peak memory.
+            let (value, text) = step(&mut bench, args)?;
+            (value, text, MachineFacts::measure(&bench.session)?)
+        }
+        BenchWhat::Layers => {
+            let machine = MachineFacts::measure(&bench.session)?;
+            let (value, text) = layers(&mut bench, args, &machine)?;
+            (value, text, machine)
+        }
     };
     if printer.json() {
         let value = json!({ "network": bench.describe(), "machine": machine.value(), "result": value });
