@@ -53,24 +53,52 @@ pub struct Packer {
 }
 
 impl Packer {
-    /// Packs images and their labels into `batch`, whose memory is reused.
+    /// Packs images, each with its label, into `batch`, whose memory is reused.
     ///
     /// # Errors
-    /// [`Kind::Data`](rigl_base::Kind::Data) if an image does not have as many bytes as the network has inputs.
-    pub fn pack(&self, images: &[&[u8]], labels: impl Iterator<Item = u32>, batch: &mut Batch) -> Result<()> {
-        if let Some(image) = images.iter().find(|image| image.len() != self.features) {
-            return Err(Error::data(format!(
-                "a sample has {} bytes, expected the {} inputs of the network",
-                image.len(),
-                self.features
-            )));
-        }
+    /// [`Kind::Data`](rigl_base::Kind::Data) if an image does not have as many bytes as the network has inputs;
+    /// the batch then holds nothing.
+    pub fn pack<'a>(
+        &self,
+        samples: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
+        batch: &mut Batch,
+    ) -> Result<()> {
         batch.labels.clear();
-        batch.labels.extend(labels);
-        let len = layout::map_len(self.features, layout::groups(images.len()));
-        batch.map.resize(len.map_err(|e| Error::usage("batch").caused_by(e))?, 0.0);
+        let packed = self.fill(samples, batch);
+        if packed.is_err() {
+            *batch = Batch::default();
+        }
+        packed
+    }
+
+    /// Group by group, so that no list of all images is needed.
+    fn fill<'a>(
+        &self,
+        mut samples: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let len =
+            |groups| layout::map_len(self.features, groups).map_err(|e| Error::usage("batch").caused_by(e));
+        batch.map.resize(len(layout::groups(samples.len()))?, 0.0);
         let Preprocessing { scale, shift } = &self.preprocessing;
-        layout::pack_images(self.isa, images, scale, shift, &mut batch.map)
-            .map_err(|e| Error::usage("`data.mean` and `data.std`").caused_by(e))
+        for map in batch.map.chunks_exact_mut(len(1)?.max(1)) {
+            let mut images: [&[u8]; layout::GROUP] = [&[]; layout::GROUP];
+            let mut count = 0;
+            for (slot, (image, label)) in images.iter_mut().zip(&mut samples) {
+                if image.len() != self.features {
+                    return Err(Error::data(format!(
+                        "a sample has {} bytes, expected the {} inputs of the network",
+                        image.len(),
+                        self.features
+                    )));
+                }
+                *slot = image;
+                batch.labels.push(label);
+                count += 1;
+            }
+            layout::pack_images(self.isa, &images[..count], scale, shift, map)
+                .map_err(|e| Error::usage("`data.mean` and `data.std`").caused_by(e))?;
+        }
+        Ok(())
     }
 }

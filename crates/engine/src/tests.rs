@@ -51,10 +51,9 @@ fn images(samples: usize, salt: u64) -> (Vec<Vec<u8>>, Vec<u32>) {
 
 fn batch(session: &Session, samples: usize, salt: u64) -> Batch {
     let (images, labels) = images(samples, salt);
-    let views: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
     let mut batch = Batch::default();
     let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
-    packer.pack(&views, labels.into_iter(), &mut batch).unwrap();
+    packer.pack(images.iter().map(Vec::as_slice).zip(labels), &mut batch).unwrap();
     batch
 }
 
@@ -382,10 +381,10 @@ fn evaluation_counts_every_sample_once_whatever_the_batch() {
     let (images, labels) = images(128, 4);
     for start in (0..128).step_by(50) {
         let end = 128.min(start + 50);
-        let views: Vec<&[u8]> = images[start..end].iter().map(Vec::as_slice).collect();
+        let views = images[start..end].iter().map(Vec::as_slice);
         let mut part = Batch::default();
         let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
-        packer.pack(&views, labels[start..end].iter().copied(), &mut part).unwrap();
+        packer.pack(views.zip(labels[start..end].iter().copied()), &mut part).unwrap();
         apart.add(session.evaluate(&part).unwrap());
     }
     assert_eq!((together.correct, together.samples), (apart.correct, apart.samples));

@@ -146,9 +146,9 @@ impl Network {
 
     fn pack(&self, session: &Session, samples: &Samples) -> Batch {
         let preprocessing = Preprocessing::new(&self.mean, &self.std).unwrap();
-        let images: Vec<&[u8]> = samples.images.iter().map(Vec::as_slice).collect();
+        let samples = samples.images.iter().map(Vec::as_slice).zip(samples.labels.iter().copied());
         let mut batch = Batch::default();
-        session.packer(&preprocessing).pack(&images, samples.labels.iter().copied(), &mut batch).unwrap();
+        session.packer(&preprocessing).pack(samples, &mut batch).unwrap();
         batch
     }
 }

@@ -44,8 +44,8 @@ impl Packed {
         let each = samples.len().div_ceil(parts).max(1);
         self.error = None;
         for (samples, part) in samples.chunks(each).zip(&mut self.parts) {
-            let images: Vec<&[u8]> = samples.iter().map(|sample| sample.image.as_slice()).collect();
-            if let Err(error) = packer.pack(&images, samples.iter().map(|sample| sample.label), part) {
+            let samples = samples.iter().map(|sample| (sample.image.as_slice(), sample.label));
+            if let Err(error) = packer.pack(samples, part) {
                 self.error.get_or_insert(error);
             }
         }
