@@ -9,9 +9,11 @@ pub mod jsonl;
 pub mod machine;
 mod number;
 pub mod summary;
+pub mod tensorboard;
 
 pub use event::{Event, Record};
 pub use folder::{RunFolder, RunWriter};
 pub use jsonl::{EventLog, EventReader};
 pub use machine::Machine;
 pub use summary::{Status, Summary};
+pub use tensorboard::TensorBoard;

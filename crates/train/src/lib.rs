@@ -16,6 +16,7 @@ mod trainer;
 pub use config::Config;
 pub use evaluate::evaluate;
 pub use observer::{Observer, Progress, Silent};
+pub use position::explored;
 pub use prepare::{Design, MachineOptions, Prepared};
 pub use recipe::Recipe;
 pub use registry::Registry;

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use rigl_base::{Error, Result};
 use rigl_engine::Outcome;
 use rigl_formats::Metadata;
-use rigl_graph::Graph;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
+use rigl_graph::{Graph, Parameter};
 use rigl_metrics::event;
 use rigl_topology::{Explored, Pattern};
 
@@ -58,7 +58,7 @@ impl Position {
 
     /// The tensors of role "method".
     pub(crate) fn tensors<'a>(&'a self, graph: &Graph) -> State<'a> {
-        let tensor = |(p, explored): (&rigl_graph::Parameter, &'a Option<Explored>)| {
+        let tensor = |(p, explored): (&Parameter, &'a Option<Explored>)| {
             let explored = explored.as_ref()?;
             let (form, values) = match (explored.as_indices(), explored.as_bits()) {
                 (Some(indices), _) => ("indices", Values::U32(indices.into())),
@@ -125,20 +125,33 @@ impl Position {
         if metadata.extra.contains_key("best-validation-accuracy") {
             position.best = Some(number(metadata, "best-validation-accuracy")?);
         }
-        for (p, explored) in graph.parameters().iter().zip(&mut position.explored) {
-            let Some(explored) = explored else { continue };
-            let find = |form: &str| {
-                state::find(state, &Role::Method, &format!("explored-{form}/{}", p.name)).map(|t| &t.values)
-            };
-            *explored = match (find("indices"), find("bits")) {
-                (Some(Values::U32(indices)), _) => Explored::from_indices(p.len(), indices.to_vec()),
-                (_, Some(Values::U8(bits))) => Explored::from_bits(p.len(), bits.to_vec()),
-                _ => Err(Error::data("it is missing")),
-            }
-            .map_err(|e| Error::data(format!("checkpoint: what `{}` explored", p.name)).caused_by(e))?;
+        for (p, slot) in graph.parameters().iter().zip(&mut position.explored) {
+            let Some(slot) = slot else { continue };
+            *slot = explored(state, p)?
+                .ok_or_else(|| Error::data(format!("checkpoint: what `{}` explored is missing", p.name)))?;
         }
         Ok(position)
     }
+}
+
+/// What a parameter has explored so far, out of the state in a checkpoint; `None` if that says nothing of it, as
+/// for dense parameters.
+///
+/// # Errors
+/// [`Kind::Data`](rigl_base::Kind::Data) if it does not fit the parameter.
+pub fn explored(state: &[Tensor<'_>], parameter: &Parameter) -> Result<Option<Explored>> {
+    let find = |form: &str| {
+        let name = format!("explored-{form}/{}", parameter.name);
+        state::find(state, &Role::Method, &name).map(|t| &t.values)
+    };
+    match (find("indices"), find("bits")) {
+        (Some(Values::U32(indices)), _) => Explored::from_indices(parameter.len(), indices.to_vec()),
+        (_, Some(Values::U8(bits))) => Explored::from_bits(parameter.len(), bits.to_vec()),
+        (None, None) => return Ok(None),
+        _ => Err(Error::data("is of another type")),
+    }
+    .map(Some)
+    .map_err(|e| Error::data(format!("checkpoint: what `{}` explored", parameter.name)).caused_by(e))
 }
 
 fn number<T: std::str::FromStr>(metadata: &Metadata, key: &str) -> Result<T> {

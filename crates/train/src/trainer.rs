@@ -14,7 +14,7 @@ use rigl_base::{Error, Kind, Result};
 use rigl_data::{Dataset, Loader, LoaderOptions, Order, Sample};
 use rigl_engine::{ARITHMETIC_VERSION, Growth, MicroBatch, Outcome, Session, StepConstants, UpdateRequest};
 use rigl_formats::{Checkpoint, Store};
-use rigl_metrics::{EventLog, Machine, RunWriter, Status, Summary, event};
+use rigl_metrics::{EventLog, Machine, RunWriter, Status, Summary, TensorBoard, event};
 use rigl_topology::{Change, Gradients, LayerStatistics, Needs, OptimizerStep, Pattern, growth_stream};
 
 use crate::evaluate::{Packed, evaluate};
@@ -78,6 +78,7 @@ struct Trainer<'a> {
     position: Position,
     store: Store,
     log: EventLog,
+    tensorboard: Option<TensorBoard>,
     loader: Loader<Packed>,
     /// Parameters that a method sees, by number in the graph.
     sparse: Vec<usize>,
@@ -159,6 +160,10 @@ impl<'a> Trainer<'a> {
             .as_ref()
             .map_or((0, 0.0), |f| (f.checkpoint.metadata.log_length, f.checkpoint.metadata.elapsed_s));
         let log = EventLog::open(&run.log(), log_length)?;
+        let tensorboard = match config.log.tensorboard {
+            true => Some(TensorBoard::begin(run, position.step, before_s)?),
+            false => None,
+        };
         let mut trainer = Trainer {
             prepared,
             run,
@@ -167,6 +172,7 @@ impl<'a> Trainer<'a> {
             position,
             store: Store::new(run.checkpoints()).keeping(config.checkpoint.keep),
             log,
+            tensorboard,
             loader,
             sparse,
             clock: Clock::new(before_s),

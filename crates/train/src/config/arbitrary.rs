@@ -62,7 +62,7 @@ prop_compose! {
         compute in select(Compute::ALL), unit in select(Unit::ALL), model in model(), method in method(),
         seeds in seeds(), (batch, parts, limit) in (1..100usize, 1..10usize, option::of(1..100_000usize)),
         (momentum, nesterov, l2, rate) in (0.001..1.0f64, any::<bool>(), 0.0..1e300f64, 1e-300..1e3f64),
-        milestones in btree_set(1..1000u32, 0..5), std in vec(1e-9..1e9f64, 1..4), patterns in 0..1000u64,
+        milestones in btree_set(1..1000u32, 0..5), std in vec(1e-9..1e9f64, 1..4), (patterns, tensorboard) in (0..1000u64, any::<bool>()),
     ) -> Config {
         let mut config = Config { preset: preset.into(), multiplier, compute, model, method, seeds, ..Config::default() };
         config.data.batch = batch * parts;
@@ -77,6 +77,7 @@ prop_compose! {
         config.schedule.divide_by = milestones.iter().map(|&m| 1.0 + f64::from(m) / 7.0).collect();
         config.schedule.milestones = milestones.into_iter().map(|m| f64::from(m) / 3.0).collect();
         config.log.patterns = patterns;
+        config.log.tensorboard = tensorboard;
         config
     }
 }

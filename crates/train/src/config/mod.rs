@@ -222,6 +222,8 @@ configuration! {
             if |&x| (0.0..=MAX_STEP as f64).contains(&x);
         /// Keeps the pattern of every n-th topology update; 0 keeps none.
         patterns: u64 = 0, "a whole number from 0 to 1000000000000" if |&n| n <= MAX_STEP;
+        /// Writes what is recorded for TensorBoard too.
+        tensorboard: bool = true;
     }
 }
 

@@ -9,7 +9,7 @@ use rigl_graph::account::TrainingCost;
 use rigl_graph::state::{Role, State, Tensor, Values};
 use rigl_metrics::event::{self, Event};
 use rigl_metrics::summary::{self, Flops};
-use rigl_metrics::{Record, Status, Summary};
+use rigl_metrics::{Record, Status, Summary, TensorBoard};
 
 use super::{SMALLER, Trainer};
 use crate::prepare::Prepared;
@@ -23,8 +23,16 @@ impl Trainer<'_> {
             event: event.into(),
         };
         self.log.write(&record)?;
+        if let Some(tensorboard) = &mut self.tensorboard {
+            tensorboard.write(&record)?;
+        }
         self.observer.event(&record);
         Ok(())
+    }
+
+    fn sync_log(&mut self) -> Result<()> {
+        self.log.sync()?;
+        self.tensorboard.as_mut().map_or(Ok(()), TensorBoard::sync)
     }
 
     pub(super) fn state(&self) -> State<'_> {
@@ -53,7 +61,7 @@ impl Trainer<'_> {
 
     /// Makes the state safe, log first: the checkpoint tells how much of the log belongs to it.
     pub(super) fn checkpoint(&mut self) -> Result<()> {
-        self.log.sync()?;
+        self.sync_log()?;
         let metadata = self.metadata()?;
         let mut state = self.session.state();
         state.extend(self.position.tensors(&self.prepared.design.graph));
@@ -113,7 +121,7 @@ impl Trainer<'_> {
             explored: self.position.explored_fraction(),
         };
         self.record(end)?;
-        self.log.sync()
+        self.sync_log()
     }
 
     pub(super) fn summary(&self) -> Result<Summary> {
