@@ -21,7 +21,7 @@ use rigl_base::{Error, Result};
 
 use crate::dataset::{Sets, Spec};
 use crate::memory::InMemory;
-use crate::registry::DataOptions;
+use crate::options::DataOptions;
 
 /// The name of the data set.
 pub const NAME: &str = "drawn-digits";

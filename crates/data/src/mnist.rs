@@ -9,7 +9,7 @@ use rigl_base::{Error, Result};
 use crate::dataset::{Sets, Spec};
 use crate::idx::{self, Images};
 use crate::memory::InMemory;
-use crate::registry::DataOptions;
+use crate::options::DataOptions;
 
 /// A data set in the four files of MNIST.
 #[derive(Debug)]

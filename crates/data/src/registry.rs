@@ -1,44 +1,14 @@
 //! Data sets by name. Users add their own to the table; there are no cases by name anywhere else.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use rigl_base::{Error, Result};
 
 use crate::dataset::{Dataset, Sets, Spec};
+use crate::options::DataOptions;
 use crate::subset::Subset;
 use crate::{drawn, mnist};
-
-/// What is known when a data set is loaded.
-#[derive(Clone, Debug)]
-pub struct DataOptions {
-    /// Where files are looked for.
-    pub folder: Option<PathBuf>,
-    /// The data seed: chooses the validation split and which samples a limit keeps.
-    pub seed: u64,
-    /// Threads that loading may use. The result does not depend on it.
-    pub threads: usize,
-    /// Share of the training set that is split off for validation; 0 for none.
-    pub validation: f64,
-    /// Keep only so many training samples (after the split).
-    pub train_samples: Option<usize>,
-    /// Keep only so many test samples.
-    pub test_samples: Option<usize>,
-}
-
-impl Default for DataOptions {
-    fn default() -> DataOptions {
-        DataOptions {
-            folder: None,
-            seed: 0,
-            threads: 1,
-            validation: 0.0,
-            train_samples: None,
-            test_samples: None,
-        }
-    }
-}
 
 type LoadFn = Arc<dyn Fn(&DataOptions) -> Result<Sets> + Send + Sync>;
 

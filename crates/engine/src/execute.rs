@@ -12,7 +12,7 @@ use rigl_topology::Largest;
 
 use crate::batch::Batch;
 use crate::plan::{Pass, Plan, Source};
-use crate::session::{MicroBatch, Outcome, kernel};
+use crate::request::{MicroBatch, Outcome, kernel};
 use crate::weights::{Parameter, Storage};
 
 /// What a pass works on.

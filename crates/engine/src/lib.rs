@@ -6,6 +6,7 @@ mod batch;
 mod execute;
 mod lifetimes;
 mod plan;
+mod request;
 mod session;
 mod update;
 mod weights;
@@ -14,9 +15,10 @@ mod weights;
 pub const ARITHMETIC_VERSION: u32 = 1;
 
 pub use batch::{Batch, Packer, Preprocessing};
-pub use session::{
-    Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, Session, StepConstants, UpdateRequest,
+pub use request::{
+    Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, StepConstants, UpdateRequest,
 };
+pub use session::Session;
 pub use weights::Compute;
 
 /// The names of this machine's instruction sets, the best first: what [`Options::isa`] takes.

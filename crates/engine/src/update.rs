@@ -4,7 +4,7 @@ use rigl_base::{Error, Result};
 use rigl_topology::update::{Change, LayerUpdate};
 use rigl_topology::{GrowScore, Largest, Pattern};
 
-use crate::session::UpdateRequest;
+use crate::request::UpdateRequest;
 use crate::weights::{Compute, Parameter};
 
 /// Drops, grows, and carries values and slots over. `candidates` holds the largest dense gradients among the

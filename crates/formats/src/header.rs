@@ -2,12 +2,14 @@
 //! until its checksum, its keys and its offsets have been checked, and that happens here, before the
 //! `safetensors` crate sees it: that crate keeps the last of two equal keys and adds offsets unchecked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rigl_base::{Error, Result};
 use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
+
+use crate::metadata::{Map, check_version};
 
 /// Bytes of the length in front of the header.
 pub(crate) const PREFIX: usize = 8;
@@ -23,9 +25,6 @@ pub(crate) const HEADER_CRC: &str = "crc32c-header";
 
 /// What a checksum's digits are while the checksum is computed.
 pub(crate) const NO_CRC: &str = "00000000";
-
-/// The metadata of a file, as it stands there.
-pub(crate) type Map = BTreeMap<String, String>;
 
 /// A checksum as it is written: eight lower-case hexadecimal digits.
 pub(crate) fn digits(crc: u32) -> String {
@@ -62,7 +61,7 @@ pub(crate) fn read(head: &[u8], data_length: u64) -> Result<Map> {
         .map_err(|e| Error::data("not a checkpoint, or damaged: the header is not valid").caused_by(e))?;
     if found.is_none() {
         // Another version may do without this key, so the version, if there is one, says more.
-        crate::metadata::check_version(&header.metadata)?;
+        check_version(&header.metadata)?;
         return Err(Error::data(format!("not a checkpoint, or damaged: no `{HEADER_CRC}` in the header")));
     }
     if header.end > data_length {

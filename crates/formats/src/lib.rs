@@ -7,6 +7,7 @@
 pub mod checkpoint;
 mod header;
 pub mod metadata;
+mod pieces;
 pub mod store;
 mod tensor;
 

@@ -6,7 +6,8 @@ use std::str::FromStr;
 
 use rigl_base::{Error, Kind, Result};
 
-use crate::header::Map;
+/// The metadata of a file, as it stands there.
+pub(crate) type Map = BTreeMap<String, String>;
 
 /// The version of the file format that this release writes. It reads this and all earlier ones.
 pub const FORMAT_VERSION: u32 = 1;

@@ -6,8 +6,8 @@
 
 use rigl_base::{Error, Result};
 
-use crate::graph::{Graph, Parameter};
-use crate::op::ParameterKind;
+use crate::graph::Graph;
+use crate::parameter::{Parameter, ParameterKind};
 
 /// The cost of one parameter.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 
 use rigl_base::{Error, Result};
 
-use crate::graph::{Graph, Node, NodeId, Parameter, ParameterId};
+use crate::graph::{Graph, Node};
 use crate::init::Init;
 use crate::op::Op;
-use crate::text::shape_text;
+use crate::parameter::{NodeId, Parameter, ParameterId};
 use crate::verify::{self, MAX_NODES};
+use crate::words::shape_text;
 
 /// Options of [`Builder::linear`]: with bias and Glorot uniform weights unless said otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -92,7 +93,7 @@ impl Builder {
             Some(error) => Err(error),
             None => self.draft.finish(),
         };
-        result.map_err(|e| Error::usage(format!("network `{}`: {e}", crate::text::clip(&name))))
+        result.map_err(|e| Error::usage(format!("network `{}`: {e}", crate::words::clip(&name))))
     }
 
     fn push(&mut self, name: &str, op: Op, inputs: &[NodeId]) -> NodeId {

@@ -1,30 +1,8 @@
 //! The graph: nodes in topological order, and the parameters they own. It is plain data, made by
 //! [`Builder`](crate::Builder) or by [`Graph::parse`], always verified, never changed afterwards.
 
-use crate::init::Init;
-use crate::op::{Op, ParameterKind};
-
-/// The number of a node in its graph.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct NodeId(pub(crate) usize);
-
-impl NodeId {
-    /// Its place in [`Graph::nodes`].
-    pub fn index(self) -> usize {
-        self.0
-    }
-}
-
-/// The number of a parameter in its graph.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ParameterId(pub(crate) usize);
-
-impl ParameterId {
-    /// Its place in [`Graph::parameters`].
-    pub fn index(self) -> usize {
-        self.0
-    }
-}
+use crate::op::Op;
+use crate::parameter::{NodeId, Parameter, ParameterId};
 
 /// One operation of the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,56 +17,6 @@ pub struct Node {
     pub shape: Vec<usize>,
     /// The parameters it owns, the weight first.
     pub parameters: Vec<ParameterId>,
-}
-
-/// An array that is trained.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Parameter {
-    /// Its name, unique in the graph: the node's name and `.weight` or `.bias`.
-    pub name: String,
-    /// Its natural shape, row-major; `[outputs, inputs]` for a linear weight, as in PyTorch.
-    pub shape: Vec<usize>,
-    /// What it is to its layer.
-    pub kind: ParameterKind,
-    /// How it starts.
-    pub init: Init,
-    /// Inputs of each output of its layer, counted dense.
-    pub fan_in: usize,
-    /// Outputs that each input of its layer reaches, counted dense.
-    pub fan_out: usize,
-    /// The node that owns it.
-    pub node: NodeId,
-    /// Multiply-accumulates per value per sample: the number of output positions a convolution's weight is
-    /// used at, 1 for a linear weight, 0 for biases, whose additions are not counted.
-    pub positions: usize,
-}
-
-impl Parameter {
-    /// How many values it has.
-    pub fn len(&self) -> usize {
-        self.shape.iter().product()
-    }
-
-    /// Whether it has no values; never so in a verified graph.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Whether it is a weight of a convolution, linear or recurrent layer, the only parameters that get L2 and
-    /// can be sparse.
-    pub fn is_weight(&self) -> bool {
-        self.kind.is_weight()
-    }
-
-    /// The name that users write for its layer, and that globs match: without `.weight`.
-    pub fn layer(&self) -> &str {
-        self.name.strip_suffix(".weight").unwrap_or(&self.name)
-    }
-
-    /// Multiply-accumulates per sample when dense.
-    pub fn macs(&self) -> u64 {
-        self.len() as u64 * self.positions as u64
-    }
 }
 
 /// A network. [`verify`](Graph::verify) lists what always holds.
@@ -188,8 +116,8 @@ impl Graph {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::models::{ModelSpec, Models};
+    use crate::parameter::ParameterKind;
 
     #[test]
     fn a_graph_is_walked_by_ids_names_and_kinds() {

@@ -2,30 +2,9 @@
 //! attributes, the shape rule, the parameters with their multiply-accumulates. A new operation is one new
 //! variant here; the compiler then names every place that must know about it.
 
-use crate::graph::{NodeId, Parameter};
 use crate::init::Init;
-use crate::text::{Attributes, shape_text};
-use crate::verify::elements;
-
-rigl_base::named_enum! {
-    /// What a parameter is to its layer. Filters (L2, sparsity) go by this.
-    pub enum ParameterKind {
-        /// The matrix of a linear layer, `[outputs, inputs]`.
-        LinearWeight = "linear-weight",
-        /// Added to each output.
-        Bias = "bias",
-    }
-}
-
-impl ParameterKind {
-    /// Whether it is a weight of a convolution, linear or recurrent layer.
-    pub fn is_weight(self) -> bool {
-        match self {
-            ParameterKind::LinearWeight => true,
-            ParameterKind::Bias => false,
-        }
-    }
-}
+use crate::parameter::{NodeId, Parameter, ParameterKind};
+use crate::words::{Attributes, clip, elements, shape_text};
 
 /// What a node does. The enum is exhaustive on purpose: whoever runs or exports a network must say what it
 /// does about each operation.
@@ -119,7 +98,7 @@ impl Op {
                 label_smoothing: attributes.number("label-smoothing")?,
             },
             _ => {
-                let word = crate::text::clip(word);
+                let word = clip(word);
                 return Err(format!(
                     "unknown operation `{word}`; known are `input`, `flatten`, `linear`, `relu`, `cross-entropy`"
                 ));

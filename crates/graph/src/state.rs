@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use rigl_base::{Error, Result};
 
 use crate::graph::Graph;
-use crate::text::clip;
+use crate::words::clip;
 
 /// What a tensor is to the run.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -16,16 +16,13 @@ use std::fmt;
 use rigl_base::{Error, Result};
 
 use crate::builder::Draft;
-use crate::graph::{Graph, NodeId};
-use crate::init::Init;
+use crate::graph::Graph;
 use crate::op::Op;
-use crate::verify::MAX_RANK;
+use crate::parameter::NodeId;
+use crate::words::{Attributes, MAX_ITEMS, clip, read_shape, shape_text};
 
 /// The longest text that is parsed, in bytes.
 pub const MAX_TEXT: usize = 16 << 20;
-
-/// The most inputs or attributes on a line.
-const MAX_ITEMS: usize = 64;
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,7 +105,7 @@ fn node(line: &str, draft: &mut Draft) -> Result<(), String> {
     }
     let mut attributes = Attributes::read(attributes)?;
     let op = Op::read(word, &mut attributes, &shape)?;
-    attributes.finish(&op)?;
+    attributes.finish(op.word())?;
     let id = draft.push(name, op, &ids)?;
     if !draft.has_shape(id, &shape) {
         let computed = draft.shape_text(id);
@@ -117,99 +114,11 @@ fn node(line: &str, draft: &mut Draft) -> Result<(), String> {
     Ok(())
 }
 
-/// The `KEY=VALUE` pairs of a line that have not been asked for yet.
-pub(crate) struct Attributes<'t> {
-    pairs: Vec<(&'t str, &'t str)>,
-}
-
-impl<'t> Attributes<'t> {
-    fn read(text: &'t str) -> Result<Attributes<'t>, String> {
-        let mut pairs: Vec<(&str, &str)> = vec![];
-        for item in text.split_whitespace() {
-            let (key, value) = item
-                .split_once('=')
-                .ok_or_else(|| format!("expected `KEY=VALUE`, found `{}`", clip(item)))?;
-            if pairs.iter().any(|(k, _)| *k == key) {
-                return Err(format!("attribute `{}` is given twice", clip(key)));
-            }
-            if pairs.len() == MAX_ITEMS {
-                return Err(format!("more than {MAX_ITEMS} attributes"));
-            }
-            pairs.push((key, value));
-        }
-        Ok(Attributes { pairs })
-    }
-
-    fn take<T>(&mut self, key: &str, what: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, String> {
-        let place = self.pairs.iter().position(|(k, _)| *k == key);
-        let value = place.map(|i| self.pairs.swap_remove(i).1);
-        let value = value.ok_or_else(|| format!("attribute `{key}` is missing"))?;
-        read(value).ok_or_else(|| format!("attribute `{key}` must be {what}, found `{}`", clip(value)))
-    }
-
-    pub(crate) fn count(&mut self, key: &str) -> Result<usize, String> {
-        self.take(key, "a whole number", whole)
-    }
-
-    pub(crate) fn flag(&mut self, key: &str) -> Result<bool, String> {
-        self.take(key, "`true` or `false`", |v| v.parse().ok())
-    }
-
-    pub(crate) fn number(&mut self, key: &str) -> Result<f32, String> {
-        self.take(key, "a number", |v| v.parse().ok())
-    }
-
-    pub(crate) fn init(&mut self, key: &str) -> Result<Init, String> {
-        self.take(
-            key,
-            "`zeros`, `glorot-uniform`, `truncated-normal` or `normal(DEVIATION)`",
-            Init::from_name,
-        )
-    }
-
-    /// Nothing may be left over.
-    fn finish(self, op: &Op) -> Result<(), String> {
-        match self.pairs.first() {
-            Some((key, _)) => Err(format!("`{}` has no attribute `{}`", op.word(), clip(key))),
-            None => Ok(()),
-        }
-    }
-}
-
-/// `[1, 28, 28]`, or `[]`.
-pub(crate) fn shape_text(shape: &[usize]) -> String {
-    format!("{shape:?}")
-}
-
-fn read_shape(text: &str) -> Result<Vec<usize>, String> {
-    let wrong = || format!("expected a shape like `[1, 28, 28]`, found `{}`", clip(text));
-    let inner = text.trim().strip_prefix('[').and_then(|t| t.strip_suffix(']')).ok_or_else(wrong)?.trim();
-    if inner.is_empty() {
-        return Ok(vec![]);
-    }
-    let rank = inner.split(',').count();
-    if rank > MAX_RANK {
-        return Err(format!("a shape has at most {MAX_RANK} dimensions, found {rank}"));
-    }
-    inner.split(',').map(|d| whole(d.trim()).ok_or_else(wrong)).collect()
-}
-
-/// Digits only, and within range.
-fn whole(text: &str) -> Option<usize> {
-    if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
-}
-
-/// Text from elsewhere, as short and harmless as a message needs it.
-pub(crate) fn clip(text: &str) -> String {
-    let mut chars = text.chars();
-    let head: String = chars.by_ref().take(40).collect();
-    format!("{}{}", head.escape_debug(), if chars.next().is_some() { "…" } else { "" })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::builder::{Builder, Linear};
+    use crate::init::Init;
     use crate::models::{ModelSpec, Models};
     use proptest::prelude::*;
     use rigl_base::Kind;

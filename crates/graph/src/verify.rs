@@ -4,18 +4,13 @@ use std::collections::HashSet;
 
 use rigl_base::{Error, Result};
 
-use crate::graph::{Graph, NodeId, ParameterId};
+use crate::graph::Graph;
 use crate::op::Op;
-use crate::text::{clip, shape_text};
+use crate::parameter::{NodeId, ParameterId};
+use crate::words::{clip, shape_text};
 
 /// The most nodes a graph may have.
 pub const MAX_NODES: usize = 1 << 16;
-
-/// The most dimensions a shape may have.
-pub const MAX_RANK: usize = 8;
-
-/// The most values one array may have: positions in it are 32-bit.
-pub const MAX_ELEMENTS: usize = u32::MAX as usize;
 
 /// The longest name of a network or node, in bytes.
 pub const MAX_NAME: usize = 128;
@@ -120,19 +115,6 @@ pub(crate) fn check_name(name: &str) -> Result<(), String> {
         "name `{}` is not 1 to {MAX_NAME} of the characters `a-z A-Z 0-9 _ - .` beginning with a letter, digit or `_`",
         clip(name)
     ))
-}
-
-/// The number of values of a shape, within the limits.
-pub(crate) fn elements(shape: &[usize]) -> Result<usize, String> {
-    if shape.len() > MAX_RANK {
-        return Err(format!("at most {MAX_RANK} dimensions are allowed, found {}", shape.len()));
-    }
-    if shape.contains(&0) {
-        return Err(format!("dimensions must be at least 1, found {}", shape_text(shape)));
-    }
-    let product = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).filter(|&n| n <= MAX_ELEMENTS);
-    product
-        .ok_or_else(|| format!("an array of shape {} has more than {MAX_ELEMENTS} values", shape_text(shape)))
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Models {
             return Ok(build);
         }
         let known: Vec<String> = self.names().map(|n| format!("`{n}`")).collect();
-        let name = crate::text::clip(name);
+        let name = crate::words::clip(name);
         let error = Error::usage(format!("no model is called `{name}`, allowed are {}", known.join(", ")));
         Err(match nearest(&name, self.names()) {
             Some(near) => error.hint(near),

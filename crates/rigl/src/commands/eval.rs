@@ -57,7 +57,7 @@ fn read(path: &Path, printer: &Printer) -> Result<(Checkpoint, String)> {
     if path.is_file() {
         return Ok((checkpoint::read(path)?, path.display().to_string()));
     }
-    let sparse = path.join(super::train::SPARSE);
+    let sparse = path.join(super::execute::SPARSE);
     let run = RunFolder::open(path).map_err(|error| match RunFolder::open(&sparse) {
         Ok(_) => error.hint(format!("it holds two runs: rigl eval {}", sparse.display())),
         Err(_) => error,

@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod eval;
+pub(crate) mod execute;
 pub(crate) mod flops;
 pub(crate) mod network;
 pub(crate) mod presets;

@@ -37,8 +37,8 @@ pub(crate) fn comparison(sparse: &Summary, dense: &Summary, path: &Path, printer
     if printer.json() {
         return printer.json_result(&json!({
             "run": path.display().to_string(),
-            "sparse": with_run(sparse, &path.join(super::train::SPARSE))?,
-            "dense": with_run(dense, &path.join(super::train::DENSE))?,
+            "sparse": with_run(sparse, &path.join(super::execute::SPARSE))?,
+            "dense": with_run(dense, &path.join(super::execute::DENSE))?,
         }));
     }
     let heading = format!("{}, {} sparse", sparse.method, percent(sparse.sparsity));

@@ -10,7 +10,7 @@ use rigl_metrics::{RunFolder, RunWriter, Status, Summary};
 use rigl_train::config::{Known, keys};
 use rigl_train::{Config, From, MachineOptions, Prepared, Registry};
 
-use super::train::{DENSE, SPARSE, execute, interrupted};
+use super::execute::{DENSE, SPARSE, execute, interrupted};
 use super::{read_text, results};
 use crate::output::Printer;
 use crate::signals::Signals;

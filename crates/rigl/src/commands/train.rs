@@ -6,22 +6,19 @@ use std::time::SystemTime;
 
 use rigl_base::{Error, Result, files};
 use rigl_metrics::folder::run_name;
-use rigl_metrics::{Machine, RunFolder, RunWriter, Summary};
+use rigl_metrics::{Machine, RunFolder, RunWriter};
 use rigl_topology::Initial;
 use rigl_train::config::Override;
-use rigl_train::{Config, Ended, From, MachineOptions, Prepared, Registry, train};
+use rigl_train::{Config, MachineOptions, Prepared, Registry};
 
+use super::execute::{DENSE, PROGRAM, SPARSE, execute, interrupted};
 use super::{configuration, network, results, resume};
 use crate::args::Train;
-use crate::output::{Display, Printer};
+use crate::output::Printer;
 use crate::signals::Signals;
 
 /// Where runs go that are given no folder.
 const RUNS: &str = "runs";
-
-/// The two runs of a comparison, in its folder.
-pub(crate) const SPARSE: &str = "sparse";
-pub(crate) const DENSE: &str = "dense";
 
 pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let machine = args.machine.options()?;
@@ -167,35 +164,4 @@ fn begin(prepared: &Prepared, writer: &RunWriter) -> Result<()> {
         prepared.config.to_toml()
     );
     files::write_atomic(&writer.config(), text.as_bytes())
-}
-
-/// Name and version.
-pub(crate) const PROGRAM: &str = concat!("rigl ", env!("CARGO_PKG_VERSION"));
-
-/// Trains, with a display. `None`: interrupted.
-pub(crate) fn execute(
-    prepared: &Prepared,
-    writer: &RunWriter,
-    from: Option<From>,
-    label: &str,
-    printer: &Printer,
-    bar: bool,
-    signals: &Signals,
-) -> Result<Option<Summary>> {
-    let mut display = Display::new(printer, label, &prepared.recipe, bar);
-    let ended = train(prepared, writer, from, PROGRAM, &mut display, signals.stop());
-    display.finish();
-    Ok(match ended? {
-        Ended::Finished(summary) => Some(*summary),
-        Ended::Interrupted => None,
-    })
-}
-
-/// Says how to go on.
-pub(crate) fn interrupted(path: &Path, printer: &Printer, signals: &Signals) -> ExitCode {
-    printer.note(&format!(
-        "interrupted; everything up to here is saved, go on with\n  rigl train --resume {}",
-        path.display()
-    ));
-    ExitCode::from(signals.exit_code())
 }

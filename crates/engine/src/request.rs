@@ -1,0 +1,138 @@
+//! What is asked of a session and what it answers, in plain numbers.
+
+use rigl_base::Error;
+use rigl_base::random::Stream;
+use rigl_topology::{DropScore, GrowScore, LayerBudget};
+
+use crate::batch::Batch;
+use crate::weights::Compute;
+
+/// What a session runs on and how.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Samples of a (micro-)batch, at most.
+    pub batch: usize,
+    /// Samples of an evaluation batch, at most.
+    pub evaluation_batch: usize,
+    /// Threads; results do not depend on them.
+    pub threads: usize,
+    /// An instruction set by name, or the best there is; results do not depend on it.
+    pub isa: Option<String>,
+    /// Arithmetic of sparse layers.
+    pub compute: Compute,
+    /// Seed of the initial values.
+    pub seed: u64,
+}
+
+/// Sums over the samples of a pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Sum of the losses.
+    pub loss: f64,
+    /// Samples classified correctly.
+    pub correct: usize,
+    /// Samples.
+    pub samples: usize,
+}
+
+impl Outcome {
+    /// Adds the sums of another pass.
+    pub fn add(&mut self, other: Outcome) {
+        self.loss += other.loss;
+        self.correct += other.correct;
+        self.samples += other.samples;
+    }
+
+    /// Mean loss per sample; NaN without samples.
+    pub fn mean_loss(&self) -> f64 {
+        self.loss / self.samples as f64
+    }
+
+    /// Share of samples classified correctly; NaN without samples.
+    pub fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.samples as f64
+    }
+}
+
+/// The optimiser's constants for one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepConstants {
+    /// Learning rate.
+    pub learning_rate: f64,
+    /// Momentum.
+    pub momentum: f64,
+    /// Whether it is Nesterov's.
+    pub nesterov: bool,
+    /// L2 coefficient, for weights.
+    pub l2: f64,
+}
+
+/// A part of a step's batch.
+#[derive(Clone, Copy, Debug)]
+pub struct MicroBatch<'a> {
+    /// The samples.
+    pub batch: &'a Batch,
+    /// Samples of the whole step, over which the loss is averaged.
+    pub of_samples: usize,
+    /// Whether it is the first part: gradients start over.
+    pub first: bool,
+    /// Whether it is the last part.
+    pub last: bool,
+}
+
+/// How many positions a parameter will grow by its dense gradient in the update of this step.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Growth {
+    /// The parameter, by its number in the graph.
+    pub parameter: usize,
+    /// Positions to grow.
+    pub count: usize,
+}
+
+/// A topology update of one parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct UpdateRequest {
+    /// The parameter, by its number in the graph.
+    pub parameter: usize,
+    /// What happens to the counts.
+    pub budget: LayerBudget,
+    /// How weights are dropped.
+    pub drop: DropScore,
+    /// How positions are grown.
+    pub grow: GrowScore,
+    /// Random numbers for random growth.
+    pub stream: Stream,
+}
+
+/// Seconds that a layer took in one forward and backward pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LayerTime {
+    /// The layer's weight, by its number in the graph; none for the loss and for activations on their own.
+    pub parameter: Option<usize>,
+    /// Forward.
+    pub forward_s: f64,
+    /// Gradient of weight and bias.
+    pub weights_s: f64,
+    /// Gradient of the input.
+    pub data_s: f64,
+}
+
+/// What a parameter is, for tables.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterInfo {
+    /// Its name.
+    pub name: String,
+    /// Its natural shape.
+    pub shape: Vec<usize>,
+    /// Values when dense.
+    pub weights: usize,
+    /// Active values.
+    pub active: usize,
+    /// `dense`, `masked` or `sparse`.
+    pub storage: &'static str,
+}
+
+/// A kernel's refusal is a fault of the engine, which checks its callers first.
+pub(crate) fn kernel(error: rigl_kernels::Error) -> Error {
+    Error::internal("kernel").caused_by(error)
+}

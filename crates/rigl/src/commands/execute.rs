@@ -1,0 +1,46 @@
+//! Training as the commands do it: with a display, and a word about going on when it is interrupted.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use rigl_base::Result;
+use rigl_metrics::{RunWriter, Summary};
+use rigl_train::{Ended, From, Prepared, train};
+
+use crate::output::{Display, Printer};
+use crate::signals::Signals;
+
+/// The two runs of a comparison, in its folder.
+pub(crate) const SPARSE: &str = "sparse";
+pub(crate) const DENSE: &str = "dense";
+
+/// Name and version.
+pub(crate) const PROGRAM: &str = concat!("rigl ", env!("CARGO_PKG_VERSION"));
+
+/// Trains, with a display. `None`: interrupted.
+pub(crate) fn execute(
+    prepared: &Prepared,
+    writer: &RunWriter,
+    from: Option<From>,
+    label: &str,
+    printer: &Printer,
+    bar: bool,
+    signals: &Signals,
+) -> Result<Option<Summary>> {
+    let mut display = Display::new(printer, label, &prepared.recipe, bar);
+    let ended = train(prepared, writer, from, PROGRAM, &mut display, signals.stop());
+    display.finish();
+    Ok(match ended? {
+        Ended::Finished(summary) => Some(*summary),
+        Ended::Interrupted => None,
+    })
+}
+
+/// Says how to go on.
+pub(crate) fn interrupted(path: &Path, printer: &Printer, signals: &Signals) -> ExitCode {
+    printer.note(&format!(
+        "interrupted; everything up to here is saved, go on with\n  rigl train --resume {}",
+        path.display()
+    ));
+    ExitCode::from(signals.exit_code())
+}
