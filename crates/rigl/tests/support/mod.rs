@@ -38,7 +38,16 @@ impl Place {
 
     /// The command, about to be run here, in an environment that says nothing to it.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rigl"));
+        self.command_of(env!("CARGO_BIN_EXE_rigl"), arguments)
+    }
+
+    /// The same for a program that has parts of its own.
+    pub fn command_of<S: AsRef<OsStr>>(
+        &self,
+        program: impl AsRef<OsStr>,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("RIGL_") || name == "NO_COLOR" {
                 command.env_remove(name);
