@@ -306,6 +306,21 @@ impl Log {
         operation(|| file.sync_data(), || {}).map_err(|e| Error::io("cannot sync", &self.path, e))
     }
 
+    /// Ends the log: syncs it and gives it the name `path`, in the same folder, in place of a file of that name.
+    /// As with [`write_atomic`], a reader of `path` finds the old file (or none) or the whole new one.
+    ///
+    /// # Errors
+    /// [`Kind::Environment`](crate::Kind::Environment), naming the file; what was appended is still there.
+    pub fn finish(mut self, path: &Path) -> Result<()> {
+        self.sync()?;
+        // Not every system renames a file that is open.
+        let Log { file, path: from, .. } = self;
+        drop(file);
+        operation(|| fs::rename(&from, path), || {})
+            .and_then(|()| sync_folder(folder_of(path)))
+            .map_err(|e| Error::io("cannot write", path, e))
+    }
+
     /// Bytes in the log.
     pub fn len(&self) -> u64 {
         self.len
@@ -345,6 +360,18 @@ mod tests {
         log.append(b"third\n").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"first\nthird\n");
         assert!(Log::open(&path, 1000).is_err());
+    }
+
+    #[test]
+    fn a_finished_log_takes_the_place_of_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let [part, path] = ["data.part", "data"].map(|name| folder.path().join(name));
+        write_atomic(&path, b"old").unwrap();
+        let mut log = Log::open(&part, 0).unwrap();
+        log.append(b"new").unwrap();
+        log.finish(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! * [`dataset`]: the trait [`Dataset`], samples, subsets, the three [`Sets`] of a task;
 //! * [`registry`]: data sets by name, users' own among them;
 //! * [`idx`] and [`mnist`]: the files of MNIST and Fashion-MNIST;
+//! * [`source`]: which files a data set has and whether they are whole; with the feature `fetch`, a module of that
+//!   name downloads them;
 //! * [`drawn`]: handwritten-like digits drawn by this crate, so that a fresh machine needs no download;
 //! * [`order`]: which samples make up which batch;
 //! * [`loader`]: batches assembled ahead of use by background threads.
@@ -12,6 +14,8 @@
 
 pub mod dataset;
 pub mod drawn;
+#[cfg(feature = "fetch")]
+pub mod fetch;
 pub mod idx;
 pub mod loader;
 mod memory;
@@ -19,6 +23,7 @@ pub mod mnist;
 mod options;
 pub mod order;
 pub mod registry;
+pub mod source;
 mod subset;
 
 pub use dataset::{Dataset, Sample, Sets, Spec};

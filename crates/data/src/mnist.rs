@@ -10,27 +10,42 @@ use crate::dataset::{Sets, Spec};
 use crate::idx::{self, Images};
 use crate::memory::InMemory;
 use crate::options::DataOptions;
+use crate::source::{File, Form, Source};
 
 /// A data set in the four files of MNIST.
 #[derive(Debug)]
 pub struct Family {
-    /// The name of the data set, also of its folder.
-    pub name: &'static str,
-    /// The folder torchvision makes for it.
-    torchvision: &'static str,
+    /// Its name, its files, and where they come from.
+    pub source: Source<'static>,
     classes: [&'static str; 10],
 }
 
 /// The data sets of this form: `mnist` and `fashion-mnist`.
 pub static FAMILIES: [Family; 2] = [
     Family {
-        name: "mnist",
-        torchvision: "MNIST/raw",
+        source: Source {
+            name: "mnist",
+            // The second is the folder that torchvision makes.
+            places: &["mnist", "MNIST/raw", ""],
+            files: &MNIST,
+            mirrors: &[
+                "https://ossci-datasets.s3.amazonaws.com/mnist/",
+                "https://storage.googleapis.com/cvdf-datasets/mnist/",
+            ],
+        },
         classes: ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     },
     Family {
-        name: "fashion-mnist",
-        torchvision: "FashionMNIST/raw",
+        source: Source {
+            name: "fashion-mnist",
+            places: &["fashion-mnist", "FashionMNIST/raw", ""],
+            files: &FASHION,
+            // One store under two addresses; the second is the one its authors publish.
+            mirrors: &[
+                "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
+                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            ],
+        },
         classes: [
             "T-shirt/top",
             "Trouser",
@@ -46,13 +61,51 @@ pub static FAMILIES: [Family; 2] = [
     },
 ];
 
-/// Images and labels of the training set, then of the test set; each may end in `.gz`.
-const FILES: [&str; 4] = [
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
+/// Images and labels of the training set, then of the test set, as published.
+#[rustfmt::skip]
+static MNIST: [File<'static>; 4] = [
+    official(
+        Form { name: "train-images-idx3-ubyte.gz", bytes: 9_912_422, sha256: "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609" },
+        Form { name: "train-images-idx3-ubyte", bytes: 47_040_016, sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db" },
+    ),
+    official(
+        Form { name: "train-labels-idx1-ubyte.gz", bytes: 28_881, sha256: "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c" },
+        Form { name: "train-labels-idx1-ubyte", bytes: 60_008, sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5" },
+    ),
+    official(
+        Form { name: "t10k-images-idx3-ubyte.gz", bytes: 1_648_877, sha256: "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6" },
+        Form { name: "t10k-images-idx3-ubyte", bytes: 7_840_016, sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7" },
+    ),
+    official(
+        Form { name: "t10k-labels-idx1-ubyte.gz", bytes: 4_542, sha256: "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6" },
+        Form { name: "t10k-labels-idx1-ubyte", bytes: 10_008, sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2" },
+    ),
 ];
+
+/// The same of Fashion-MNIST.
+#[rustfmt::skip]
+static FASHION: [File<'static>; 4] = [
+    official(
+        Form { name: "train-images-idx3-ubyte.gz", bytes: 26_421_880, sha256: "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84" },
+        Form { name: "train-images-idx3-ubyte", bytes: 47_040_016, sha256: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888" },
+    ),
+    official(
+        Form { name: "train-labels-idx1-ubyte.gz", bytes: 29_515, sha256: "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845" },
+        Form { name: "train-labels-idx1-ubyte", bytes: 60_008, sha256: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9" },
+    ),
+    official(
+        Form { name: "t10k-images-idx3-ubyte.gz", bytes: 4_422_102, sha256: "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073" },
+        Form { name: "t10k-images-idx3-ubyte", bytes: 7_840_016, sha256: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b" },
+    ),
+    official(
+        Form { name: "t10k-labels-idx1-ubyte.gz", bytes: 5_148, sha256: "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5" },
+        Form { name: "t10k-labels-idx1-ubyte", bytes: 10_008, sha256: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34" },
+    ),
+];
+
+const fn official(published: Form<'static>, unpacked: Form<'static>) -> File<'static> {
+    File { published, unpacked: Some(unpacked) }
+}
 
 const SIDE: usize = 28;
 
@@ -62,10 +115,10 @@ pub const TRAIN: usize = 60_000;
 impl Family {
     /// What the samples are like.
     pub fn spec(&self) -> Spec {
-        Spec::new(self.name, [1, SIDE, SIDE], self.classes)
+        Spec::new(self.source.name, [1, SIDE, SIDE], self.classes)
     }
 
-    /// Reads both sets. The four files, plain or `.gz`, are looked for in `FOLDER/<name>`, in torchvision's
+    /// Reads both sets. The four files, `.gz` or plain, are looked for in `FOLDER/<name>`, in torchvision's
     /// `FOLDER/MNIST/raw` or `FOLDER/FashionMNIST/raw`, and in `FOLDER` itself.
     ///
     /// # Errors
@@ -73,8 +126,9 @@ impl Family {
     /// [`Kind::Data`](rigl_base::Kind::Data) for a damaged one.
     pub fn sets(&self, options: &DataOptions) -> Result<Sets> {
         let Some(folder) = &options.folder else {
-            let message = format!("data set `{}` is read from files, and no data folder is given", self.name);
-            return Err(Error::environment(message).hint(HINT));
+            let message =
+                format!("data set `{}` is read from files, and no data folder is given", self.source.name);
+            return Err(Error::environment(message).hint("--data-dir DIR, the folder that holds them"));
         };
         let [train_images, train_labels, test_images, test_labels] = self.find(folder)?;
         let train = self.read(&train_images, &train_labels)?;
@@ -83,34 +137,32 @@ impl Family {
     }
 
     fn find(&self, folder: &Path) -> Result<[PathBuf; 4]> {
-        let places = [folder.join(self.name), folder.join(self.torchvision), folder.to_path_buf()];
-        // The place with the most of the files: if that is not all, its missing ones are what to name.
-        let found = places.iter().map(|place| FILES.map(|file| present(place, file)));
-        let best = found.rev().max_by_key(|files| files.iter().flatten().count());
-        let best = best.unwrap_or_default();
-        if let [Some(a), Some(b), Some(c), Some(d)] = best {
-            return Ok([a, b, c, d]);
+        let located = self.source.locate(folder);
+        if let [Some(a), Some(b), Some(c), Some(d)] = &located.files[..] {
+            return Ok([a, b, c, d].map(Clone::clone));
         }
-        let missing: Vec<String> = FILES
-            .iter()
-            .zip(&best)
+        let files = self.source.files.iter().zip(&located.files);
+        let missing: Vec<String> = files
             .filter(|(_, path)| path.is_none())
-            .map(|(file, _)| format!("`{file}.gz`"))
+            .map(|(file, _)| format!("`{}`", file.published.name))
             .collect();
-        let looked_in = match best.iter().flatten().next().and_then(|path| path.parent()) {
-            Some(place) => format!("`{}`", place.display()),
-            None => {
-                let [named, torchvision, folder] = places.each_ref().map(|place| place.display());
-                format!("`{folder}`, `{named}` and `{torchvision}`")
+        let looked_in = if located.files.iter().any(Option::is_some) {
+            format!("`{}`", located.place.display())
+        } else {
+            let places: Vec<_> =
+                self.source.folders(folder).map(|place| format!("`{}`", place.display())).collect();
+            match places.split_last() {
+                Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+                _ => places.concat(),
             }
         };
         let message = format!(
             "data set `{}`: {} {} missing; looked in {looked_in} (files without `.gz` will do)",
-            self.name,
+            self.source.name,
             missing.join(", "),
             if missing.len() == 1 { "is" } else { "are" },
         );
-        Err(Error::environment(message).hint(HINT))
+        Err(Error::environment(message).hint(format!("rigl data fetch {}", self.source.name)))
     }
 
     fn read(&self, images: &Path, labels: &Path) -> Result<InMemory> {
@@ -134,12 +186,6 @@ impl Family {
     }
 }
 
-const HINT: &str = "--data-dir DIR, the folder that holds them";
-
-fn present(place: &Path, file: &str) -> Option<PathBuf> {
-    [format!("{file}.gz"), file.to_string()].iter().map(|name| place.join(name)).find(|path| path.is_file())
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -148,6 +194,13 @@ mod tests {
 
     use super::*;
     use crate::dataset::Sample;
+
+    const FILES: [&str; 4] = [
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ];
 
     fn images(count: u32, side: u32) -> Vec<u8> {
         let header = [2051, count, side, side].map(u32::to_be_bytes).concat();
@@ -221,7 +274,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::Environment);
         assert!(FILES.iter().all(|file| text.contains(file)), "{text}");
         assert!(text.contains(&folder.path().display().to_string()), "{text}");
-        assert_eq!(error.hint_text(), Some(HINT));
+        assert_eq!(error.hint_text(), Some("rigl data fetch mnist"));
 
         let place = folder.path().join("mnist");
         write(&place, &contents(), true);
@@ -259,6 +312,8 @@ mod tests {
             return;
         };
         for family in 0..2 {
+            let status = FAMILIES[family].source.status(Path::new(&folder), true);
+            assert!(status.is_complete(), "{status:?}");
             let sets = load(family, Path::new(&folder)).unwrap();
             assert_eq!((sets.train.len(), sets.test.len()), (60_000, 10_000));
             let mut counts = [0; 10];

@@ -7,6 +7,7 @@ use rigl_base::{Error, Result};
 
 use crate::dataset::{Dataset, Sets, Spec};
 use crate::options::DataOptions;
+use crate::source::Source;
 use crate::subset::Subset;
 use crate::{drawn, mnist};
 
@@ -30,6 +31,7 @@ type LoadFn = Arc<dyn Fn(&DataOptions) -> Result<Sets> + Send + Sync>;
 pub struct Datasets {
     load: BTreeMap<String, LoadFn>,
     specs: BTreeMap<String, (Spec, usize)>,
+    sources: BTreeMap<String, Source<'static>>,
 }
 
 impl Default for Datasets {
@@ -38,8 +40,9 @@ impl Default for Datasets {
         datasets.insert(drawn::NAME, drawn::sets);
         datasets.describe(drawn::spec(), (drawn::TRAIN.end - drawn::TRAIN.start) as usize);
         for family in &mnist::FAMILIES {
-            datasets.insert(family.name, move |options| family.sets(options));
+            datasets.insert(family.source.name, move |options| family.sets(options));
             datasets.describe(family.spec(), mnist::TRAIN);
+            datasets.add_source(family.source.clone());
         }
         datasets
     }
@@ -48,7 +51,7 @@ impl Default for Datasets {
 impl Datasets {
     /// A table with nothing in it.
     pub fn empty() -> Datasets {
-        Datasets { load: BTreeMap::new(), specs: BTreeMap::new() }
+        Datasets { load: BTreeMap::new(), specs: BTreeMap::new(), sources: BTreeMap::new() }
     }
 
     /// Adds a data set, or replaces the one of that name. `load` makes its training and test set; split and
@@ -60,6 +63,7 @@ impl Datasets {
     ) -> &mut Datasets {
         let name = name.into();
         self.specs.remove(&name);
+        self.sources.remove(&name);
         self.load.insert(name, Arc::new(load));
         self
     }
@@ -74,6 +78,23 @@ impl Datasets {
     /// What [`Datasets::describe`] was told of the data set of that name.
     pub fn description(&self, name: &str) -> Option<(&Spec, usize)> {
         self.specs.get(name).map(|(spec, train_samples)| (spec, *train_samples))
+    }
+
+    /// Says of which files the data set of the name in `source` consists, and where they can be had.
+    pub fn add_source(&mut self, source: Source<'static>) -> &mut Datasets {
+        self.sources.insert(source.name.to_string(), source);
+        self
+    }
+
+    /// The files of the data set of that name; `None` if it needs none.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, with the nearest one as hint.
+    pub fn source(&self, name: &str) -> Result<Option<&Source<'static>>> {
+        if !self.load.contains_key(name) {
+            return Err(self.unknown(name));
+        }
+        Ok(self.sources.get(name))
     }
 
     /// The names in the table, sorted.
@@ -176,6 +197,17 @@ mod tests {
         assert_eq!((spec, train_samples), (sets.train.spec(), sets.train.len()));
         assert_eq!(datasets.description("mnist").unwrap().0.shape, [1, 28, 28]);
         assert_eq!(table().description("dots"), None);
+    }
+
+    #[test]
+    fn what_is_read_from_files_says_from_which() {
+        let mut datasets = Datasets::default();
+        assert_eq!(datasets.source("mnist").unwrap().unwrap().files.len(), 4);
+        assert!(datasets.source("drawn-digits").unwrap().is_none());
+        assert_eq!(datasets.source("minst").unwrap_err().hint_text(), Some("mnist"));
+        // One's own data set of that name need not be read from these files.
+        datasets.insert("mnist", |options| Datasets::default().load("drawn-digits", options));
+        assert!(datasets.source("mnist").unwrap().is_none());
     }
 
     #[test]

@@ -1,0 +1,261 @@
+//! Of which files a data set consists, where they lie, and whether they are whole: what a file must be is known
+//! beforehand, by size and SHA-256.
+
+use std::fs::File as Handle;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+/// The files of a data set: where they lie, what they must be, where they can be had.
+#[derive(Clone, Debug)]
+pub struct Source<'a> {
+    /// The data set's name.
+    pub name: &'a str,
+    /// Folders in the data folder in which the files may lie, the best one first: that is where downloads go. An
+    /// empty one is the data folder itself.
+    pub places: &'a [&'a str],
+    /// The files.
+    pub files: &'a [File<'a>],
+    /// Addresses that have them, the first to be asked first. A file's name follows directly.
+    pub mirrors: &'a [&'a str],
+}
+
+/// A file of a data set.
+#[derive(Clone, Copy, Debug)]
+pub struct File<'a> {
+    /// As it is published and downloaded.
+    pub published: Form<'a>,
+    /// The form in which people keep it once they have unpacked it; it will do as well.
+    pub unpacked: Option<Form<'a>>,
+}
+
+/// What a file must be.
+#[derive(Clone, Copy, Debug)]
+pub struct Form<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its size in bytes.
+    pub bytes: u64,
+    /// The SHA-256 of its contents, in lower-case hexadecimal.
+    pub sha256: &'a str,
+}
+
+/// Where the files of a data set were found.
+#[derive(Clone, Debug)]
+pub struct Located {
+    /// The folder with the most of them; the best place if no folder has any.
+    pub place: PathBuf,
+    /// The path of each, in the order of [`Source::files`]; `None` for one that is not there.
+    pub files: Vec<Option<PathBuf>>,
+}
+
+/// What became of a data set's files.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The folder in which they lie, or in which they would.
+    pub place: PathBuf,
+    /// Each of them, in the order of [`Source::files`].
+    pub files: Vec<FileStatus>,
+}
+
+/// What became of one file.
+#[derive(Clone, Debug)]
+pub struct FileStatus {
+    /// The name it has, or that it is published by.
+    pub name: String,
+    /// Its path; `None` if it is missing.
+    pub path: Option<PathBuf>,
+    /// Its size in bytes, 0 if it is missing.
+    pub bytes: u64,
+    /// What is wrong with it, if anything is: "has 3 bytes, expected 9".
+    pub damage: Option<String>,
+}
+
+impl Source<'_> {
+    /// The folders in which the files may lie, the best one first.
+    pub fn folders(&self, folder: &Path) -> impl DoubleEndedIterator<Item = PathBuf> {
+        self.places
+            .iter()
+            .map(|place| if place.is_empty() { folder.to_path_buf() } else { folder.join(place) })
+    }
+
+    /// Looks for the files. All of them must lie in one place; of two with equally many the better one counts.
+    pub fn locate(&self, folder: &Path) -> Located {
+        let located = self.folders(folder).map(|place| {
+            let files = self.files.iter().map(|file| file.present(&place).map(|(path, _)| path)).collect();
+            Located { place, files }
+        });
+        let best = located.rev().max_by_key(|located: &Located| located.files.iter().flatten().count());
+        best.unwrap_or_else(|| Located { place: folder.to_path_buf(), files: vec![None; self.files.len()] })
+    }
+
+    /// Looks for the files and compares their sizes with what they should be; with `verify` their contents too.
+    pub fn status(&self, folder: &Path, verify: bool) -> Status {
+        let place = self.locate(folder).place;
+        let files = self.files.iter().map(|file| file.status(&place, verify)).collect();
+        Status { place, files }
+    }
+}
+
+impl Status {
+    /// Whether every file is there, and nothing wrong with any.
+    pub fn is_complete(&self) -> bool {
+        self.files.iter().all(FileStatus::is_good)
+    }
+
+    /// The files that are missing.
+    pub fn missing(&self) -> impl Iterator<Item = &FileStatus> {
+        self.files.iter().filter(|file| file.path.is_none())
+    }
+
+    /// The files with which something is wrong.
+    pub fn damaged(&self) -> impl Iterator<Item = &FileStatus> {
+        self.files.iter().filter(|file| file.damage.is_some())
+    }
+
+    /// The size of all that is there, in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+}
+
+impl FileStatus {
+    /// Whether the file is there, and nothing wrong with it.
+    pub fn is_good(&self) -> bool {
+        self.path.is_some() && self.damage.is_none()
+    }
+}
+
+impl<'a> File<'a> {
+    /// The file in this folder, and which form it has: as published, if it is there in both.
+    fn present(&self, place: &Path) -> Option<(PathBuf, Form<'a>)> {
+        let forms = [Some(self.published), self.unpacked];
+        forms.into_iter().flatten().map(|form| (place.join(form.name), form)).find(|(path, _)| path.is_file())
+    }
+
+    /// What became of the file in this folder.
+    pub fn status(&self, place: &Path, verify: bool) -> FileStatus {
+        match self.present(place) {
+            None => FileStatus { name: self.published.name.into(), path: None, bytes: 0, damage: None },
+            Some((path, form)) => FileStatus {
+                name: form.name.into(),
+                bytes: path.metadata().map_or(0, |metadata| metadata.len()),
+                damage: form.damage(&path, verify),
+                path: Some(path),
+            },
+        }
+    }
+}
+
+impl Form<'_> {
+    /// What is wrong with the file at `path`; its contents are looked at only if they are to be verified.
+    pub fn damage(&self, path: &Path, verify: bool) -> Option<String> {
+        let check = || -> io::Result<Option<String>> {
+            let mut file = Handle::open(path)?;
+            let found = file.metadata()?.len();
+            if found != self.bytes {
+                return Ok(Some(format!("has {found} bytes, expected {}", self.bytes)));
+            }
+            let found = if verify { sha256(&mut file)? } else { return Ok(None) };
+            let wrong = found != self.sha256;
+            Ok(wrong.then(|| format!("has the SHA-256 `{found}`, expected `{}`", self.sha256)))
+        };
+        check().unwrap_or_else(|e| Some(format!("cannot be read: {e}")))
+    }
+}
+
+fn sha256(file: &mut Handle) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(n) => hash.update(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use rigl_base::files;
+
+    use super::*;
+
+    /// "abc", the example of the standard (FIPS 180-4), and nothing.
+    const ABC: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    const NOTHING: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    const SOURCE: Source<'static> = Source {
+        name: "letters",
+        places: &["letters", "other/raw", ""],
+        files: &[
+            File {
+                published: Form { name: "abc.gz", bytes: 3, sha256: ABC },
+                unpacked: Some(Form { name: "abc", bytes: 0, sha256: NOTHING }),
+            },
+            File { published: Form { name: "nothing", bytes: 0, sha256: NOTHING }, unpacked: None },
+        ],
+        mirrors: &[],
+    };
+
+    fn write(folder: &Path, name: &str, bytes: &[u8]) {
+        let path = folder.join(name);
+        files::create_folder(path.parent().unwrap()).unwrap();
+        files::write_atomic(&path, bytes).unwrap();
+    }
+
+    fn damage(folder: &Path, verify: bool) -> Vec<Option<String>> {
+        SOURCE.status(folder, verify).files.into_iter().map(|file| file.damage).collect()
+    }
+
+    #[test]
+    fn the_place_with_the_most_files_counts_and_of_two_the_better() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let place = || SOURCE.status(folder, true).place;
+        let status = SOURCE.status(folder, true);
+        assert_eq!((status.place, status.files[1].path.as_ref()), (folder.join("letters"), None));
+        write(folder, "abc.gz", b"abc");
+        assert_eq!(place(), folder);
+        write(folder, "letters/nothing", b"");
+        assert_eq!(place(), folder.join("letters"));
+        write(folder, "other/raw/abc", b"");
+        write(folder, "other/raw/nothing", b"");
+        assert_eq!(place(), folder.join("other/raw"));
+        assert!(SOURCE.status(folder, true).is_complete());
+    }
+
+    #[test]
+    fn damage_is_told_by_size_and_on_demand_by_contents() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        write(folder, "letters/nothing", b"x");
+        assert_eq!(damage(folder, false), [None, Some("has 1 bytes, expected 0".into())]);
+        write(folder, "letters/nothing", b"");
+        write(folder, "letters/abc.gz", b"abd");
+        assert_eq!(damage(folder, false), [None, None]);
+        let found = damage(folder, true)[0].clone().unwrap();
+        assert!(
+            found.starts_with("has the SHA-256 `") && found.ends_with(&format!("expected `{ABC}`")),
+            "{found}"
+        );
+        write(folder, "letters/abc.gz", b"abc");
+        // The published form is the one that is read, so it is the one that counts.
+        write(folder, "letters/abc", b"x");
+        assert_eq!(damage(folder, true), [None, None]);
+        assert_eq!(SOURCE.status(folder, true).bytes(), 3);
+    }
+
+    #[test]
+    fn a_missing_file_has_the_name_it_is_published_by() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "letters/nothing", b"");
+        let status = SOURCE.status(folder.path(), true);
+        assert!(!status.is_complete() && status.damaged().count() == 0);
+        assert_eq!(status.missing().map(|file| &*file.name).collect::<Vec<_>>(), ["abc.gz"]);
+    }
+}
