@@ -1,6 +1,7 @@
 //! The command line, as clap reads it. What the flags mean is decided in the commands.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use rigl_base::{Error, Result};
@@ -10,10 +11,10 @@ use rigl_train::config::Override;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    ran, but the answer is no: training diverged
+  1    ran, but the answer is no: training diverged, a data set is damaged
   2    usage, configuration, data or environment
   101  a fault of rigl itself
-  130, 143  interrupted (SIGINT, SIGTERM) after a checkpoint";
+  130, 143  interrupted (SIGINT, SIGTERM); what was done is kept";
 
 /// Train neural networks that are sparse from the first step to the last.
 #[derive(Debug, Parser)]
@@ -62,6 +63,8 @@ pub(crate) enum Command {
     Presets(Presets),
     /// Measure a training step on this machine
     Bench(Bench),
+    /// List the data sets and where they lie, or download one
+    Data(Data),
 }
 
 const TRAIN_EXAMPLES: &str = "\
@@ -202,6 +205,43 @@ fn density(text: &str) -> Result<f64, String> {
     density.ok_or_else(|| "expected a number with 0 < density ≤ 1".to_string())
 }
 
+/// List the data sets: which come with the program, which are read from files, and whether these are there.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rigl data\n  rigl data --verify --json\n  rigl data fetch mnist")]
+pub(crate) struct Data {
+    #[command(subcommand)]
+    pub(crate) action: Option<DataAction>,
+    /// Compare the contents of the files with their SHA-256, not only their sizes; exit with 1 if one is damaged
+    #[arg(long)]
+    pub(crate) verify: bool,
+    #[command(flatten)]
+    pub(crate) folder: DataFolder,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum DataAction {
+    /// Download a data set
+    Fetch(Fetch),
+}
+
+/// Download the files of a data set. What is there and whole is left alone; what a download that broke off has got
+/// is kept, and the next one goes on from there. Every file is checked by size and SHA-256.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl data fetch mnist\n  rigl data fetch fashion-mnist --data-dir ~/data\n  rigl data fetch mnist --mirror http://127.0.0.1:8000/mnist/"
+)]
+pub(crate) struct Fetch {
+    /// The data set (see `rigl data`)
+    pub(crate) name: String,
+    /// Address of a folder with the files, in place of the known ones; may be given several times, the first is
+    /// asked first
+    #[arg(long, value_name = "URL")]
+    pub(crate) mirror: Vec<String>,
+    /// Plain lines in place of a progress bar
+    #[arg(long, help_heading = "Output")]
+    pub(crate) no_progress: bool,
+}
+
 /// Flags that are short names of configuration keys.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Configuration")]
@@ -266,10 +306,23 @@ pub(crate) struct MachineFlags {
     threads: Option<u16>,
 }
 
+impl Command {
+    /// The data folder that a flag gives a command that trains or evaluates.
+    pub(crate) fn data_dir(&self) -> Option<&Path> {
+        let machine = match self {
+            Command::Train(args) => &args.machine,
+            Command::Eval(args) => &args.machine,
+            Command::Flops(args) => &args.machine,
+            Command::Bench(args) => &args.machine,
+            Command::Presets(_) | Command::Data(_) => return None,
+        };
+        machine.data_dir.as_deref()
+    }
+}
+
 impl MachineFlags {
     /// Flags, then the environment.
     pub(crate) fn options(&self) -> Result<MachineOptions> {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
         let threads = match (self.threads, variable("RIGL_NUM_THREADS")) {
             (Some(threads), _) => usize::from(threads),
             (None, None) => 0,
@@ -292,29 +345,52 @@ impl MachineFlags {
             ))
             .hint(format!("RIGL_ISA={}, or leave it unset", sets[0])));
         }
-        Ok(MachineOptions {
-            data_folder: self
-                .data_dir
-                .clone()
-                .or_else(|| variable("RIGL_DATA_DIR").map(PathBuf::from))
-                .or_else(default_data_folder),
-            threads,
-            isa,
+        Ok(MachineOptions { data_folder: data_folder(self.data_dir.as_deref()), threads, isa })
+    }
+}
+
+/// Where the data sets of `rigl data` lie.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DataFolder {
+    /// Folder of data sets [env: RIGL_DATA_DIR] [default: `rigl` in the user's cache folder]
+    #[arg(long, value_name = "DIR", global = true)]
+    data_dir: Option<PathBuf>,
+}
+
+impl DataFolder {
+    /// The flag.
+    pub(crate) fn flag(&self) -> Option<&Path> {
+        self.data_dir.as_deref()
+    }
+
+    /// The folder.
+    pub(crate) fn path(&self) -> Result<PathBuf> {
+        data_folder(self.data_dir.as_deref()).ok_or_else(|| {
+            Error::environment("there is no data folder: this user has no cache folder")
+                .hint("--data-dir DIR")
         })
     }
 }
 
-/// `rigl` in the platform's cache folder.
-fn default_data_folder() -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+/// The flag, the environment, or `rigl` in the platform's cache folder.
+fn data_folder(flag: Option<&Path>) -> Option<PathBuf> {
+    let path = |name: &str| variable(name).map(PathBuf::from);
+    if let Some(folder) = flag.map(Path::to_path_buf).or_else(|| path("RIGL_DATA_DIR")) {
+        return Some(folder);
+    }
     let cache = if cfg!(windows) {
-        variable("LOCALAPPDATA")
+        path("LOCALAPPDATA")
     } else if cfg!(target_os = "macos") {
-        variable("HOME").map(|home| home.join("Library/Caches"))
+        path("HOME").map(|home| home.join("Library/Caches"))
     } else {
-        variable("XDG_CACHE_HOME").or_else(|| variable("HOME").map(|home| home.join(".cache")))
+        path("XDG_CACHE_HOME").or_else(|| path("HOME").map(|home| home.join(".cache")))
     };
     cache.map(|cache| cache.join("rigl"))
+}
+
+/// A variable of the environment, if it says anything.
+fn variable(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

@@ -43,7 +43,9 @@ fn dispatch(command: &Command, registry: &Registry, printer: &Printer) -> rigl_b
         Command::Flops(args) => commands::flops::run(args, registry, printer),
         Command::Bench(args) => commands::bench::run(args, registry, printer),
         Command::Presets(args) => commands::presets::run(args, registry, printer),
+        Command::Data(args) => commands::data::run(args, registry, printer),
     }
+    .map_err(|error| commands::data::with_folder(error, command.data_dir()))
 }
 
 /// Runs `work`; a panic in it becomes an error that says where.

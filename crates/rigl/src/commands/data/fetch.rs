@@ -1,0 +1,171 @@
+//! `rigl data fetch`: downloads the files of a data set, with a bar on a terminal and plain lines elsewhere.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use rigl_base::{Error, Result};
+use rigl_data::source::Source;
+use rigl_train::Registry;
+
+use crate::args::Fetch;
+use crate::output::Printer;
+
+pub(super) fn run(args: &Fetch, folder: &Path, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
+    let name = &args.name;
+    let source: &Source<'_> = registry.datasets.source(name)?.ok_or_else(|| {
+        Error::usage(format!("data set `{name}` is embedded in the program, there is nothing to download"))
+    })?;
+    download(args, source, folder, printer)
+}
+
+#[cfg(not(feature = "fetch"))]
+fn download(args: &Fetch, _: &Source<'_>, _: &Path, _: &Printer) -> Result<ExitCode> {
+    Err(Error::usage(format!(
+        "cannot download `{}`: this program was built without its feature `fetch`",
+        args.name
+    )))
+}
+
+#[cfg(feature = "fetch")]
+use online::download;
+
+#[cfg(feature = "fetch")]
+mod online {
+    use std::time::{Duration, Instant};
+
+    use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+    use rigl_data::fetch::{Event, Fetched, Options, Proxy, Report, fetch, mirror};
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::output::bytes;
+    use crate::signals::Signals;
+
+    /// Without a bar, a line at least this often.
+    const LINE_EVERY: Duration = Duration::from_secs(10);
+
+    pub(super) fn download(
+        args: &Fetch,
+        source: &Source<'_>,
+        folder: &Path,
+        printer: &Printer,
+    ) -> Result<ExitCode> {
+        let mirrors = args.mirror.iter().map(|text| mirror(text).map_err(|e| e.context("`--mirror`")));
+        let options = Options {
+            mirrors: mirrors.collect::<Result<_>>()?,
+            proxy: Proxy::try_from_env(),
+            ..Options::default()
+        };
+        let signals = Signals::listen()?;
+        let mut display = Display::new(printer, !args.no_progress);
+        let report = fetch(source, folder, &options, signals.stop(), &mut |event| display.event(event));
+        display.clear();
+        match report? {
+            Some(report) => print(source.name, &report, printer).map(|()| ExitCode::SUCCESS),
+            None => {
+                printer.note("interrupted; what has come is kept, and the same command goes on from there");
+                Ok(ExitCode::from(signals.exit_code()))
+            }
+        }
+    }
+
+    fn print(name: &str, report: &Report, printer: &Printer) -> Result<()> {
+        let size = report.files.iter().map(|(_, size, _)| size).sum();
+        if !printer.json() {
+            return printer.result(&format!(
+                "{name}: complete, {} in {}",
+                bytes(size),
+                report.place.display()
+            ));
+        }
+        let files: Vec<Value> = report
+            .files
+            .iter()
+            .map(|(file, size, fetched)| {
+                let url = match fetched {
+                    Fetched::From(url) => Some(url),
+                    Fetched::Kept => None,
+                };
+                json!({ "name": file, "bytes": size, "downloaded": url.is_some(), "url": url })
+            })
+            .collect();
+        printer.json_result(
+            &json!({ "name": name, "state": "complete", "folder": report.place, "bytes": size, "files": files }),
+        )
+    }
+
+    /// Shows how a download goes.
+    struct Display<'a> {
+        printer: &'a Printer,
+        wanted: bool,
+        bar: Option<ProgressBar>,
+        file: String,
+        size: u64,
+        last_line: Instant,
+    }
+
+    impl Display<'_> {
+        fn new(printer: &Printer, bar: bool) -> Display<'_> {
+            let wanted = bar && printer.can_draw();
+            Display { printer, wanted, bar: None, file: String::new(), size: 0, last_line: Instant::now() }
+        }
+
+        fn event(&mut self, event: Event<'_>) {
+            match event {
+                Event::Kept { file } => self.line(&format!("{file}  is there already")),
+                Event::Damaged { path, damage } => {
+                    self.printer.warning(&format!("`{}` {damage}; it will be replaced", path.display()));
+                }
+                Event::Started { file, url, from, bytes: size } => {
+                    self.clear();
+                    let kept =
+                        if from > 0 { format!(", goes on after {}", bytes(from)) } else { String::new() };
+                    self.line(&format!("{file}  {} from {url}{kept}", bytes(size)));
+                    (self.file, self.size) = (file.to_string(), size);
+                    if self.wanted {
+                        self.bar = Some(new_bar(file, from, size));
+                    }
+                }
+                Event::Progress { bytes: there } => match &self.bar {
+                    Some(bar) => bar.set_position(there),
+                    None if self.last_line.elapsed() >= LINE_EVERY => {
+                        self.line(&format!("{}  {} of {}", self.file, bytes(there), bytes(self.size)));
+                    }
+                    None => {}
+                },
+                Event::Failed { url, reason } => {
+                    self.clear();
+                    self.line(&format!("`{url}` {reason}"));
+                }
+                Event::Done { .. } => self.clear(),
+                // Of a later version of the library.
+                _ => {}
+            }
+        }
+
+        fn line(&mut self, text: &str) {
+            self.printer.note(text);
+            self.last_line = Instant::now();
+        }
+
+        /// Takes the bar away.
+        fn clear(&mut self) {
+            if let Some(bar) = self.bar.take() {
+                bar.finish_and_clear();
+            }
+        }
+    }
+
+    fn new_bar(file: &str, from: u64, size: u64) -> ProgressBar {
+        let bar = ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::stderr_with_hz(10));
+        let style = ProgressStyle::with_template(
+            "{prefix} {bar:24} {percent:>3} %  {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left",
+        );
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
+        bar.set_prefix(file.to_string());
+        bar.set_position(from);
+        // What is there already says nothing about speed.
+        bar.reset_eta();
+        bar
+    }
+}
