@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use rigl_base::{Error, Result};
 use rigl_train::MachineOptions;
 use rigl_train::config::Override;
@@ -57,6 +58,11 @@ pub(crate) enum Command {
     Train(Train),
     /// Evaluate the network of a run
     Eval(Eval),
+    /// Show what a run or a file holds
+    ///
+    /// Of a run: where it stands, its last numbers, its weights layer by layer, and whether its checkpoints verify. Of
+    /// a file: what is in it.
+    Inspect(Inspect),
     /// Show what a network costs, layer by layer and method by method
     Flops(Flops),
     /// List the presets, or print one
@@ -65,6 +71,10 @@ pub(crate) enum Command {
     Bench(Bench),
     /// List the data sets and where they lie, or download one
     Data(Data),
+    /// Print what makes a shell complete the command line
+    Completions(Completions),
+    /// Print the manual page, or write those of all commands
+    Man(Man),
 }
 
 const TRAIN_EXAMPLES: &str = "\
@@ -134,6 +144,21 @@ pub(crate) enum Split {
     Test,
 }
 
+/// Show what a run or a file holds.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl inspect runs/20260101-120000-mnist-lenet-rigl-sparsity.98-seed0 --pixels\n  rigl inspect RUN/checkpoints/step-000001200-draw-000001212.safetensors --json"
+)]
+pub(crate) struct Inspect {
+    /// The folder of a run; a file of checkpoints or patterns (.safetensors); a configuration (.toml), a
+    /// `summary.json` or a `metrics.jsonl`
+    #[arg(value_name = "RUN|FILE")]
+    pub(crate) path: PathBuf,
+    /// Draw how many connections leave each pixel of the input
+    #[arg(long)]
+    pub(crate) pixels: bool,
+}
+
 /// Show what a network costs: shapes, active weights, bytes and FLOPs of each layer, and the FLOPs of training
 /// for each method.
 #[derive(Args, Clone, Debug)]
@@ -198,6 +223,26 @@ pub(crate) enum BenchWhat {
     Step,
     /// Each layer's share of a step.
     Layers,
+}
+
+/// Print what makes a shell complete the command line, for its start-up files.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl completions bash > ~/.local/share/bash-completion/completions/rigl\n  rigl completions zsh > \"${fpath[1]}/_rigl\"\n  rigl completions fish > ~/.config/fish/completions/rigl.fish\n  rigl completions powershell >> $PROFILE"
+)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub(crate) shell: Shell,
+}
+
+/// Print the manual page of rigl, or write it and those of all commands into a folder.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rigl man | man -l -\n  rigl man --out ~/.local/share/man/man1")]
+pub(crate) struct Man {
+    /// Write a page for rigl and each command into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
 }
 
 fn density(text: &str) -> Result<f64, String> {
@@ -314,7 +359,7 @@ impl Command {
             Command::Eval(args) => &args.machine,
             Command::Flops(args) => &args.machine,
             Command::Bench(args) => &args.machine,
-            Command::Presets(_) | Command::Data(_) => return None,
+            _ => return None,
         };
         machine.data_dir.as_deref()
     }

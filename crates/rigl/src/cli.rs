@@ -44,6 +44,9 @@ fn dispatch(command: &Command, registry: &Registry, printer: &Printer) -> rigl_b
         Command::Bench(args) => commands::bench::run(args, registry, printer),
         Command::Presets(args) => commands::presets::run(args, registry, printer),
         Command::Data(args) => commands::data::run(args, registry, printer),
+        Command::Inspect(args) => commands::inspect::run(args, registry, printer),
+        Command::Completions(args) => commands::completions::run(args, printer),
+        Command::Man(args) => commands::man::run(args, printer),
     }
     .map_err(|error| commands::data::with_folder(error, command.data_dir()))
 }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use rigl_base::{Error, Result};
 use rigl_formats::{Checkpoint, Store, checkpoint};
 use rigl_graph::Graph;
-use rigl_metrics::RunFolder;
 use rigl_train::{Config, Design, Prepared, Registry, evaluate};
 use serde_json::json;
 
@@ -57,11 +56,7 @@ fn read(path: &Path, printer: &Printer) -> Result<(Checkpoint, String)> {
     if path.is_file() {
         return Ok((checkpoint::read(path)?, path.display().to_string()));
     }
-    let sparse = path.join(super::execute::SPARSE);
-    let run = RunFolder::open(path).map_err(|error| match RunFolder::open(&sparse) {
-        Ok(_) => error.hint(format!("it holds two runs: rigl eval {}", sparse.display())),
-        Err(_) => error,
-    })?;
+    let run = super::open_run(path, "eval")?;
     let latest = Store::new(run.checkpoints()).latest()?;
     latest.warnings.iter().for_each(|warning| printer.warning(warning));
     Ok((latest.checkpoint, latest.path.display().to_string()))

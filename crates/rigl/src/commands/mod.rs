@@ -1,10 +1,13 @@
 //! One file per command.
 
 pub(crate) mod bench;
+pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod execute;
 pub(crate) mod flops;
+pub(crate) mod inspect;
+pub(crate) mod man;
 pub(crate) mod network;
 pub(crate) mod presets;
 pub(crate) mod results;
@@ -14,6 +17,7 @@ pub(crate) mod train;
 use std::path::Path;
 
 use rigl_base::{Error, Result};
+use rigl_metrics::RunFolder;
 use rigl_train::config::{Base, Override, Sources};
 use rigl_train::{Config, Registry};
 
@@ -48,4 +52,13 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
         return Err(Error::usage(format!("`{}` is larger than a configuration of 1 MiB", path.display())));
     }
     String::from_utf8(bytes).map_err(|_| Error::usage(format!("`{}` is not UTF-8 text", path.display())))
+}
+
+/// Opens a run for reading; of a comparison, `command` on one of its two runs is named.
+pub(crate) fn open_run(path: &Path, command: &str) -> Result<RunFolder> {
+    let sparse = path.join(execute::SPARSE);
+    RunFolder::open(path).map_err(|error| match RunFolder::open(&sparse) {
+        Ok(_) => error.hint(format!("it holds two runs: rigl {command} {}", sparse.display())),
+        Err(_) => error,
+    })
 }

@@ -1,0 +1,78 @@
+//! `rigl inspect`: what a run or a file holds, read without an engine.
+
+mod file;
+mod layers;
+mod log;
+mod pixels;
+mod run;
+
+use std::process::ExitCode;
+
+use rigl_base::{Error, Result};
+use rigl_formats::Checkpoint;
+use rigl_graph::{Graph, state};
+use rigl_train::Registry;
+use serde_json::{Map, Value};
+
+use crate::args::Inspect;
+use crate::output::Printer;
+use layers::Layer;
+use pixels::Pixels;
+
+pub(crate) fn run(args: &Inspect, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
+    let found = args.path.metadata().map_err(|e| Error::io("cannot read", &args.path, e))?;
+    if found.is_dir() {
+        run::inspect(&args.path, args.pixels, registry, printer)?;
+    } else if !found.is_file() {
+        // Reading a pipe would wait for its writer.
+        return Err(Error::environment(format!("cannot read `{}`: not a file", args.path.display())));
+    } else {
+        file::inspect(&args.path, args.pixels, registry, printer)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The network in a file of checkpoints or patterns.
+struct Network {
+    graph: Graph,
+    layers: Vec<Layer>,
+    pixels: Option<Pixels>,
+}
+
+impl Network {
+    fn of(checkpoint: &Checkpoint, pixels: bool) -> Result<Network> {
+        let Checkpoint { metadata, state } = checkpoint;
+        let graph = Graph::parse(&metadata.graph)?;
+        if !is_patterns(checkpoint) {
+            state::check(&graph, state)?;
+        }
+        let weights = layers::weights(&graph, state)?;
+        let layers = weights.iter().map(Layer::of).collect();
+        let pixels = if pixels { Some(Pixels::of(&graph, &weights)?) } else { None };
+        drop(weights);
+        Ok(Network { graph, layers, pixels })
+    }
+
+    /// Its layers, and its pixels where these are wanted.
+    fn text(&self) -> String {
+        let table = layers::table(&self.layers).to_string();
+        self.pixels.as_ref().map_or(table.clone(), |pixels| format!("{table}\n{pixels}"))
+    }
+
+    fn json(&self, fields: &mut Map<String, Value>) {
+        fields.insert("network".into(), self.graph.name().into());
+        fields.insert("layers".into(), self.layers.iter().map(Layer::json).collect());
+        if let Some(pixels) = &self.pixels {
+            fields.insert("pixels".into(), pixels.json());
+        }
+    }
+}
+
+/// Whether a file holds the patterns of a moment and no values.
+fn is_patterns(checkpoint: &Checkpoint) -> bool {
+    !checkpoint.state.is_empty()
+        && checkpoint
+            .state
+            .iter()
+            .all(|t| t.role == state::Role::Method && t.name.starts_with(layers::PATTERN))
+}

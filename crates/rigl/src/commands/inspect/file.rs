@@ -1,0 +1,213 @@
+//! `rigl inspect` of a single file; its name tells what it should be.
+
+use std::path::Path;
+
+use rigl_base::{Error, Result};
+use rigl_formats::{Checkpoint, checkpoint};
+use rigl_graph::state::{Tensor, Values};
+use rigl_metrics::Summary;
+use rigl_train::config::keys;
+use rigl_train::{Config, Registry};
+use serde_json::{Map, Value, json};
+
+use super::layers::shape_text;
+use super::log::Digest;
+use super::{Network, is_patterns};
+use crate::commands::{read_text, results};
+use crate::output::{Align, Printer, Table, bytes, count, duration};
+
+/// What there is to inspect.
+const ALLOWED: &str = "allowed are the folder of a run, a file of checkpoints or patterns (`.safetensors`), a \
+    configuration (`.toml`), a `summary.json`, a `metrics.jsonl`";
+
+pub(super) fn inspect(path: &Path, pixels: bool, registry: &Registry, printer: &Printer) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let ending = path.extension().unwrap_or_default().to_string_lossy();
+    if pixels && ending != "safetensors" {
+        return Err(Error::usage(format!(
+            "`--pixels` needs a run or a file of checkpoints or patterns, `{}` is none",
+            path.display()
+        )));
+    }
+    match &*ending {
+        "safetensors" => tensors(path, pixels, printer),
+        "toml" => configuration(path, registry, printer),
+        "json" => summary(path, printer),
+        "jsonl" => log(path, printer),
+        _ => {
+            let error = Error::usage(format!("cannot tell what `{}` is, {ALLOWED}", path.display()));
+            Err(match name.starts_with("events.out.tfevents.") {
+                true => error.hint(format!("tensorboard --logdir {}", folder_of(path).display())),
+                false => error,
+            })
+        }
+    }
+}
+
+/// Prints `value` under its kind and file.
+fn print_json(printer: &Printer, kind: &str, path: &Path, value: Value) -> Result<()> {
+    let mut fields = Map::from_iter([
+        ("kind".to_string(), kind.into()),
+        ("path".to_string(), path.display().to_string().into()),
+    ]);
+    if let Value::Object(others) = value {
+        fields.extend(others);
+    }
+    printer.json_result(&fields.into())
+}
+
+fn tensors(path: &Path, pixels: bool, printer: &Printer) -> Result<()> {
+    let checkpoint = checkpoint::read(path)?;
+    let network = Network::of(&checkpoint, pixels).map_err(|e| e.context(format!("`{}`", path.display())))?;
+    let kind = if is_patterns(&checkpoint) { "patterns" } else { "checkpoint" };
+    let Checkpoint { metadata: m, state } = &checkpoint;
+    if printer.json() {
+        let mut value = json!({
+            "format_version": m.format_version, "arithmetic_version": m.arithmetic_version,
+            "step": m.step, "draw": m.draw, "updated": m.updated, "elapsed_s": m.elapsed_s,
+            "log_length": m.log_length, "configuration": m.configuration, "graph": m.graph,
+            "classes": m.classes, "preprocessing": m.preprocessing, "extra": m.extra,
+            "tensors": state.iter().map(tensor_json).collect::<Vec<_>>(),
+        });
+        if let Value::Object(fields) = &mut value {
+            network.json(fields);
+        }
+        return print_json(printer, kind, path, value);
+    }
+    let mut table = Table::new(&[(kind, Align::Left), (&path.display().to_string(), Align::Left)]);
+    let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
+    let updated = if m.updated { ", the update due at this step is done" } else { "" };
+    row("step", format!("{} ({} batches{updated})", count(m.step), count(m.draw)));
+    if kind == "checkpoint" {
+        row("time", duration(m.elapsed_s));
+        row("log", format!("its first {} bytes belong to this state", count(m.log_length)));
+    }
+    row("versions", format!("format {}, arithmetic {}", m.format_version, m.arithmetic_version));
+    row("classes", m.classes.join(", "));
+    row("preprocessing", m.preprocessing.clone());
+    for (name, value) in &m.extra {
+        row(name, value.clone());
+    }
+    let mut text = format!("{table}\n{}\n{}", network.text(), tensor_table(state));
+    if kind == "checkpoint" {
+        text += &format!("\n{}", m.graph);
+    }
+    printer.result(&text)
+}
+
+/// The type of a tensor's numbers, and the bytes of each.
+fn element(tensor: &Tensor<'_>) -> (&'static str, usize) {
+    match tensor.values {
+        Values::F32(_) => ("F32", 4),
+        Values::U8(_) => ("U8", 1),
+        Values::U32(_) => ("U32", 4),
+        Values::U64(_) => ("U64", 8),
+    }
+}
+
+/// What its numbers, and its indices if it is sparse, take.
+fn size(tensor: &Tensor<'_>) -> u64 {
+    (tensor.values.len() * element(tensor).1 + tensor.indices.as_ref().map_or(0, |i| 4 * i.len())) as u64
+}
+
+fn tensor_table(state: &[Tensor<'_>]) -> Table {
+    let mut table = Table::new(&[
+        ("tensor", Align::Left),
+        ("type", Align::Left),
+        ("shape", Align::Left),
+        ("numbers", Align::Right),
+        ("stored", Align::Left),
+        ("size", Align::Right),
+    ]);
+    for tensor in state {
+        table.row(vec![
+            tensor.key(),
+            element(tensor).0.into(),
+            shape_text(&tensor.shape),
+            count(tensor.values.len() as u64),
+            if tensor.indices.is_some() { "sparse" } else { "dense" }.into(),
+            bytes(size(tensor)),
+        ]);
+    }
+    table
+}
+
+fn tensor_json(tensor: &Tensor<'_>) -> Value {
+    json!({
+        "key": tensor.key(), "type": element(tensor).0, "shape": tensor.shape,
+        "numbers": tensor.values.len(), "sparse": tensor.indices.is_some(), "bytes": size(tensor),
+    })
+}
+
+/// What a configuration comes to: the keys that differ from their defaults, all of them as JSON.
+fn configuration(path: &Path, registry: &Registry, printer: &Printer) -> Result<()> {
+    let config = Config::from_text(&path.display().to_string(), &read_text(path)?, &registry.known())?;
+    let values = || {
+        let value = |key: &'static rigl_train::config::Key| Some((key, config.get(&key.path)?));
+        keys().iter().filter_map(value)
+    };
+    if printer.json() {
+        let values: Map<String, Value> =
+            values().map(|(key, value)| (key.path.clone(), from_toml(&value))).collect();
+        return print_json(printer, "configuration", path, json!({ "keys": values }));
+    }
+    let path = path.display().to_string();
+    let mut table =
+        Table::new(&[("configuration", Align::Left), (&path, Align::Left), ("default", Align::Left)]);
+    for (key, value) in values() {
+        let default = key.default.clone().unwrap_or_default();
+        if value != default {
+            table.row(vec![key.path.clone(), value, default]);
+        }
+    }
+    printer.result(&table.to_string())?;
+    printer.note("all other keys have their defaults");
+    Ok(())
+}
+
+/// A value of a configuration as JSON.
+fn from_toml(text: &str) -> Value {
+    fn json(value: &toml_edit::Value) -> Value {
+        match value {
+            toml_edit::Value::String(text) => text.value().as_str().into(),
+            toml_edit::Value::Integer(n) => (*n.value()).into(),
+            toml_edit::Value::Float(x) => (*x.value()).into(),
+            toml_edit::Value::Boolean(b) => (*b.value()).into(),
+            toml_edit::Value::Array(list) => list.iter().map(json).collect(),
+            toml_edit::Value::InlineTable(table) => {
+                Value::Object(table.iter().map(|(key, value)| (key.to_string(), json(value))).collect())
+            }
+            toml_edit::Value::Datetime(time) => time.value().to_string().into(),
+        }
+    }
+    text.parse().map_or_else(|_| text.into(), |value| json(&value))
+}
+
+fn summary(path: &Path, printer: &Printer) -> Result<()> {
+    let summary = Summary::read(path)?;
+    if printer.json() {
+        let value = serde_json::to_value(&summary);
+        let value = value.map_err(|e| Error::internal("cannot print a summary").caused_by(e))?;
+        return print_json(printer, "summary", path, value);
+    }
+    results::single(&summary, folder_of(path), printer)
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn log(path: &Path, printer: &Printer) -> Result<()> {
+    let digest = Digest::read(path)?;
+    if let Some(problem) = &digest.problem {
+        printer.warning(problem);
+    }
+    if printer.json() {
+        return print_json(printer, "log", path, digest.json());
+    }
+    let mut table = Table::new(&[("log", Align::Left), (&path.display().to_string(), Align::Left)]);
+    let status = digest.status().map_or("unfinished", |status| status.name());
+    table.row(vec!["status".into(), status.into()]);
+    digest.rows(&mut table);
+    printer.result(&format!("{table}\n{}", digest.events()))
+}

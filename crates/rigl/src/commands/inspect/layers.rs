@@ -1,0 +1,254 @@
+//! The weights of a network, layer by layer: what is active, what was explored, what is cut off, and the values.
+
+use rigl_base::{Error, Result};
+use rigl_graph::state::{self, Role, Tensor, Values};
+use rigl_graph::{Graph, Parameter};
+use rigl_topology::{Explored, Pattern};
+use serde_json::{Value, json};
+
+use crate::output::{Align, Table, count, percent};
+
+/// What a file holds of one weight.
+pub(super) struct Weight<'a> {
+    pub(super) parameter: &'a Parameter,
+    /// `None`: it is dense, all of it is active.
+    pub(super) pattern: Option<Pattern>,
+    /// The values of the active positions, unless the file holds patterns alone.
+    pub(super) values: Option<&'a [f32]>,
+    pub(super) explored: Option<Explored>,
+}
+
+/// What `state` holds of the weights of `graph`: values, or patterns alone.
+pub(super) fn weights<'a>(graph: &'a Graph, state: &'a [Tensor<'_>]) -> Result<Vec<Weight<'a>>> {
+    let mut weights = Vec::new();
+    for (_, parameter) in graph.weights() {
+        let bad = |e: Error| {
+            Error::data(format!("what it holds of `{}` does not fit", parameter.name)).caused_by(e)
+        };
+        let name = format!("{PATTERN}{}", parameter.name);
+        let (indices, values) = if let Some(t) = state::find(state, &Role::Parameter, &parameter.name) {
+            (t.indices.as_deref(), t.values.as_f32())
+        } else if let Some(Values::U32(indices)) = state::find(state, &Role::Method, &name).map(|t| &t.values)
+        {
+            (Some(&**indices), None)
+        } else {
+            continue;
+        };
+        let pattern = indices.map(|indices| Pattern::new(parameter.len(), indices.to_vec()));
+        weights.push(Weight {
+            parameter,
+            pattern: pattern.transpose().map_err(bad)?,
+            values,
+            explored: rigl_train::explored(state, parameter).map_err(bad)?,
+        });
+    }
+    Ok(weights)
+}
+
+/// How the names of tensors begin that are patterns.
+pub(super) const PATTERN: &str = "pattern/";
+
+/// One weight in numbers.
+pub(super) struct Layer {
+    name: String,
+    shape: Vec<usize>,
+    weights: usize,
+    active: usize,
+    sparse: bool,
+    /// How many weights were ever active, where the file tells.
+    explored: Option<usize>,
+    outputs: usize,
+    /// Outputs that no active weight leads to.
+    dead_outputs: usize,
+    inputs: usize,
+    /// Inputs that no active weight leads from.
+    unused_inputs: usize,
+    values: Option<Statistics>,
+}
+
+/// Of active weights.
+struct Statistics {
+    min: f32,
+    max: f32,
+    mean_magnitude: f64,
+    /// How many are exactly 0.
+    zeros: usize,
+}
+
+impl Layer {
+    pub(super) fn of(weight: &Weight<'_>) -> Layer {
+        let Weight { parameter, pattern, values, explored } = weight;
+        let weights = parameter.len();
+        let active = pattern.as_ref().map_or(weights, Pattern::count);
+        let [outputs, inputs] = sides(&parameter.shape);
+        let [dead_outputs, unused_inputs] = cut_off(&parameter.shape, pattern.as_ref());
+        Layer {
+            name: parameter.name.clone(),
+            shape: parameter.shape.clone(),
+            weights,
+            active,
+            sparse: pattern.is_some(),
+            explored: match (explored, pattern) {
+                (Some(explored), _) => Some(explored.count()),
+                (None, None) => Some(weights),
+                (None, Some(_)) => None,
+            },
+            outputs,
+            dead_outputs,
+            inputs,
+            unused_inputs,
+            values: values.filter(|values| !values.is_empty()).map(Statistics::of),
+        }
+    }
+
+    fn density(&self) -> f64 {
+        self.active as f64 / self.weights as f64
+    }
+
+    fn explored(&self) -> f64 {
+        self.explored.map_or(f64::NAN, |explored| explored as f64 / self.weights as f64)
+    }
+
+    pub(super) fn json(&self) -> Value {
+        let values = self.values.as_ref().map(|v| {
+            json!({
+                "min": v.min, "max": v.max, "mean_magnitude": v.mean_magnitude, "zeros": v.zeros,
+                "zero_share": v.zeros as f64 / self.active as f64,
+            })
+        });
+        json!({
+            "name": self.name, "shape": self.shape, "weights": self.weights, "active": self.active,
+            "sparse": self.sparse, "density": self.density(), "explored": self.explored.map(|_| self.explored()),
+            "outputs": self.outputs, "dead_outputs": self.dead_outputs,
+            "inputs": self.inputs, "unused_inputs": self.unused_inputs, "values": values,
+        })
+    }
+}
+
+impl Statistics {
+    fn of(values: &[f32]) -> Statistics {
+        Statistics {
+            min: values.iter().copied().fold(f32::INFINITY, f32::min),
+            max: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
+            mean_magnitude: values.iter().map(|&w| f64::from(w.abs())).sum::<f64>() / values.len() as f64,
+            zeros: values.iter().filter(|&&w| w == 0.0).count(),
+        }
+    }
+}
+
+/// Outputs and inputs of a weight of shape `[outputs, inputs, …]`.
+fn sides(shape: &[usize]) -> [usize; 2] {
+    [0, 1].map(|axis| shape.get(axis).copied().unwrap_or(1))
+}
+
+/// How many outputs, and how many inputs, no active weight belongs to. Takes memory for what is active alone: a shape
+/// in a file is a claim.
+fn cut_off(shape: &[usize], pattern: Option<&Pattern>) -> [usize; 2] {
+    let Some(pattern) = pattern else { return [0, 0] };
+    let [outputs, inputs] = sides(shape);
+    let each: usize = shape.iter().skip(2).product();
+    let pairs = || pattern.indices().iter().map(|&index| index as usize / each);
+    let mut of_output: Vec<usize> = pairs().map(|pair| pair / inputs).collect();
+    of_output.dedup();
+    let mut of_input: Vec<usize> = pairs().map(|pair| pair % inputs).collect();
+    of_input.sort_unstable();
+    of_input.dedup();
+    [outputs - of_output.len(), inputs - of_input.len()]
+}
+
+/// The layers with their totals. Explored is of sparse layers, as everywhere.
+pub(super) fn table(layers: &[Layer]) -> Table {
+    let mut columns = vec![
+        ("weight", Align::Left),
+        ("shape", Align::Left),
+        ("active", Align::Right),
+        ("density", Align::Right),
+        ("explored", Align::Right),
+        ("dead outputs", Align::Right),
+        ("unused inputs", Align::Right),
+    ];
+    if layers.iter().any(|layer| layer.values.is_some()) {
+        let names = ["min", "mean |w|", "max", "zeros"];
+        columns.extend(names.map(|name| (name, Align::Right)));
+    }
+    let mut table = Table::new(&columns);
+    for layer in layers {
+        let of = |some: usize, all: usize| format!("{} of {}", count(some as u64), count(all as u64));
+        let mut row = vec![
+            layer.name.clone(),
+            shape_text(&layer.shape),
+            count(layer.active as u64),
+            percent(layer.density()),
+            percent(layer.explored()),
+            of(layer.dead_outputs, layer.outputs),
+            of(layer.unused_inputs, layer.inputs),
+        ];
+        if let Some(v) = &layer.values {
+            row.extend([
+                number(f64::from(v.min)),
+                number(v.mean_magnitude),
+                number(f64::from(v.max)),
+                percent(v.zeros as f64 / layer.active as f64),
+            ]);
+        }
+        table.row(row);
+    }
+    if layers.len() > 1 {
+        let sum = |of: &dyn Fn(&Layer) -> usize| layers.iter().map(of).sum::<usize>();
+        let (active, weights) = (sum(&|l| l.active), sum(&|l| l.weights));
+        table.rule();
+        table.row(vec![
+            "all weights".into(),
+            String::new(),
+            count(active as u64),
+            percent(active as f64 / weights as f64),
+            percent(explored(layers)),
+        ]);
+    }
+    table
+}
+
+/// R_s over all sparse layers; 1 if all are dense, NaN if it is not known.
+fn explored(layers: &[Layer]) -> f64 {
+    let sparse = || layers.iter().filter(|layer| layer.sparse);
+    let weights: usize = sparse().map(|layer| layer.weights).sum();
+    match sparse().map(|layer| layer.explored).sum::<Option<usize>>() {
+        Some(_) if weights == 0 => 1.0,
+        Some(explored) => explored as f64 / weights as f64,
+        None => f64::NAN,
+    }
+}
+
+/// A shape as `300×784`.
+pub(super) fn shape_text(shape: &[usize]) -> String {
+    shape.iter().map(usize::to_string).collect::<Vec<_>>().join("×")
+}
+
+/// Four digits, whatever the size.
+fn number(x: f64) -> String {
+    if x == 0.0 || (0.001..1000.0).contains(&x.abs()) { format!("{x:.4}") } else { format!("{x:.2e}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outputs_and_inputs_without_an_active_weight_are_counted() {
+        let pattern = |indices: &[u32]| Some(Pattern::new(12, indices.to_vec()).unwrap());
+        let cut_off = |shape: &[usize], indices: &[u32]| cut_off(shape, pattern(indices).as_ref());
+        assert_eq!(cut_off(&[4, 3], &[0, 2, 11]), [2, 1]);
+        assert_eq!(cut_off(&[3, 4], &[0, 4, 8]), [0, 3]);
+        assert_eq!(cut_off(&[4, 3], &[]), [4, 3]);
+        // Of a convolution, whose kernel comes last.
+        assert_eq!(cut_off(&[2, 3, 1, 2], &[0, 1, 6, 11]), [0, 1]);
+        assert_eq!(super::cut_off(&[4, 3], None), [0, 0]);
+    }
+
+    #[test]
+    fn statistics_are_of_active_weights() {
+        let v = Statistics::of(&[0.5, -1.0, 0.0, 0.0]);
+        assert_eq!((v.min, v.max, v.mean_magnitude, v.zeros), (-1.0, 0.5, 0.375, 2));
+        assert_eq!([0.0, 0.5, -0.00012, 1e6].map(number), ["0.0000", "0.5000", "-1.20e-4", "1.00e6"]);
+    }
+}

@@ -1,0 +1,60 @@
+//! `rigl man`: manual pages, made from the same text as `--help`.
+
+use std::process::ExitCode;
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+use rigl_base::{Error, Result, files};
+use serde_json::json;
+
+use crate::args::{self, Arguments};
+use crate::output::Printer;
+
+pub(crate) fn run(args: &args::Man, printer: &Printer) -> Result<ExitCode> {
+    let pages = pages()?;
+    let Some(folder) = &args.out else {
+        let (name, page) = &pages[0];
+        match printer.json() {
+            true => printer.json_result(&json!({ "name": name, "page": page }))?,
+            false => printer.result(page)?,
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    files::create_folder(folder)?;
+    let mut written = Vec::new();
+    for (name, page) in &pages {
+        let path = folder.join(name);
+        files::write_atomic(&path, page.as_bytes())?;
+        written.push(path.display().to_string());
+    }
+    match printer.json() {
+        true => printer.json_result(&json!({ "pages": written }))?,
+        false => printer.result(&written.join("\n"))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The names and texts of all pages, that of rigl itself first.
+fn pages() -> Result<Vec<(String, String)>> {
+    let mut rigl = Arguments::command().disable_help_subcommand(true);
+    rigl.build();
+    let mut pages = Vec::new();
+    add(&rigl, &mut pages)?;
+    Ok(pages)
+}
+
+/// Adds the page of a command, and those of the commands below it.
+fn add(command: &Command, pages: &mut Vec<(String, String)>) -> Result<()> {
+    pages.push(page(command)?);
+    command.get_subcommands().try_for_each(|below| add(below, pages))
+}
+
+fn page(command: &Command) -> Result<(String, String)> {
+    let man = Man::new(command.clone()).manual("rigl").source(super::execute::PROGRAM);
+    let mut page = Vec::new();
+    man.render(&mut page).map_err(|e| Error::internal("cannot print a manual page").caused_by(e))?;
+    let page = String::from_utf8_lossy(&page)
+        .replace(".SH EXTRA\nExamples:\n", ".SH EXAMPLES\n")
+        .replace(".SH EXTRA\nExit codes:\n", ".SH \"EXIT STATUS\"\n");
+    Ok((man.get_filename(), page))
+}
