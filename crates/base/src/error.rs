@@ -135,15 +135,40 @@ impl fmt::Display for Error {
         f.write_str(&self.0.message)?;
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
             // An `Error` prints its own causes.
             if error.is::<Error>() {
-                break;
+                return write!(f, ": {error}");
             }
+            write!(f, ": {}", line(&error.to_string()))?;
             cause = error.source();
         }
         Ok(())
     }
+}
+
+/// Foreign text as a message may quote it: one line, not too long.
+///
+/// ```
+/// assert_eq!(rigl_base::error::short(" [1,\n 2] "), "[1,  2]");
+/// ```
+pub fn short(text: &str) -> String {
+    const LIMIT: usize = 80;
+    let mut chars = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
+    let line: String = chars.by_ref().take(LIMIT).collect();
+    if chars.next().is_some() { line + "…" } else { line }
+}
+
+/// A cause's words as one line of bounded length: it comes from elsewhere, and may quote all of its input.
+fn line(text: &str) -> String {
+    const HEAD: usize = 160;
+    const TAIL: usize = 80;
+    let chars: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    if chars.len() <= HEAD + 1 + TAIL {
+        return chars.into_iter().collect();
+    }
+    // Words stand at both ends, what is quoted between them.
+    let (head, tail) = (&chars[..HEAD], &chars[chars.len() - TAIL..]);
+    head.iter().chain(&['…']).chain(tail).collect()
 }
 
 impl fmt::Debug for Error {
@@ -174,6 +199,23 @@ mod tests {
         assert_eq!(error.to_string(), "mnist: cannot read `a.gz`: disk on fire");
         assert_eq!(error.hint_text(), Some("use water"));
         assert_eq!(error.kind(), Kind::Environment);
+    }
+
+    #[test]
+    fn a_cause_that_quotes_its_whole_input_is_one_line_with_its_ends() {
+        let cause = std::io::Error::other(format!("found \"{}\"\nat line 1", "x".repeat(100_000)));
+        let text = Error::data("not an event").caused_by(cause).to_string();
+        assert!(text.chars().count() < 300, "{}", text.len());
+        assert!(text.starts_with("not an event: found \"xxx") && text.ends_with("xxx\" at line 1"), "{text}");
+        let whole = std::io::Error::other("é".repeat(241));
+        assert!(Error::data("a").caused_by(whole).to_string().ends_with(&"é".repeat(241)));
+    }
+
+    #[test]
+    fn quoted_text_is_shortened_to_one_line() {
+        assert_eq!(short("a\u{7f}b\r\nc"), "a b  c");
+        assert_eq!(short(&"é".repeat(80)), "é".repeat(80));
+        assert_eq!(short(&"é".repeat(81)), "é".repeat(80) + "…");
     }
 
     #[test]
