@@ -82,8 +82,8 @@ fn check_end(path: &Path, len: u64) -> Result<()> {
 /// Reads a log, event by event. Unknown events are passed over, and so is a last line without a line feed.
 /// After an error there is nothing more.
 #[derive(Debug)]
-pub struct EventReader {
-    input: Option<BufReader<File>>,
+pub struct EventReader<R = BufReader<File>> {
+    input: Option<R>,
     path: PathBuf,
     line: u64,
     buffer: Vec<u8>,
@@ -96,8 +96,14 @@ impl EventReader {
     /// `Kind::Environment`, naming the file.
     pub fn open(path: &Path) -> Result<EventReader> {
         let file = File::open(path).map_err(|e| Error::io("cannot read", path, e))?;
-        let input = Some(BufReader::new(file));
-        Ok(EventReader { input, path: path.to_path_buf(), line: 0, buffer: Vec::new() })
+        Ok(EventReader::new(BufReader::new(file), path))
+    }
+}
+
+impl<R: BufRead> EventReader<R> {
+    /// Reads a log from anywhere; `path` is what messages call it.
+    pub fn new(input: R, path: impl Into<PathBuf>) -> EventReader<R> {
+        EventReader { input: Some(input), path: path.into(), line: 0, buffer: Vec::new() }
     }
 
     fn next_record(&mut self) -> Result<Option<Record>> {
@@ -123,7 +129,7 @@ impl EventReader {
     }
 }
 
-impl Iterator for EventReader {
+impl<R: BufRead> Iterator for EventReader<R> {
     type Item = Result<Record>;
 
     fn next(&mut self) -> Option<Result<Record>> {

@@ -156,8 +156,16 @@ impl Summary {
         if bytes.len() as u64 > LARGEST {
             return Err(Error::data(format!("`{}`: longer than {LARGEST} bytes", path.display())));
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|e| Error::data(format!("`{}` is not a summary", path.display())).caused_by(e))
+        Summary::parse(&bytes, &path.display().to_string())
+    }
+
+    /// Parses the bytes of a summary; `name` stands for the file in messages.
+    ///
+    /// # Errors
+    /// `Kind::Data` if they are not a summary.
+    pub fn parse(bytes: &[u8], name: &str) -> Result<Summary> {
+        serde_json::from_slice(bytes)
+            .map_err(|e| Error::data(format!("`{name}` is not a summary")).caused_by(e))
     }
 }
 
