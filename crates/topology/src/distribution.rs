@@ -1,6 +1,7 @@
 //! How a network's sparsity is spread over its layers (RigL, §3, "Sparsity distribution"; Mocanu et al. 2018 for
 //! Erdős–Rényi).
 
+use rigl_base::error::short;
 use rigl_base::{Error, Result, counts};
 
 use crate::filter::{LayerFilter, matches};
@@ -127,7 +128,7 @@ pub fn check_sparsity(key: &str, sparsity: f64) -> Result<()> {
 fn explicit_sparsities(layers: &[Layer], explicit: &[(String, f64)]) -> Result<Vec<Option<f64>>> {
     let mut sparsities = vec![None; layers.len()];
     for (glob, sparsity) in explicit {
-        check_sparsity("sparsity", *sparsity).map_err(|e| e.context(format!("layers `{glob}`")))?;
+        check_sparsity("sparsity", *sparsity).map_err(|e| e.context(format!("layers `{}`", short(glob))))?;
         for at in matches(glob, layers)? {
             sparsities[at].get_or_insert(*sparsity);
         }

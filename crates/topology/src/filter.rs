@@ -1,6 +1,7 @@
 //! Which layers may be sparse: by kind, or by globs over their names.
 
-use globset::{Glob, GlobMatcher};
+use globset::{Glob, GlobSet};
+use rigl_base::error::short;
 use rigl_base::{Error, Result};
 
 use crate::layer::{Layer, LayerKind};
@@ -60,19 +61,40 @@ impl LayerFilter {
     }
 }
 
+/// Whether `glob` can be read as one.
+///
+/// # Errors
+/// [`Kind::Usage`](rigl_base::Kind::Usage), saying what is wrong with it.
+pub fn check_glob(glob: &str) -> Result<()> {
+    read(glob).map(|_| ())
+}
+
+/// The longest glob, in bytes: longer than any layer's name, and no trouble to read.
+const LONGEST_GLOB: usize = 1000;
+
+fn read(glob: &str) -> Result<GlobSet> {
+    let wrong = |what: String| Error::usage(format!("glob `{}` is wrong: {what}", short(glob)));
+    if glob.len() > LONGEST_GLOB {
+        return Err(wrong(format!("{} bytes, at most {LONGEST_GLOB} are read", glob.len())));
+    }
+    // A set of one: a single glob panics if it is nested too deep to be compiled, a set says so.
+    Glob::new(glob)
+        .and_then(|glob| GlobSet::builder().add(glob).build())
+        .map_err(|e| wrong(short(&e.kind().to_string())))
+}
+
 /// The layers whose short names match `glob`, at least one.
 ///
 /// # Errors
 /// [`Kind::Usage`](rigl_base::Kind::Usage) for a glob that cannot be read or matches no layer; the hint holds
 /// the nearest names.
 pub(crate) fn matches(glob: &str, layers: &[Layer]) -> Result<Vec<usize>> {
-    let matcher: GlobMatcher = Glob::new(glob)
-        .map_err(|e| Error::usage(format!("layer glob `{glob}` cannot be read: {}", e.kind())))?
-        .compile_matcher();
+    let matcher = read(glob)?;
+    let glob = short(glob);
     let found: Vec<usize> =
         (0..layers.len()).filter(|&at| matcher.is_match(layers[at].short_name())).collect();
     if found.is_empty() {
-        let nearest = nearest(glob, layers.iter().map(Layer::short_name));
+        let nearest = nearest(&glob, layers.iter().map(Layer::short_name));
         let Some(best) = nearest.first() else {
             return Err(Error::usage(format!(
                 "no layer matches `{glob}`: the network has none that can be sparse"
@@ -148,7 +170,29 @@ mod tests {
             "no layer matches `layer1.0.conv`, nearest are `layer1.0.conv1`, `conv1`"
         );
         let error = LayerFilter::Globs(vec!["conv[".into()]).select(&layers()).unwrap_err();
-        assert!(error.to_string().starts_with("layer glob `conv[` cannot be read"), "{error}");
+        assert!(error.to_string().starts_with("glob `conv[` is wrong: "), "{error}");
         assert!(LayerFilter::All.select(&[]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_glob_that_cannot_be_compiled_is_refused() {
+        for deep in [10, 400] {
+            let glob = format!("{}fc{}", "{".repeat(deep), "}".repeat(deep));
+            let found = LayerFilter::Globs(vec![glob.clone()]).select(&layers());
+            assert_eq!(found.is_ok(), deep == 10, "{deep}");
+            assert_eq!(check_glob(&glob).is_ok(), deep == 10, "{deep}");
+        }
+        for long in ["?", "[a-z]", "{a,b}", "x"] {
+            let error = check_glob(&long.repeat(100_000)).unwrap_err();
+            assert!(error.to_string().contains("bytes, at most 1000 are read"), "{error}");
+        }
+    }
+
+    #[test]
+    fn messages_about_a_glob_are_a_line_whatever_it_is() {
+        for glob in ["a\nb\u{7f}", "[\u{2}-\u{1}]", &"x".repeat(100_000), &"x".repeat(1000)] {
+            let error = LayerFilter::Globs(vec![glob.into()]).select(&layers()).unwrap_err().to_string();
+            assert!(error.len() < 300 && !error.contains(char::is_control), "{error:?}");
+        }
     }
 }

@@ -58,7 +58,7 @@ pub mod update;
 
 pub use distribution::{Allocation, Budget, allocate, check_sparsity};
 pub use explored::Explored;
-pub use filter::LayerFilter;
+pub use filter::{LayerFilter, check_glob};
 pub use layer::{Layer, LayerKind};
 pub use method::{
     Gradients, Inactive, LayerStatistics, Method, Needs, OptimizerStep, ScheduleDefaults, growth_stream,
