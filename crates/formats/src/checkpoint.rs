@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
+use rigl_base::error::short;
 use rigl_base::{Error, Result, files};
 use rigl_graph::state::{Role, State, Tensor, Values};
 use safetensors::tensor::TensorView;
@@ -181,8 +182,9 @@ fn parse_bytes(bytes: &[u8]) -> Result<Checkpoint> {
 /// Puts tensors together from the arrays of a file.
 fn state(views: &BTreeMap<String, TensorView<'_>>, map: &Map) -> Result<State<'static>> {
     let shape_of = |base: &str| -> Result<Vec<usize>> {
-        serde_json::from_str(metadata::text(map, &format!("{SHAPE}{base}"))?)
-            .map_err(|e| Error::data(format!("the shape of `{base}` is not a list of sizes")).caused_by(e))
+        serde_json::from_str(metadata::text(map, &format!("{SHAPE}{base}"))?).map_err(|e| {
+            Error::data(format!("the shape of `{}` is not a list of sizes", short(base))).caused_by(e)
+        })
     };
     let mut state = State::new();
     let mut sparse = 0;
@@ -190,29 +192,30 @@ fn state(views: &BTreeMap<String, TensorView<'_>>, map: &Map) -> Result<State<'s
         let (base, shape, indices) = if let Some(base) = key.strip_suffix(VALUES) {
             sparse += 1;
             let indices = views.get(&format!("{base}{INDICES}"));
-            let indices = indices.ok_or_else(|| Error::data(format!("`{key}` without its indices")))?;
+            let indices =
+                indices.ok_or_else(|| Error::data(format!("`{}` without its indices", short(key))))?;
             let Values::U32(indices) = values(base, indices)? else {
-                return Err(Error::data(format!("the indices of `{base}` are not of type U32")));
+                return Err(Error::data(format!("the indices of `{}` are not of type U32", short(base))));
             };
             if views.contains_key(base) {
-                return Err(Error::data(format!("`{base}` is there both dense and sparse")));
+                return Err(Error::data(format!("`{}` is there both dense and sparse", short(base))));
             }
             (base, shape_of(base)?, Some(indices))
         } else if let Some(base) = key.strip_suffix(INDICES) {
             if !views.contains_key(&format!("{base}{VALUES}")) {
-                return Err(Error::data(format!("`{key}` without its values")));
+                return Err(Error::data(format!("`{}` without its values", short(key))));
             }
             continue;
         } else {
             (&**key, view.shape().to_vec(), None)
         };
         let (role, name) = role_and_name(base)
-            .ok_or_else(|| Error::data(format!("`{base}` is not a key of this format version")))?;
+            .ok_or_else(|| Error::data(format!("`{}` is not a key of this format version", short(base))))?;
         let tensor =
             Tensor { name: name.to_owned().into(), role, shape, values: values(base, view)?, indices };
-        check(&tensor).map_err(|problem| Error::data(format!("`{base}`: {problem}")))?;
+        check(&tensor).map_err(|problem| Error::data(format!("`{}`: {problem}", short(base))))?;
         if let Some(at) = non_finite(&tensor) {
-            return Err(Error::data(format!("`{base}`: number {at} is not finite")));
+            return Err(Error::data(format!("`{}`: number {at} is not finite", short(base))));
         }
         state.push(tensor);
     }
@@ -233,7 +236,9 @@ fn values(base: &str, view: &TensorView<'_>) -> Result<Values<'static>> {
         Dtype::U8 => Ok(Values::U8(view.data().to_vec().into())),
         Dtype::U32 => Ok(Values::U32(numbers(view, u32::from_le_bytes).into())),
         Dtype::U64 => Ok(Values::U64(numbers(view, u64::from_le_bytes).into())),
-        other => Err(Error::data(format!("`{base}` is of type {other}, allowed are F32, U8, U32, U64"))),
+        other => {
+            Err(Error::data(format!("`{}` is of type {other}, allowed are F32, U8, U32, U64", short(base))))
+        }
     }
 }
 
@@ -455,6 +460,16 @@ mod tests {
             let error = parse(&resealed(sample_bytes(), from, to), "f").expect_err(to);
             assert_eq!(error.kind(), Kind::Data);
             assert!(error.to_string().contains(expected), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn messages_are_a_line_whatever_names_the_file_holds() {
+        for name in ["\\u007f\\n\\u0000", &"x".repeat(100_000)] {
+            let file = resealed(sample_bytes(), r#""parameter/fc.bias""#, &format!("\"other/{name}\""));
+            let text = parse(&file, "f").unwrap_err().to_string();
+            assert!(text.contains("other/") && text.contains("not a key"), "{text}");
+            assert!(text.len() < 300 && !text.contains(char::is_control), "{text:?}");
         }
     }
 

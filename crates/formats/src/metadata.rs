@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use rigl_base::error::short;
 use rigl_base::{Error, Kind, Result};
 
 /// The metadata of a file, as it stands there.
@@ -139,17 +140,14 @@ fn check_elapsed(seconds: f64) -> Result<(), String> {
 }
 
 pub(crate) fn text<'a>(map: &'a Map, key: &str) -> Result<&'a str> {
-    map.get(key).map(String::as_str).ok_or_else(|| Error::data(format!("no `{key}` in its metadata")))
+    map.get(key)
+        .map(String::as_str)
+        .ok_or_else(|| Error::data(format!("no `{}` in its metadata", short(key))))
 }
 
 fn value<T: FromStr>(map: &Map, key: &str) -> Result<T> {
     let text = text(map, key)?;
-    text.parse().map_err(|_| Error::data(format!("metadata `{key}` is `{}`, not a valid value", clip(text))))
-}
-
-/// The beginning of a text from a file, fit for a message.
-fn clip(text: &str) -> String {
-    text.chars().take(40).map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.parse().map_err(|_| Error::data(format!("metadata `{key}` is `{}`, not a valid value", short(text))))
 }
 
 #[cfg(test)]
