@@ -22,7 +22,7 @@ prop_compose! {
 
 prop_compose! {
     fn layers()(map in btree_map("[a-zé.\"'\\\\ *=]{0,8}", 0.0..1.0f64, 0..4)) -> Layers {
-        Layers(map.into_iter().filter(|(glob, _)| globset::Glob::new(glob).is_ok()).rev().collect())
+        Layers(map.into_iter().filter(|(glob, _)| rigl_topology::check_glob(glob).is_ok()).rev().collect())
     }
 }
 

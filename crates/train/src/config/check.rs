@@ -1,9 +1,11 @@
 //! What keys demand of each other.
 
-use rigl_base::{Error, Result};
-use rigl_topology::LayerFilter;
+use std::collections::HashSet;
 
-use super::suggest::short;
+use rigl_base::error::short;
+use rigl_base::{Error, Result};
+use rigl_topology::{LayerFilter, check_glob};
+
 use super::value::text;
 use super::{Config, UpdateEnd};
 
@@ -15,7 +17,7 @@ impl Config {
     pub fn check(&self) -> Result<()> {
         for key in super::keys() {
             let Some(value) = (key.get)(self) else { continue };
-            let found = value.to_string();
+            let found = short(&value.to_string());
             if (key.set)(&mut self.clone(), &value.into()).is_err() {
                 return Err(Error::usage(format!("`{}` is `{found}`, expected {}", key.path, key.allowed)));
             }
@@ -44,7 +46,7 @@ impl Config {
             let mut sorted = schedule.milestones.clone();
             sorted.sort_by(f64::total_cmp);
             sorted.dedup();
-            let found = text(&schedule.milestones);
+            let found = short(&text(&schedule.milestones));
             let message = format!(
                 "`schedule.milestones` is `{found}`, expected an ascending list, but `{}` is followed by `{}`",
                 pair[0], pair[1]
@@ -54,7 +56,7 @@ impl Config {
         let (milestones, divisors) = (schedule.milestones.len(), schedule.divide_by.len());
         if milestones > 0 && divisors != 1 && divisors != milestones {
             let one = if milestones == 1 { String::new() } else { format!(" or {milestones}") };
-            let found = text(&schedule.divide_by);
+            let found = short(&text(&schedule.divide_by));
             let message = format!(
                 "`schedule.divide-by` is `{found}`, expected 1{one} numbers, since `schedule.milestones` has {milestones}"
             );
@@ -69,8 +71,9 @@ impl Config {
             );
             return Err(("method.update-begin", Error::usage(message)));
         }
-        for (i, (glob, _)) in method.layers.0.iter().enumerate() {
-            if method.layers.0[..i].iter().any(|(other, _)| other == glob) {
+        let mut globs = HashSet::new();
+        for (glob, _) in &method.layers.0 {
+            if !globs.insert(glob) {
                 return Err((
                     "method.layers",
                     Error::usage(format!("`method.layers` has `{}` twice", short(glob))),
@@ -84,14 +87,6 @@ impl Config {
             }
         }
         Ok(())
-    }
-}
-
-/// Whether `glob` can be read as one.
-pub(super) fn check_glob(glob: &str) -> Result<()> {
-    match globset::Glob::new(glob) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Error::usage(format!("glob `{}` is wrong: {}", short(glob), error.kind()))),
     }
 }
 

@@ -1,9 +1,10 @@
 //! One source of values, taken apart into entries: a full key, its value, and where it stands.
 
+use rigl_base::error::short;
 use rigl_base::{Error, Result};
 use toml_edit::{Document, InlineTable, Item, TableLike, Value};
 
-use super::suggest::{nearest, short};
+use super::suggest::nearest;
 use super::{TABLES, key, keys};
 
 /// Keys that were renamed, by full name: what it was called, what it is called now.
@@ -57,8 +58,9 @@ pub(super) struct Entry {
 
 /// The entries of a TOML text. `label` stands at the beginning of messages: "`my.toml`".
 pub(super) fn from_text(label: &str, text: &str, aliases: Aliases) -> Result<Vec<Entry>> {
-    let line =
-        |at: usize| 1 + text.as_bytes()[..at.min(text.len())].iter().filter(|&&byte| byte == b'\n').count();
+    let feeds: Vec<usize> =
+        text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+    let line = |at: usize| 1 + feeds.partition_point(|&feed| feed < at);
     let document = Document::parse(text).map_err(|error| {
         let place = error.span().map_or_else(String::new, |span| format!(" line {}", line(span.start)));
         Error::usage(format!("{label}{place}: {}", error.message().lines().collect::<Vec<_>>().join(", ")))
@@ -173,16 +175,20 @@ fn layer_entries(
     place_of: impl Fn(&str) -> Option<String>,
     found_of: impl Fn(&Item) -> Option<String>,
 ) -> Vec<Entry> {
-    let empty = Entry { item: Item::Value(Value::InlineTable(InlineTable::new())), ..whole.clone() };
+    let empty = entry_of(whole, None, Item::Value(Value::InlineTable(InlineTable::new())));
     let single = |(glob, item): (&str, &Item)| Entry {
-        glob: Some(glob.into()),
-        item: item.clone(),
-        unquoted: None,
         found: found_of(item).unwrap_or_else(|| kind(item)),
         place: place_of(glob).unwrap_or_else(|| whole.place.clone()),
-        ..whole.clone()
+        ..entry_of(whole, Some(glob.into()), item.clone())
     };
     std::iter::once(empty).chain(table.iter().map(single)).collect()
+}
+
+/// An entry as `whole`, but for one glob and its value.
+fn entry_of(whole: &Entry, glob: Option<String>, item: Item) -> Entry {
+    let Entry { path, first, found, place, .. } = whole;
+    let (path, found, place) = (path.clone(), found.clone(), place.clone());
+    Entry { path, glob, first: *first, item, unquoted: None, found, place }
 }
 
 /// A value on a command line: TOML if it is that; a number that TOML would not take (`.9`); else a string.

@@ -113,6 +113,50 @@ fn a_wrong_layer_is_refused_at_its_own_line() {
 }
 
 #[test]
+fn messages_are_a_line_and_hints_can_be_pasted_whatever_the_file_holds() {
+    let long = "x".repeat(100_000);
+    let cases = [
+        format!("[method.layers]\nlayer1.{long}.conv1 = 0.5"),
+        "[method.layers]\nlayer1.\"\\u007f\".conv1 = 0.5".to_string(),
+        format!("[method]\nfilter = '{long}'"),
+        format!("[method]\nfilter = ['{long}']"),
+        "[method]\nfilter = ['[\\u0002-\\u0001]']".replace('\'', "\""),
+        "data.name = [\"\\n\"]".to_string(),
+        format!("[schedule]\nmilestones = [{}]", "2, 1, ".repeat(10_000)),
+        format!("[schedule]\nmilestones = [1, 2, 3]\ndivide-by = [{}]", "1, ".repeat(10_000)),
+        format!("[method]\nname = \"{long}\""),
+        format!("{long} = 1"),
+        format!("a = {long}"),
+    ];
+    for text in cases {
+        let (message, hint) = refusal(file(&text));
+        for part in [message, hint] {
+            assert!(part.len() < 600 && !part.contains(char::is_control), "{part:?}");
+        }
+    }
+    let (_, hint) = refusal(file("[method.layers]\nlayer1.\"a\\\"b\".conv1 = 0.5"));
+    assert_eq!(hint, "'layer1.a\"b.conv1' = 0.5");
+}
+
+#[test]
+fn ten_thousand_layers_are_read_one_by_one() {
+    let lines: String = (0..10_000).map(|i| format!("fc{i} = 0.5\n")).collect();
+    let config = file(&format!("[method.layers]\n{lines}")).unwrap();
+    assert_eq!(config.method.layers.0.len(), 10_000);
+    let message = refusal(file(&format!("[method.layers]\n{lines}x = 2"))).0;
+    assert!(message.starts_with("`my.toml` line 10002: `method.layers.x` is `2`"), "{message}");
+}
+
+#[test]
+fn a_glob_that_cannot_be_compiled_is_refused_at_its_line() {
+    let deep = format!("{}fc{}", "{".repeat(400), "}".repeat(400));
+    let (message, _) = refusal(file(&format!("[method]\nfilter = ['{deep}']")));
+    assert!(message.starts_with("`my.toml` line 2: `method.filter`: glob `{{{"), "{message}");
+    let (message, _) = refusal(file(&format!("[method.layers]\n'{deep}' = 0.5")));
+    assert!(message.starts_with("`my.toml` line 2: `method.layers`: glob `{{{"), "{message}");
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_the_nearest() {
     check_file(
         "[method]\ndrop_fraction = 0.3",

@@ -1,13 +1,13 @@
 //! From the sources to one configuration: default < preset < file < command line.
 
+use rigl_base::error::short;
 use rigl_base::{Error, Result};
-use rigl_topology::Method as Row;
-use toml_edit::Item;
+use rigl_topology::{Method as Row, check_glob};
+use toml_edit::{Item, Key as TomlKey};
 
 use super::layer::{self, Aliases, Entry, LAYERS, Override};
-use super::suggest::short;
 use super::value::{Rule, Setting, text};
-use super::{Config, check, key, methods};
+use super::{Config, key, methods};
 use crate::presets::{self, Preset};
 
 /// Renamed keys stay readable: what a key was called, what it is called now.
@@ -16,6 +16,9 @@ const ALIASES: Aliases = &[];
 /// Keys that stand for others. Within a source they are set first, so that the others, wherever they stand,
 /// override.
 const FIRST: [&str; 2] = ["seed", "method.name"];
+
+/// The longest hint, in bytes.
+const LONGEST_HINT: usize = 200;
 
 /// Where a configuration begins.
 #[derive(Clone, Copy, Debug, Default)]
@@ -169,7 +172,7 @@ impl Builder<'_> {
             let hint = hint.or_else(|| quoted_glob(glob, &entry.item));
             refused(&named, &rule.allowed(), hint)
         })?;
-        check::check_glob(glob).map_err(|error| error.context(format!("{}: `{LAYERS}`", entry.place)))?;
+        check_glob(glob).map_err(|error| error.context(format!("{}: `{LAYERS}`", entry.place)))?;
         let layers = &mut self.config.method.layers.0;
         if entry.first {
             layers.retain(|(other, _)| other != glob);
@@ -190,13 +193,14 @@ fn quoted_glob(first: &str, item: &Item) -> Option<String> {
         item = inner;
     }
     (glob != first).then_some(())?;
-    Some(format!("{glob:?} = {}", text(&f64::read(item)?)))
+    Some(format!("{} = {}", TomlKey::new(glob).display_repr(), text(&f64::read(item)?)))
 }
 
 fn refused(entry: &Entry, allowed: &str, hint: Option<String>) -> Error {
     let Entry { path, place, found, .. } = entry;
     let error = Error::usage(format!("{place}: `{}` is {found}, expected {allowed}", short(path)));
-    match hint {
+    // A hint is pasted as it is: cut short it would be none.
+    match hint.filter(|hint| hint.len() <= LONGEST_HINT && !hint.contains(char::is_control)) {
         Some(hint) => error.hint(hint),
         None => error,
     }

@@ -1,6 +1,7 @@
 //! "Did you mean": the nearest of the names there are.
 
 use rigl_base::Error;
+use rigl_base::error::short;
 
 /// The name of `names` that `name` was probably meant to be: at most a third of its letters wrong (swapped
 /// neighbours count once), the nearest first, of equally near ones the first. Case and `_` for `-` are no
@@ -33,18 +34,6 @@ pub fn unknown<'a>(what: &str, name: &str, names: impl Iterator<Item = &'a str> 
     }
 }
 
-/// Found text as it may stand in a message: one line, not too long.
-pub(super) fn short(text: &str) -> String {
-    const LIMIT: usize = 60;
-    let mut line: String =
-        text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).take(LIMIT + 1).collect();
-    if line.chars().count() > LIMIT {
-        line.pop();
-        line.push('…');
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,11 +56,5 @@ mod tests {
         let error = unknown("method", "rigel", ["rigl", "set"].into_iter());
         assert_eq!(error.to_string(), "no method is called `rigel`, allowed are `rigl`, `set`");
         assert_eq!(error.hint_text(), Some("rigl"));
-    }
-
-    #[test]
-    fn found_text_is_shortened_to_one_line() {
-        assert_eq!(short(" [1,\n 2] "), "[1,  2]");
-        assert_eq!(short(&"é".repeat(100)), "é".repeat(60) + "…");
     }
 }
