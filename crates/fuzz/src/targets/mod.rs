@@ -1,0 +1,7 @@
+//! One function per parser. Each takes any bytes, and panics only where something that must hold does not.
+
+pub mod checkpoint;
+pub mod config;
+pub mod graph;
+pub mod idx;
+pub mod log;
