@@ -21,7 +21,8 @@ impl Signals {
         let mut list = vec![SIGINT, SIGTERM];
         #[cfg(unix)]
         list.push(signal_hook::consts::SIGHUP);
-        for signal in list {
+        // What whoever started the program had it ignore (`nohup`, a shell's background jobs) stays ignored.
+        for signal in list.into_iter().filter(|&signal| !is_ignored(signal)) {
             let register = || {
                 // In this order: a second signal finds the flag set.
                 flag::register_conditional_shutdown(signal, 128 + signal, Arc::clone(&signals.stop))?;
@@ -42,4 +43,12 @@ impl Signals {
     pub(crate) fn exit_code(&self) -> u8 {
         128 + self.which.load(Ordering::SeqCst) as u8
     }
+}
+
+/// Whether a signal is ignored now. Told by Linux alone; elsewhere none counts as ignored.
+fn is_ignored(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }

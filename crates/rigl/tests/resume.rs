@@ -268,6 +268,22 @@ fn an_interrupted_run_says_how_to_go_on() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_hang_up_that_is_ignored_from_outside_does_not_end_a_run() {
+    let place = place(CONFIG);
+    let run = place.path("run");
+    // What `nohup` does.
+    let line = "train run.toml --run-dir run --data-dir data --threads 1";
+    let script = format!("trap '' HUP; exec '{}' {line}", env!("CARGO_BIN_EXE_rigl"));
+    let mut child = spawn(place.command_of("sh", ["-c", &script]));
+    wait_until(&mut child, || newest_step(&run) > 3);
+    send("HUP", &child);
+    let said = Said::from(child.wait_with_output().unwrap());
+    assert_eq!(said.code, Some(0), "{}", said.err);
+    Whole::get().is_equal_to(&run);
+}
+
 #[test]
 fn a_second_signal_ends_the_process_at_once_and_loses_no_more_than_a_kill() {
     let place = place(CONFIG);
