@@ -62,25 +62,24 @@ fn first(text: &str) -> String {
 
 /// A message without its numbers, and without what it quotes, unless that is a name and names are to be kept.
 fn masked(text: &str, names: bool) -> String {
-    let prose = |c: char| c.is_ascii_alphanumeric() || "-.=_ ,;:()[]#×'".contains(c);
     let mut out = String::with_capacity(text.len());
-    // Quotes in what is quoted confuse what is inside and what is not, hence the limit.
-    for (i, part) in text.split(['`', '"']).take(16).enumerate() {
-        let foreign = i % 2 == 1 && !(names && part.len() <= 40);
-        if foreign || !part.chars().all(prose) {
-            out.push('?');
-            continue;
-        }
-        let mut digits = false;
-        for c in part.chars() {
-            if !c.is_ascii_digit() {
-                out.push(c);
-            } else if !digits {
-                out.push('#');
+    let plain = |part: &str| part.chars().all(|c| c.is_ascii_alphanumeric() || "-.=_ ,;:()[]#×'".contains(c));
+    let whole = text.replace("\\\"", "");
+    // Quotes in what is quoted confuse what is inside and what is not: hence the limit, and what the message itself
+    // says after a quotation begins with a space or a mark.
+    for (i, part) in whole.split(['`', '"']).take(16).enumerate() {
+        let own = i == 0 || part.starts_with([' ', ',', ':', ';']);
+        if plain(part) && if i % 2 == 0 { own } else { names && part.len() <= 40 } {
+            let mut digits = false;
+            for c in part.chars() {
+                if !c.is_ascii_digit() || !digits {
+                    out.push(if c.is_ascii_digit() { '#' } else { c });
+                }
+                digits = c.is_ascii_digit();
             }
-            digits = c.is_ascii_digit();
+        } else if !out.ends_with('?') {
+            out.push('?');
         }
-        out.push('`');
     }
     out
 }
@@ -103,6 +102,8 @@ mod tests {
         assert_ne!(signal("cut short"), signal("too long"));
         assert_eq!(signal("unknown key `batch`").kind, signal("unknown key `std`").kind);
         assert_ne!(signal("unknown key `batch`").kind, signal("unknown glob `batch`").kind);
+        let escaped = r#"string "a\"b, c", expected a number"#;
+        assert_eq!(signal(escaped).kind, signal(r#"string "d", expected a number"#).kind);
     }
 
     #[test]

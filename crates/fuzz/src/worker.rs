@@ -14,8 +14,8 @@ use super::{Arguments, FOUND, say};
 /// Inputs between two looks at the clock.
 const ROUND: u64 = 256;
 
-/// The input that is running, and since when.
-type Running = Arc<Mutex<Option<(Instant, Arc<Vec<u8>>)>>>;
+/// The input that is running, and its number.
+type Running = Arc<Mutex<Option<(u64, Arc<Vec<u8>>)>>>;
 
 pub(super) fn work(target: &'static Target, arguments: &Arguments) -> Result<ExitCode> {
     let Arguments { runs, seed, findings, trace, .. } = arguments;
@@ -41,7 +41,7 @@ pub(super) fn work(target: &'static Target, arguments: &Arguments) -> Result<Exi
         if *trace {
             tell(&input)?;
         }
-        set(&running, Some((Instant::now(), input.clone())));
+        set(&running, Some((count.done, input.clone())));
         let result = run(target, &input);
         set(&running, None);
         count.done += 1;
@@ -109,28 +109,33 @@ pub(super) fn keep(path: &Path, input: &[u8]) -> Result<()> {
     files::write_atomic(path, input)
 }
 
-fn set(running: &Running, value: Option<(Instant, Arc<Vec<u8>>)>) {
+fn set(running: &Running, value: Option<(u64, Arc<Vec<u8>>)>) {
     *running.lock().unwrap_or_else(PoisonError::into_inner) = value;
 }
 
-/// Ends the process if an input takes too long: nothing else can stop it.
+/// Looks at what is running, in the time that is a hang.
+const LOOKS: u32 = 8;
+
+/// Ends the process if an input takes too long: nothing else can stop it. What counts is how often it was seen
+/// running, not the clock, which goes on while the whole process is stopped.
 #[expect(clippy::exit, reason = "the thread that hangs cannot be stopped otherwise")]
 fn watch(target: &'static Target, running: Running, limit: Duration, path: PathBuf) {
     std::thread::spawn(move || {
-        loop {
-            std::thread::sleep(limit / 4);
-            let now = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let Some((since, input)) = now else { continue };
-            if since.elapsed() < limit {
-                continue;
-            }
-            let kept = keep(&path, &input);
-            let limit = limit.as_secs();
-            say(&format!("{}: FOUND in `{}`: not done after {limit} s", target.name, path.display()));
-            if let Err(error) = kept {
-                say(&format!("error: {error}"));
-            }
-            std::process::exit(FOUND.into());
+        let (mut seen, mut looks) = (None, 0);
+        while looks < LOOKS {
+            std::thread::sleep(limit / LOOKS);
+            let now =
+                running.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|(number, _)| *number);
+            looks = if now.is_some() && now == seen { looks + 1 } else { 0 };
+            seen = now;
         }
+        let input = running.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let kept = input.map_or(Ok(()), |(_, input)| keep(&path, &input));
+        let limit = limit.as_secs();
+        say(&format!("{}: FOUND in `{}`: not done after {limit} s", target.name, path.display()));
+        if let Err(error) = kept {
+            say(&format!("error: {error}"));
+        }
+        std::process::exit(FOUND.into());
     });
 }
