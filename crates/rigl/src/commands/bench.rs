@@ -99,16 +99,10 @@ impl Subject {
         Ok(Subject { session, graph, batch, active })
     }
 
-    fn part(&self) -> MicroBatch<'_> {
-        MicroBatch { batch: &self.batch, of_samples: self.batch.samples(), first: true, last: true }
-    }
-
     /// One training step.
     fn step(&mut self) -> Result<Duration> {
         let start = Instant::now();
-        let part =
-            MicroBatch { batch: &self.batch, of_samples: self.batch.samples(), first: true, last: true };
-        self.session.accumulate(part, &[])?;
+        self.session.accumulate(whole(&self.batch), &[])?;
         self.session.step(CONSTANTS)?;
         Ok(start.elapsed())
     }
@@ -131,9 +125,7 @@ impl Subject {
             })
             .collect();
         let start = Instant::now();
-        let part =
-            MicroBatch { batch: &self.batch, of_samples: self.batch.samples(), first: true, last: true };
-        self.session.accumulate(part, &growth)?;
+        self.session.accumulate(whole(&self.batch), &growth)?;
         self.session.update(&requests)?;
         Ok(start.elapsed())
     }
@@ -147,6 +139,11 @@ impl Subject {
             .collect();
         json!({ "name": self.graph.name(), "batch": self.batch.samples(), "parameters": parameters })
     }
+}
+
+/// A batch as the whole of a step.
+fn whole(batch: &Batch) -> MicroBatch<'_> {
+    MicroBatch { batch, of_samples: batch.samples(), first: true, last: true }
 }
 
 /// `784-300-100-10`.
@@ -255,9 +252,7 @@ fn step(bench: &mut Subject, args: &Bench) -> Result<(Value, String)> {
     let steps = Spread::of(args.seconds, |_| bench.step())?;
     let gradients = Spread::of(args.seconds / 2.0, |_| {
         let start = Instant::now();
-        let part =
-            MicroBatch { batch: &bench.batch, of_samples: bench.batch.samples(), first: true, last: true };
-        bench.session.accumulate(part, &[])?;
+        bench.session.accumulate(whole(&bench.batch), &[])?;
         Ok(start.elapsed())
     })?;
     let sparse = bench.active.iter().any(Option::is_some);
@@ -301,9 +296,7 @@ fn layers(bench: &mut Subject, args: &Bench, machine: &MachineFacts) -> Result<(
     let mut profiles: Vec<Vec<LayerTime>> = Vec::new();
     let steps = Spread::of(args.seconds, |_| {
         let start = Instant::now();
-        let part =
-            MicroBatch { batch: &bench.batch, of_samples: bench.batch.samples(), first: true, last: true };
-        profiles.push(bench.session.profile(part, &[])?);
+        profiles.push(bench.session.profile(whole(&bench.batch), &[])?);
         bench.session.step(CONSTANTS)?;
         Ok(start.elapsed())
     })?;
@@ -313,7 +306,7 @@ fn layers(bench: &mut Subject, args: &Bench, machine: &MachineFacts) -> Result<(
         times[times.len() / 2]
     };
     let infos = bench.session.parameters();
-    let samples = bench.part().of_samples as f64;
+    let samples = bench.batch.samples() as f64;
     let mut table = Table::new(&[
         ("layer", Align::Left),
         ("density", Align::Right),
