@@ -36,6 +36,12 @@ impl Arena {
         self.len == 0
     }
 
+    /// All of it.
+    pub(crate) fn whole(&mut self) -> &mut [f32] {
+        // SAFETY: the map is page-aligned, zeroed or written as f32, and holds `len` of them.
+        unsafe { std::slice::from_raw_parts_mut(self.map.as_mut_ptr().cast(), self.len) }
+    }
+
     /// Borrows ranges: some to read, some to write. No written range may overlap any other.
     ///
     /// # Errors

@@ -16,6 +16,7 @@
 //! See [`layout`]: `[group of 64 samples][feature][64]`.
 
 mod arena;
+pub mod conv;
 pub mod elementwise;
 mod error;
 #[doc(hidden)]
@@ -25,10 +26,13 @@ pub mod linear_dense;
 pub mod linear_sparse;
 pub mod loss;
 mod machine;
+pub mod maps;
 pub mod measure;
+mod rows;
 mod simd;
 mod stream;
 mod threads;
+mod workspace;
 
 #[cfg(test)]
 mod linear_tests;
@@ -40,3 +44,4 @@ pub use machine::Machine;
 pub use simd::{Isa, LANES};
 pub use stream::LinearStream;
 pub use threads::Pool;
+pub use workspace::{Workspace, WorkspaceSize};

@@ -37,7 +37,7 @@ impl Machine {
 }
 
 /// A pointer to results, of which every task writes its own part.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Shared<T>(*mut T);
 
 // SAFETY: the tasks that use it write disjoint parts (each kernel says which) of plain numbers.

@@ -55,6 +55,21 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn store_past(self, p: *mut f32, v: Pair) {
+        // SAFETY: the caller vouches for 16 writable f32 at `p` and for its alignment.
+        unsafe {
+            _mm256_stream_ps(p, v.0);
+            _mm256_stream_ps(p.add(8), v.1);
+        }
+    }
+
+    #[inline(always)]
+    fn fence(self) {
+        // SAFETY: every x86-64 processor has it.
+        unsafe { _mm_sfence() }
+    }
+
+    #[inline(always)]
     unsafe fn load_u8(self, p: *const u8) -> Pair {
         // SAFETY: the caller vouches for 16 readable bytes at `p`.
         unsafe {
@@ -111,6 +126,20 @@ impl Simd for Avx2 {
                 _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate.0, zero), x.0),
                 _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate.1, zero), x.1),
             )
+        }
+    }
+
+    #[inline(always)]
+    fn keep(self, lanes: u16, x: Pair) -> Pair {
+        // SAFETY: see `splat`.
+        unsafe {
+            let mask = |lanes: i32| {
+                let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+                let set = _mm256_and_si256(_mm256_set1_epi32(lanes), bits);
+                _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bits))
+            };
+            let lanes = i32::from(lanes);
+            Pair(_mm256_and_ps(mask(lanes), x.0), _mm256_and_ps(mask(lanes >> 8), x.1))
         }
     }
 

@@ -47,6 +47,18 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn store_past(self, p: *mut f32, v: __m512) {
+        // SAFETY: the caller vouches for 16 writable f32 at `p` and for its alignment.
+        unsafe { _mm512_stream_ps(p, v) }
+    }
+
+    #[inline(always)]
+    fn fence(self) {
+        // SAFETY: every x86-64 processor has it.
+        unsafe { _mm_sfence() }
+    }
+
+    #[inline(always)]
     unsafe fn load_u8(self, p: *const u8) -> __m512 {
         // SAFETY: the caller vouches for 16 readable bytes at `p`.
         unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(p.cast()))) }
@@ -92,6 +104,12 @@ impl Simd for Avx512 {
     fn where_positive(self, gate: __m512, x: __m512) -> __m512 {
         // SAFETY: see `splat`.
         unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), x) }
+    }
+
+    #[inline(always)]
+    fn keep(self, lanes: u16, x: __m512) -> __m512 {
+        // SAFETY: see `splat`.
+        unsafe { _mm512_maskz_mov_ps(lanes, x) }
     }
 
     #[inline(always)]

@@ -42,6 +42,15 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// `p` must be valid for writes of 16 f32.
     unsafe fn store(self, p: *mut f32, v: Self::V);
 
+    /// Writes 16 lanes past the caches, where the machine can: for results that are not read again soon.
+    ///
+    /// # Safety
+    /// `p` must be valid for writes of 16 f32 and aligned to 64 bytes.
+    unsafe fn store_past(self, p: *mut f32, v: Self::V);
+
+    /// Orders [`Simd::store_past`] before every later store, also as other threads see them.
+    fn fence(self);
+
     /// Reads 16 bytes as numbers 0 … 255.
     ///
     /// # Safety
@@ -68,6 +77,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
 
     /// Where `gate` > 0 then x, else +0 (the derivative of ReLU).
     fn where_positive(self, gate: Self::V, x: Self::V) -> Self::V;
+
+    /// Where bit l of `lanes` is set lane l of x, else +0.
+    fn keep(self, lanes: u16, x: Self::V) -> Self::V;
 
     /// 2ⁿ from the bits of `n + 12582912 + 127`, where −126 ≤ n ≤ 127 is a whole number.
     fn exponent(self, n_and_magic: Self::V) -> Self::V;
@@ -129,6 +141,19 @@ impl Isa {
             name: name.to_string(),
             available: available.iter().map(|isa| isa.name()).collect(),
         })
+    }
+
+    /// Whether there are registers for sixteen accumulators and more.
+    pub(crate) fn is_wide(self) -> bool {
+        struct Wide;
+        impl Work for Wide {
+            type Output = bool;
+            #[inline(always)]
+            fn run<S: Simd>(self, _: S) -> bool {
+                S::WIDE
+            }
+        }
+        self.run(Wide)
     }
 
     /// Its name.
@@ -245,6 +270,32 @@ mod tests {
             isa.run(Sums(&v, &mut together, &mut alone));
             assert_eq!(together.map(f32::to_bits), expected, "{}", isa.name());
             assert_eq!(alone.map(f32::to_bits), expected, "{}", isa.name());
+        }
+    }
+
+    struct Keep<'a>(u16, &'a [f32; 16], &'a mut [f32; 16]);
+
+    impl Work for Keep<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            // SAFETY: both arrays hold 16 f32.
+            unsafe { s.store(self.2.as_mut_ptr(), s.keep(self.0, s.load(self.1.as_ptr()))) }
+        }
+    }
+
+    #[test]
+    fn lanes_are_kept_by_their_bits_and_the_others_are_zero_whatever_they_held() {
+        let x: [f32; 16] = std::array::from_fn(|i| if i % 5 == 0 { f32::NAN } else { i as f32 });
+        for isa in Isa::available() {
+            for lanes in (0..=u16::MAX).step_by(257).chain([1, 0x8000]) {
+                let mut y = [9.0; 16];
+                isa.run(Keep(lanes, &x, &mut y));
+                for l in 0..16 {
+                    let expected = if lanes >> l & 1 == 1 { x[l] } else { 0.0 };
+                    assert_eq!(y[l].to_bits(), expected.to_bits(), "{} lane {l} of {lanes:x}", isa.name());
+                }
+            }
         }
     }
 

@@ -39,6 +39,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    unsafe fn store_past(self, p: *mut f32, v: Lanes) {
+        // SAFETY: the caller vouches for 16 writable f32 at `p`.
+        unsafe { self.store(p, v) }
+    }
+
+    #[inline(always)]
+    fn fence(self) {}
+
+    #[inline(always)]
     unsafe fn load_u8(self, p: *const u8) -> Lanes {
         // SAFETY: the caller vouches for 16 readable bytes at `p`.
         Lanes(unsafe { p.cast::<[u8; 16]>().read_unaligned() }.map(f32::from))
@@ -77,6 +86,11 @@ impl Simd for Portable {
     #[inline(always)]
     fn where_positive(self, gate: Lanes, x: Lanes) -> Lanes {
         zip(gate, x, |g, x| if g > 0.0 { x } else { 0.0 })
+    }
+
+    #[inline(always)]
+    fn keep(self, lanes: u16, x: Lanes) -> Lanes {
+        Lanes(std::array::from_fn(|l| if lanes >> l & 1 == 1 { x.0[l] } else { 0.0 }))
     }
 
     #[inline(always)]

@@ -1,0 +1,272 @@
+//! The forward pass of a convolution.
+
+use crate::conv::product::Place;
+use crate::conv::shape::ConvShape;
+use crate::conv::tile::{BASES, Bases, dense_product, sparse_product};
+use crate::conv::window::Window;
+use crate::conv::{Weights, flops};
+use crate::error::check_len;
+use crate::machine::{Machine, Shared};
+use crate::maps::{View, blocks, lanes};
+use crate::rows::{StageView, StoreForward};
+use crate::simd::{LANES, Simd, Work};
+use crate::{Error, Workspace, WorkspaceSize};
+
+/// y = W ∗ x + b (+ residual), with the sums that the next batch norm needs.
+#[derive(Debug)]
+pub struct Forward<'a> {
+    /// The weight, which brings the shape.
+    pub weights: Weights<'a>,
+    /// One number per output channel.
+    pub bias: Option<&'a [f32]>,
+    /// The input.
+    pub x: View<'a>,
+    /// What is added to the result.
+    pub residual: Option<View<'a>>,
+    /// The output map.
+    pub y: &'a mut [f32],
+    /// Sums over the output.
+    pub statistics: Option<Statistics<'a>>,
+    /// Samples of the batch.
+    pub samples: usize,
+}
+
+/// Sums over the values of each channel, over samples and positions.
+#[derive(Debug)]
+pub struct Statistics<'a> {
+    /// What is subtracted from the values of each channel first: about their mean, or zeros.
+    pub shift: &'a [f32],
+    /// Replaced by Σ(y − shift) and Σ(y − shift)², `[channel][2]`.
+    pub sums: &'a mut [f64],
+}
+
+impl Statistics<'_> {
+    pub(crate) fn check(&self, channels: usize) -> Result<(), Error> {
+        check_len("shift", self.shift.len(), channels)?;
+        check_len("sums", self.sums.len(), 2 * channels)
+    }
+}
+
+/// Maps of this many bytes and more are written past the caches.
+const PAST_BYTES: usize = 4 << 20;
+
+/// Slots of the window of input rows.
+fn slots(shape: &ConvShape) -> usize {
+    shape.kernel + (shape.tile_rows() - 1) * shape.stride
+}
+
+/// f32 of a worker's window, row buffer and lane sums.
+fn worker_parts(shape: &ConvShape) -> [usize; 3] {
+    let window = Window::len(shape.input_staging(), shape.inputs, slots(shape));
+    [window, shape.tile_rows() * shape.output().row_len(), 2 * LANES * shape.outputs]
+}
+
+impl Forward<'_> {
+    /// The scratch that it needs for a weight of `weights` numbers and a batch of `samples`.
+    pub fn workspace(shape: &ConvShape, weights: usize, samples: usize) -> WorkspaceSize {
+        let tasks = shape.strips(samples) * blocks(samples);
+        WorkspaceSize {
+            worker: worker_parts(shape).iter().sum(),
+            shared: weights,
+            sums: tasks * 2 * shape.outputs,
+        }
+    }
+
+    /// Runs it.
+    ///
+    /// # Errors
+    /// If a length does not fit the shapes, the workspace is too small, or a worker panicked.
+    pub fn run(self, machine: &Machine, workspace: &mut Workspace) -> Result<(), Error> {
+        let Forward { weights, bias, x, residual, y, statistics, samples } = self;
+        let shape = weights.shape();
+        weights.check()?;
+        let blocks = blocks(samples);
+        let (input, output) = (shape.input(), shape.output());
+        if let Some(bias) = bias {
+            check_len("bias", bias.len(), shape.outputs)?;
+        }
+        x.check(input, blocks)?;
+        check_len("y", y.len(), output.len(blocks)?)?;
+        if let Some(residual) = &residual {
+            residual.check(output, blocks)?;
+        }
+        if let Some(statistics) = &statistics {
+            statistics.check(shape.outputs)?;
+        }
+        let size = Forward::workspace(&shape, weights.count(), samples);
+        let parts = workspace.parts(machine.pool.threads(), size)?;
+        if let Weights::Sparse(stream, values) = weights {
+            gather(&stream.forward.source, values, parts.shared);
+        }
+        let strips = shape.strips(samples);
+        let past = y.len() * 4 >= PAST_BYTES && (y.as_ptr() as usize).is_multiple_of(64);
+        let pass = Pass {
+            machine,
+            weights,
+            values: parts.shared.as_ptr(),
+            bias,
+            x,
+            residual,
+            shift: statistics.as_ref().map(|statistics| statistics.shift),
+            samples,
+            strips,
+            past,
+        };
+        let pass = SyncPass(pass);
+        let (y, sums) = (Shared::new(y), Shared::new(parts.sums));
+        let workers = parts.workers;
+        machine.run(strips * blocks, flops(&shape, weights.count(), samples), &|worker, task| {
+            // SAFETY: everything was checked above; workers have their own scratch, tasks their own rows and sums.
+            unsafe { pass.get().task(task, y.get(), workers[worker].get(), sums.get()) };
+        })?;
+        if let Some(statistics) = statistics {
+            add_up(&parts.sums[..strips * blocks * 2 * shape.outputs], statistics.sums);
+        }
+        Ok(())
+    }
+}
+
+/// Brings values into an order.
+pub(crate) fn gather(source: &[u32], values: &[f32], into: &mut [f32]) {
+    for (out, &source) in into.iter_mut().zip(source) {
+        *out = values[source as usize];
+    }
+}
+
+/// Adds up the sums of all tasks, in their order.
+pub(crate) fn add_up(tasks: &[f64], sums: &mut [f64]) {
+    sums.fill(0.0);
+    for task in tasks.chunks_exact(sums.len().max(1)) {
+        sums.iter_mut().zip(task).for_each(|(sum, part)| *sum += part);
+    }
+}
+
+/// Lane sums of each channel, added by the lane tree to sums of a task.
+pub(crate) struct AddLanes {
+    pub(crate) lanes: *mut f32,
+    pub(crate) sums: *mut f64,
+    pub(crate) count: usize,
+}
+
+impl Work for AddLanes {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for i in 0..self.count {
+            // SAFETY: the caller has `count` vectors and sums; the vectors begin anew at zero.
+            unsafe {
+                let lanes = self.lanes.add(i * LANES);
+                *self.sums.add(i) += f64::from(s.sum(s.load(lanes)));
+                s.store(lanes, s.splat(0.0));
+            }
+        }
+    }
+}
+
+/// What all tasks share.
+struct Pass<'a> {
+    machine: &'a Machine,
+    weights: Weights<'a>,
+    /// Of a sparse weight, in the order of its stream.
+    values: *const f32,
+    bias: Option<&'a [f32]>,
+    x: View<'a>,
+    residual: Option<View<'a>>,
+    shift: Option<&'a [f32]>,
+    samples: usize,
+    strips: usize,
+    past: bool,
+}
+
+/// Lets threads share what only reads.
+struct SyncPass<'a>(Pass<'a>);
+
+// SAFETY: the pass is only read, `values` included, while threads share it.
+unsafe impl Sync for SyncPass<'_> {}
+
+impl<'a> SyncPass<'a> {
+    fn get(&self) -> &Pass<'a> {
+        &self.0
+    }
+}
+
+/// Rows after which lane sums are added to sums in f64.
+pub(crate) const SUM_ROWS: usize = 8;
+
+impl Pass<'_> {
+    /// The strip `task % strips` of block `task / strips`.
+    ///
+    /// # Safety
+    /// All lengths fit the shape; `y` is the whole output, `scratch` that of a worker, `sums` those of all tasks,
+    /// and no other task writes the same.
+    unsafe fn task(&self, task: usize, y: *mut f32, scratch: *mut f32, sums: *mut f64) {
+        let shape = self.weights.shape();
+        let isa = self.machine.isa;
+        let (block, strip) = (task / self.strips, task % self.strips);
+        let (input, output) = (shape.input(), shape.output());
+        let staging = shape.input_staging();
+        let [window_len, buffer_len, sums_len] = worker_parts(&shape);
+        let lanes = lanes(self.samples, block);
+        let (k, stride, padding) = (shape.kernel as isize, shape.stride as isize, shape.padding as isize);
+        let tile_rows = shape.tile_rows();
+        // SAFETY: `scratch` holds the parts one behind the other (`Forward::workspace`); a window's rows are staged
+        // before they are read, with the borders that the offsets of the taps allow for (`ConvShape`).
+        unsafe {
+            let mut window = Window::new(scratch, staging, input, slots(&shape));
+            let buffer = scratch.add(window_len);
+            let lane_sums = buffer.add(buffer_len);
+            let sums = sums.add(task * 2 * shape.outputs);
+            std::slice::from_raw_parts_mut(lane_sums, sums_len).fill(0.0);
+            std::slice::from_raw_parts_mut(sums, 2 * shape.outputs).fill(0.0);
+            let mut summed = 0;
+            let range = shape.strip(strip, self.strips);
+            let mut row = range.start;
+            while row < range.end {
+                let rows = tile_rows.min(range.end - row);
+                let first = row as isize * stride - padding;
+                window.stage(first, first + (rows as isize - 1) * stride + k - 1, |row, out| {
+                    isa.run(StageView { view: self.x, shape: input, block, row, staging, out });
+                });
+                let bases = Bases::new(rows, shape.kernel, |r, tap| {
+                    window.row(first + r as isize * stride + tap as isize)
+                });
+                let place =
+                    Place { out: buffer, row: output.row_len(), result: output.columns * LANES };
+                let bias = self.bias.map(<[f32]>::as_ptr);
+                let size = (rows, output.columns);
+                match self.weights {
+                    Weights::Sparse(stream, _) => {
+                        sparse_product(isa, &stream.forward, self.values, bias, size, &bases, place);
+                    }
+                    Weights::Dense(taps, values) => {
+                        let (taps, values) = (&taps.forward, values.as_ptr());
+                        dense_product(isa, taps, values, bias, shape.outputs, size, &bases, place);
+                    }
+                }
+                for r in 0..rows {
+                    isa.run(StoreForward {
+                        from: buffer.add(r * output.row_len()),
+                        residual: self.residual,
+                        shape: output,
+                        block,
+                        row: row + r,
+                        lanes,
+                        y,
+                        statistics: self.shift.map(|shift| (shift, lane_sums)),
+                        past: self.past,
+                    });
+                }
+                row += rows;
+                summed += rows;
+                if self.shift.is_some() && (summed >= SUM_ROWS || row >= range.end) {
+                    isa.run(AddLanes { lanes: lane_sums, sums, count: 2 * shape.outputs });
+                    summed = 0;
+                }
+            }
+        }
+    }
+}
+
+// Tables of staged rows are made for two rows of the largest kernel that `ConvShape::check` lets pass.
+const _: () = assert!(BASES >= 2 * 64);

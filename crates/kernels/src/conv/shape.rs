@@ -1,0 +1,268 @@
+//! What a convolution's numbers are, and everything that follows from them: staging, classes of positions, tiles,
+//! strips. Nothing here depends on threads or on the machine.
+
+use crate::Error;
+use crate::maps::{MapShape, blocks};
+use crate::rows::Staging;
+
+/// Positions of a tile: outputs that are computed together, and over which a weight's gradient is one chain.
+pub(crate) const TILE: usize = 16;
+
+/// Tasks that a pass is cut into at least, where its maps have the rows for it.
+const TASKS: usize = 8;
+
+/// Rows of a strip at least.
+const STRIP_ROWS: usize = 4;
+
+/// A convolution, as PyTorch's `Conv2d` with square kernels: maps of `inputs` channels, `rows` × `columns`, to
+/// `outputs` channels. Its weight is `[outputs, inputs / groups, kernel, kernel]`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ConvShape {
+    /// Channels of the input.
+    pub inputs: usize,
+    /// Rows of the input.
+    pub rows: usize,
+    /// Columns of the input.
+    pub columns: usize,
+    /// Channels of the output.
+    pub outputs: usize,
+    /// Rows and columns of the kernel.
+    pub kernel: usize,
+    /// Rows and columns from one output to the next.
+    pub stride: usize,
+    /// Rows and columns of zeros on every side.
+    pub padding: usize,
+    /// Groups of channels that do not see each other; `inputs` of them for a depthwise convolution.
+    pub groups: usize,
+}
+
+impl ConvShape {
+    /// Refuses what is no convolution, or too large to be addressed.
+    ///
+    /// # Errors
+    /// [`Error::Shape`].
+    pub fn check(&self) -> Result<(), Error> {
+        let ConvShape { inputs, rows, columns, outputs, kernel, stride, padding, groups } = *self;
+        let wrong = |why: &str| Err(Error::Shape(format!("{why}: {self:?}")));
+        if [inputs, rows, columns, outputs, kernel, stride, groups].contains(&0) {
+            return wrong("a convolution of nothing");
+        }
+        if !inputs.is_multiple_of(groups) || !outputs.is_multiple_of(groups) {
+            return wrong("groups that do not divide the channels");
+        }
+        // Far above anything useful, far below any overflow in what follows.
+        if [rows, columns, padding].iter().any(|&n| n > 1 << 16) || kernel > 64 || stride > 16 {
+            return wrong("sides too large");
+        }
+        if padding >= kernel {
+            return wrong("outputs that see only padding");
+        }
+        if rows + 2 * padding < kernel || columns + 2 * padding < kernel {
+            return wrong("a kernel larger than the map");
+        }
+        if inputs > 1 << 20 || outputs > 1 << 20 || self.weight_len() > u32::MAX as usize {
+            return wrong("too many weights");
+        }
+        // Offsets inside a staged row, in vectors, have 24 bits.
+        let widest = inputs.max(outputs).checked_mul(columns + 2 * padding + 2 * kernel);
+        if widest.is_none_or(|n| n >= 1 << OFFSET_BITS) {
+            return wrong("rows too wide");
+        }
+        Ok(())
+    }
+
+    /// Values of the weight.
+    pub fn weight_len(&self) -> usize {
+        self.outputs * (self.inputs / self.groups) * self.kernel * self.kernel
+    }
+
+    /// The shape of the input.
+    pub fn input(&self) -> MapShape {
+        MapShape { channels: self.inputs, rows: self.rows, columns: self.columns }
+    }
+
+    /// The shape of the output.
+    pub fn output(&self) -> MapShape {
+        let side = |n: usize| (n + 2 * self.padding - self.kernel) / self.stride + 1;
+        MapShape { channels: self.outputs, rows: side(self.rows), columns: side(self.columns) }
+    }
+
+    /// How rows of the input are staged: columns one stride apart side by side.
+    pub(crate) fn input_staging(&self) -> Staging {
+        let padded = self.columns + 2 * self.padding;
+        Staging { left: self.padding, planes: self.stride, plane: padded.div_ceil(self.stride) }
+    }
+
+    /// Where an input row's staged vector for channel c and kernel column kw begins, for output column 0.
+    pub(crate) fn input_offset(&self, channel: usize, kernel_column: usize) -> usize {
+        let staging = self.input_staging();
+        channel * staging.channel()
+            + kernel_column % self.stride * staging.plane
+            + kernel_column / self.stride
+    }
+
+    /// Kernel rows (or columns) of class `class`: those that equal it modulo the stride.
+    pub(crate) fn class_taps(&self, class: usize) -> usize {
+        if class < self.kernel { (self.kernel - class).div_ceil(self.stride) } else { 0 }
+    }
+
+    /// The first input column of class `class`: (column + padding) mod stride is the class.
+    pub(crate) fn class_first(&self, class: usize) -> usize {
+        (class + self.stride - self.padding % self.stride) % self.stride
+    }
+
+    /// Input columns of class `class`.
+    pub(crate) fn class_columns(&self, class: usize) -> usize {
+        let first = self.class_first(class);
+        if first < self.columns { (self.columns - first).div_ceil(self.stride) } else { 0 }
+    }
+
+    /// How rows of the output's gradient are staged: with borders wide enough for every class of input columns.
+    pub(crate) fn gradient_staging(&self) -> Staging {
+        let columns = self.output().columns;
+        let (mut left, mut right) = (0, 0);
+        for class in 0..self.stride {
+            let (taps, count) = (self.class_taps(class), self.class_columns(class));
+            if taps == 0 || count == 0 {
+                continue;
+            }
+            let first = (self.class_first(class) + self.padding) / self.stride;
+            left = left.max((taps - 1).saturating_sub(first));
+            right = right.max((first + count).saturating_sub(columns));
+        }
+        Staging { left, planes: 1, plane: left + columns + right }
+    }
+
+    /// Where a gradient row's staged vector begins for channel o and tap m of a class of columns, for the first
+    /// column of the class.
+    pub(crate) fn gradient_offset(&self, channel: usize, class: usize, tap: usize) -> usize {
+        let staging = self.gradient_staging();
+        let first = (self.class_first(class) + self.padding) / self.stride;
+        channel * staging.plane + staging.left + first - tap
+    }
+
+    /// Output rows of a tile: more than one where a row alone would not fill a tile.
+    pub(crate) fn tile_rows(&self) -> usize {
+        let MapShape { rows, columns, .. } = self.output();
+        if columns <= TILE / 2 { 2.min(rows) } else { 1 }
+    }
+
+    /// Into how many strips of output rows each block is cut: a function of the shape and the batch alone.
+    pub(crate) fn strips(&self, samples: usize) -> usize {
+        let rows = self.output().rows;
+        TASKS.div_ceil(blocks(samples).max(1)).min(rows.div_ceil(STRIP_ROWS)).max(1)
+    }
+
+    /// The output rows of strip `strip` of `strips`, a whole number of tiles except at the end.
+    pub(crate) fn strip(&self, strip: usize, strips: usize) -> std::ops::Range<usize> {
+        let (rows, tile) = (self.output().rows, self.tile_rows());
+        let each = rows.div_ceil(strips).next_multiple_of(tile);
+        (strip * each).min(rows)..((strip + 1) * each).min(rows)
+    }
+}
+
+/// Bits of an offset inside a staged row; the bits above say which row.
+pub(crate) const OFFSET_BITS: u32 = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shape(columns: usize, kernel: usize, stride: usize, padding: usize) -> ConvShape {
+        ConvShape { inputs: 2, rows: 9, columns, outputs: 3, kernel, stride, padding, groups: 1 }
+    }
+
+    #[test]
+    fn every_tap_of_every_position_is_inside_its_staged_row() {
+        for columns in 1..20 {
+            for kernel in [1, 2, 3, 5, 7] {
+                for stride in 1..4 {
+                    for padding in 0..kernel {
+                        let shape = shape(columns, kernel, stride, padding);
+                        if shape.check().is_err() {
+                            continue;
+                        }
+                        let out = shape.output().columns;
+                        let staging = shape.input_staging();
+                        for kw in 0..kernel {
+                            let offset = shape.input_offset(0, kw);
+                            for j in 0..out {
+                                // Column j + kw / stride of plane kw mod stride is padded column j·stride + kw.
+                                let padded = j * stride + kw;
+                                assert_eq!(
+                                    offset + j,
+                                    padded % stride * staging.plane + padded / stride,
+                                    "{shape:?}"
+                                );
+                                assert!(padded / stride < staging.plane, "{shape:?}");
+                            }
+                        }
+                        let staging = shape.gradient_staging();
+                        let mut covered = 0;
+                        for class in 0..stride {
+                            covered += shape.class_columns(class);
+                            for tap in 0..shape.class_taps(class) {
+                                for t in 0..shape.class_columns(class) {
+                                    let q = shape.class_first(class) + t * stride;
+                                    let at = shape.gradient_offset(0, class, tap) + t;
+                                    assert!(at < staging.plane, "{shape:?}");
+                                    // The gradient column that this is, if it is no border.
+                                    let kw = class + tap * stride;
+                                    let j = (q + padding) as isize - kw as isize;
+                                    assert_eq!(j % stride as isize, 0);
+                                    assert_eq!(
+                                        at as isize - staging.left as isize,
+                                        j / stride as isize,
+                                        "{shape:?}"
+                                    );
+                                }
+                            }
+                        }
+                        assert_eq!(covered, columns);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn strips_cover_all_rows_once_in_whole_tiles() {
+        for rows in 1..40 {
+            for columns in [4, 8, 16] {
+                for samples in [1, 15, 17, 100, 128, 500] {
+                    let shape = ConvShape { rows, columns, padding: 1, ..shape(columns, 3, 1, 1) };
+                    let strips = shape.strips(samples);
+                    let mut next = 0;
+                    for strip in 0..strips {
+                        let range = shape.strip(strip, strips);
+                        assert_eq!(range.start, next);
+                        assert!(range.end == rows || range.end % shape.tile_rows() == 0);
+                        next = range.end;
+                    }
+                    assert_eq!(next, rows);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_convolution_is_refused() {
+        let good = shape(9, 3, 1, 1);
+        assert!(good.check().is_ok());
+        for bad in [
+            ConvShape { inputs: 0, ..good },
+            ConvShape { groups: 2, ..good },
+            ConvShape { kernel: 65, ..good },
+            ConvShape { kernel: 30, ..good },
+            ConvShape { stride: 0, ..good },
+            ConvShape { padding: 3, ..good },
+            ConvShape { rows: usize::MAX, ..good },
+            ConvShape { columns: usize::MAX / 2, ..good },
+            ConvShape { inputs: usize::MAX, ..good },
+            ConvShape { outputs: 1 << 20, inputs: 1 << 20, ..good },
+            ConvShape { inputs: 1 << 20, outputs: 1, columns: 1 << 10, ..good },
+        ] {
+            assert!(matches!(bad.check(), Err(Error::Shape(_))), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,480 @@
+//! Every kernel against plain loops in the documented order of sums, to the bit.
+
+use rigl_test::*;
+
+use super::*;
+use crate::maps::{Affine, Dropout, GradientView, MapShape, NormGradient, View, blocks};
+use crate::{Isa, Machine, Workspace};
+
+/// Plain loops and random numbers.
+mod rigl_test {
+    use super::super::shape::ConvShape;
+    use crate::maps::{MapShape, blocks};
+
+    /// A small generator, so that tests need no other crate.
+    pub struct Random(u64);
+
+    impl Random {
+        pub fn new(seed: u64) -> Random {
+            Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
+        }
+
+        pub fn word(&mut self) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
+        }
+
+        pub fn below(&mut self, n: usize) -> usize {
+            (self.word() % n as u64) as usize
+        }
+
+        pub fn number(&mut self) -> f32 {
+            (self.word() % 4001) as f32 / 2000.0 - 1.0
+        }
+
+        pub fn numbers(&mut self, n: usize) -> Vec<f32> {
+            (0..n).map(|_| self.number()).collect()
+        }
+    }
+
+    /// Where (block, channel, row, column, lane) of a map is.
+    pub fn at(shape: MapShape, block: usize, [c, r, q, lane]: [usize; 4]) -> usize {
+        (((block * shape.rows + r) * shape.channels + c) * shape.columns + q) * 16 + lane
+    }
+
+    pub fn tree(mut lanes: [f32; 16]) -> f32 {
+        for half in [8, 4, 2, 1] {
+            for l in 0..half {
+                lanes[l] += lanes[l + half];
+            }
+        }
+        lanes[0]
+    }
+
+    /// (weight index, output, input, kernel row, kernel column) of every weight, in flat order.
+    pub fn weights(shape: &ConvShape) -> Vec<[usize; 5]> {
+        let (k, per) = (shape.kernel, shape.inputs / shape.groups);
+        let mut all = Vec::new();
+        for o in 0..shape.outputs {
+            for c in 0..per {
+                for h in 0..k {
+                    for w in 0..k {
+                        let input = o / (shape.outputs / shape.groups) * per + c;
+                        all.push([((o * per + c) * k + h) * k + w, o, input, h, w]);
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// The input row (or column) that an output sees through a tap.
+    pub fn sees(shape: &ConvShape, out: usize, tap: usize, side: usize) -> Option<usize> {
+        (out * shape.stride + tap).checked_sub(shape.padding).filter(|&i| i < side)
+    }
+
+    pub fn forward(
+        shape: &ConvShape,
+        w: &[f32],
+        mask: &[bool],
+        bias: Option<&[f32]>,
+        x: &[f32],
+        samples: usize,
+    ) -> Vec<f32> {
+        let (input, output) = (shape.input(), shape.output());
+        let mut y = vec![0.0; output.len(blocks(samples)).unwrap()];
+        for block in 0..blocks(samples) {
+            for lane in 0..16 {
+                for r in 0..output.rows {
+                    for q in 0..output.columns {
+                        for o in 0..shape.outputs {
+                            y[at(output, block, [o, r, q, lane])] = bias.map_or(0.0, |b| b[o]);
+                        }
+                        for [i, o, c, h, v] in weights(shape) {
+                            let (row, column) =
+                                (sees(shape, r, h, shape.rows), sees(shape, q, v, shape.columns));
+                            if let (Some(row), Some(column), true) = (row, column, mask[i]) {
+                                let y = &mut y[at(output, block, [o, r, q, lane])];
+                                *y = w[i].mul_add(x[at(input, block, [c, row, column, lane])], *y);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        y
+    }
+
+    pub fn data_gradient(shape: &ConvShape, w: &[f32], mask: &[bool], dy: &[f32], samples: usize) -> Vec<f32> {
+        let (input, output) = (shape.input(), shape.output());
+        let mut dx = vec![0.0f32; input.len(blocks(samples)).unwrap()];
+        for block in 0..blocks(samples) {
+            for [i, o, c, h, v] in weights(shape) {
+                if !mask[i] {
+                    continue;
+                }
+                for r in 0..output.rows {
+                    for q in 0..output.columns {
+                        let (row, column) =
+                            (sees(shape, r, h, shape.rows), sees(shape, q, v, shape.columns));
+                        if let (Some(row), Some(column)) = (row, column) {
+                            for lane in 0..16 {
+                                let dx = &mut dx[at(input, block, [c, row, column, lane])];
+                                *dx = w[i].mul_add(dy[at(output, block, [o, r, q, lane])], *dx);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        dx
+    }
+
+    /// Tiles of positions in their order: strips of rows, in these tiles of rows, in these tiles of columns.
+    fn tiles(shape: &ConvShape, samples: usize) -> Vec<Vec<Vec<[usize; 2]>>> {
+        let columns = shape.output().columns;
+        let strips = shape.strips(samples);
+        (0..strips)
+            .map(|strip| {
+                let range = shape.strip(strip, strips);
+                let mut of_strip = Vec::new();
+                let mut row = range.start;
+                while row < range.end {
+                    let rows = shape.tile_rows().min(range.end - row);
+                    let mut column = 0;
+                    for size in if rows == 1 { vec![16, 8, 4, 2, 1] } else { vec![8, 4, 2, 1] } {
+                        while columns - column >= size {
+                            let positions = (row..row + rows)
+                                .flat_map(|r| (column..column + size).map(move |q| [r, q]))
+                                .collect();
+                            of_strip.push(positions);
+                            column += size;
+                        }
+                    }
+                    row += rows;
+                }
+                of_strip
+            })
+            .collect()
+    }
+
+    pub fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], samples: usize) -> Vec<f32> {
+        let (input, output) = (shape.input(), shape.output());
+        let tiles = tiles(shape, samples);
+        let gradient = |[_, o, c, h, v]: [usize; 5]| {
+            let mut total: Option<f32> = None;
+            for block in 0..blocks(samples) {
+                for strip in &tiles {
+                    let mut partial: Option<f32> = None;
+                    for tile in strip {
+                        let mut lanes = [0.0f32; 16];
+                        for &[r, q] in tile {
+                            let (row, column) =
+                                (sees(shape, r, h, shape.rows), sees(shape, q, v, shape.columns));
+                            for (lane, sum) in lanes.iter_mut().enumerate() {
+                                let x = match (row, column) {
+                                    (Some(row), Some(column)) => x[at(input, block, [c, row, column, lane])],
+                                    _ => 0.0,
+                                };
+                                *sum = dy[at(output, block, [o, r, q, lane])].mul_add(x, *sum);
+                            }
+                        }
+                        let sum = tree(lanes);
+                        partial = Some(partial.map_or(sum, |p| p + sum));
+                    }
+                    let partial = partial.unwrap_or(0.0);
+                    total = Some(total.map_or(partial, |t| t + partial));
+                }
+            }
+            total.unwrap_or(0.0)
+        };
+        weights(shape).into_iter().map(gradient).collect()
+    }
+}
+
+fn shapes(random: &mut Random, count: usize) -> Vec<ConvShape> {
+    let mut shapes = Vec::new();
+    while shapes.len() < count {
+        let kernel = [1, 3, 3, 5][random.below(4)];
+        let groups = [1, 1, 1, 2, 4][random.below(5)];
+        let shape = ConvShape {
+            inputs: groups * (1 + random.below(5)),
+            rows: 1 + random.below(11),
+            columns: [1 + random.below(20), 8, 16][random.below(3)],
+            outputs: groups * (1 + random.below(6)),
+            kernel,
+            stride: 1 + random.below(3),
+            padding: random.below(kernel),
+            groups,
+        };
+        if shape.check().is_ok() {
+            shapes.push(shape);
+        }
+    }
+    shapes
+}
+
+/// A map of random numbers whose lanes without samples are zero.
+fn map(random: &mut Random, shape: MapShape, samples: usize) -> Vec<f32> {
+    let mut map = random.numbers(shape.len(blocks(samples)).unwrap());
+    let per_block = shape.block_len();
+    for (i, x) in map.iter_mut().enumerate() {
+        if i / per_block * 16 + i % 16 >= samples {
+            *x = 0.0;
+        }
+    }
+    map
+}
+
+fn workspace(shape: &ConvShape, samples: usize, threads: usize) -> Workspace {
+    let n = shape.weight_len();
+    let size = Forward::workspace(shape, n, samples).max(Backward::workspace(shape, n, n, samples));
+    Workspace::new(threads, size).unwrap()
+}
+
+fn same(found: &[f32], expected: &[f32], what: &str) {
+    assert_eq!(found.len(), expected.len(), "{what}");
+    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+        // A zero's sign may differ: borders are added as products with 0.
+        assert!(a == b, "{what}: {a} at {i}, expected {b}");
+    }
+}
+
+#[test]
+fn plain_passes_equal_plain_loops_to_the_bit_in_every_form() {
+    let mut random = Random::new(1);
+    for (number, shape) in shapes(&mut random, 60).into_iter().enumerate() {
+        let samples = [1, 15, 16, 17, 40][number % 5];
+        let density = [0.0, 0.1, 0.5, 1.0][number % 4];
+        let w = random.numbers(shape.weight_len());
+        let mask: Vec<bool> = w.iter().map(|_| random.below(1000) < (density * 1000.0) as usize).collect();
+        let indices: Vec<u32> = (0..w.len() as u32).filter(|&i| mask[i as usize]).collect();
+        let values: Vec<f32> = indices.iter().map(|&i| w[i as usize]).collect();
+        let masked: Vec<f32> = w.iter().zip(&mask).map(|(&w, &m)| if m { w } else { 0.0 }).collect();
+        let bias = random.numbers(shape.outputs);
+        let bias = (number % 3 > 0).then_some(bias.as_slice());
+        let x = map(&mut random, shape.input(), samples);
+        let dy = map(&mut random, shape.output(), samples);
+        let y_expected = forward(&shape, &w, &mask, bias, &x, samples);
+        let dx_expected = data_gradient(&shape, &w, &mask, &dy, samples);
+        let dw_expected = weight_gradient(&shape, &x, &dy, samples);
+        let dw_sparse: Vec<f32> = indices.iter().map(|&i| dw_expected[i as usize]).collect();
+        let stream = ConvStream::new(shape, &indices).unwrap();
+        let taps = (shape.groups == 1).then(|| ConvTaps::new(shape).unwrap());
+        for isa in Isa::available() {
+            for threads in [1, 3] {
+                let machine = Machine::new(isa, threads);
+                let mut workspace = workspace(&shape, samples, threads);
+                let sparse = Weights::Sparse(&stream, &values);
+                let dense = taps.as_ref().map(|taps| Weights::Dense(taps, &masked));
+                for weights in [Some(sparse), dense].into_iter().flatten() {
+                    let what = format!("{shape:?}, {samples} samples, {}, {weights:?}", isa.name());
+                    let mut y = vec![f32::NAN; y_expected.len()];
+                    let x = View::plain(&x);
+                    Forward { weights, bias, x, residual: None, y: &mut y, statistics: None, samples }
+                        .run(&machine, &mut workspace)
+                        .unwrap();
+                    same(&y, &y_expected, &format!("y of {what}"));
+                    let mut dx = vec![f32::NAN; dx_expected.len()];
+                    let mut dw = vec![f32::NAN; indices.len()];
+                    let mut dw_dense = vec![f32::NAN; w.len()];
+                    let mut db = vec![f32::NAN; shape.outputs];
+                    let gradient = GradientView { direct: Some(&dy), norm: None };
+                    for dense in [false, true] {
+                        let weight = match &taps {
+                            Some(taps) if dense => WeightGradient::Dense(taps, &mut dw_dense),
+                            _ => WeightGradient::Sparse(&stream, &mut dw),
+                        };
+                        Backward {
+                            weights,
+                            x,
+                            gradient,
+                            keep: None,
+                            weight,
+                            bias: Some(&mut db),
+                            accumulate: false,
+                            data: Some(DataGradient { out: &mut dx, accumulate: false, sums: None }),
+                            samples,
+                        }
+                        .run(&machine, &mut workspace)
+                        .unwrap();
+                    }
+                    same(&dx, &dx_expected, &format!("dx of {what}"));
+                    same(&dw, &dw_sparse, &format!("dw of {what}"));
+                    if taps.is_some() {
+                        same(&dw_dense, &dw_expected, &format!("dense dw of {what}"));
+                    }
+                    for (o, &db) in db.iter().enumerate() {
+                        let output = shape.output();
+                        let of_channel = |i: &usize| i / 16 / output.columns % output.channels == o;
+                        let exact: f64 =
+                            (0..dy.len()).filter(of_channel).map(|i| f64::from(dy[i])).sum();
+                        assert!((f64::from(db) - exact).abs() < 1e-4, "db of {what}: {db}, {exact}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A batch norm's numbers for so many channels.
+struct Norm {
+    mean: Vec<f32>,
+    scale: Vec<f32>,
+    offset: Vec<f32>,
+}
+
+impl Norm {
+    fn new(random: &mut Random, channels: usize) -> Norm {
+        Norm {
+            mean: random.numbers(channels),
+            scale: random.numbers(channels),
+            offset: random.numbers(channels),
+        }
+    }
+
+    fn view(&self) -> Affine<'_> {
+        Affine { mean: &self.mean, scale: &self.scale, offset: &self.offset }
+    }
+}
+
+#[test]
+fn what_is_fused_around_a_convolution_equals_the_passes_one_by_one() {
+    let mut random = Random::new(2);
+    for (number, shape) in shapes(&mut random, 40).into_iter().enumerate() {
+        let samples = [1, 17, 40][number % 3];
+        let w = random.numbers(shape.weight_len());
+        let mask: Vec<bool> = w.iter().map(|_| random.below(3) == 0).collect();
+        let indices: Vec<u32> = (0..w.len() as u32).filter(|&i| mask[i as usize]).collect();
+        let values: Vec<f32> = indices.iter().map(|&i| w[i as usize]).collect();
+        let (input, output) = (shape.input(), shape.output());
+        let x = map(&mut random, input, samples);
+        let norm = Norm::new(&mut random, shape.inputs);
+        let keep: Vec<u16> = (0..x.len() / 16).map(|_| random.word() as u16).collect();
+        let with_dropout = number % 2 == 0;
+        let view = View {
+            map: &x,
+            norm: Some(norm.view()),
+            relu: true,
+            dropout: with_dropout.then_some(Dropout { keep: &keep, scale: 1.5 }),
+        };
+        let channel = |shape: MapShape, i: usize| i / 16 / shape.columns % shape.channels;
+        let normalised = |i: usize| {
+            let c = channel(input, i);
+            (x[i] - norm.mean[c]).mul_add(norm.scale[c], norm.offset[c])
+        };
+        let kept = |i: usize| !with_dropout || keep[i / 16] >> (i % 16) & 1 == 1;
+        let dropped = |i: usize, v: f32| match (kept(i), with_dropout) {
+            (true, true) => v * 1.5,
+            (true, false) => v,
+            (false, _) => 0.0,
+        };
+        let staged: Vec<f32> = (0..x.len()).map(|i| dropped(i, normalised(i).max(0.0))).collect();
+        let residual = map(&mut random, output, samples);
+        let shift = random.numbers(shape.outputs);
+        let y_expected: Vec<f32> = forward(&shape, &w, &mask, None, &staged, samples)
+            .iter()
+            .zip(&residual)
+            .map(|(y, r)| y + r)
+            .collect();
+
+        // The gradient of the output through another norm, plus one that arrives directly.
+        let (dz, y_map, direct) = (
+            map(&mut random, output, samples),
+            map(&mut random, output, samples),
+            map(&mut random, output, samples),
+        );
+        let through = Norm::new(&mut random, shape.outputs);
+        let slope = random.numbers(shape.outputs);
+        let is_sample = |shape: MapShape, i: usize| i / shape.block_len() * 16 + i % 16 < samples;
+        let dy: Vec<f32> = (0..dz.len())
+            .map(|i| {
+                let c = channel(output, i);
+                let inner = slope[c].mul_add(y_map[i] - through.mean[c], through.offset[c]);
+                let v = through.scale[c].mul_add(dz[i], inner) + direct[i];
+                if is_sample(output, i) { v } else { 0.0 }
+            })
+            .collect();
+        let gradient = GradientView {
+            direct: Some(&direct),
+            norm: Some(NormGradient {
+                dz: &dz,
+                x: &y_map,
+                mean: &through.mean,
+                scale: &through.scale,
+                slope: &slope,
+                shift: &through.offset,
+            }),
+        };
+        let before = map(&mut random, input, samples);
+        let dx_expected: Vec<f32> = data_gradient(&shape, &w, &mask, &dy, samples)
+            .iter()
+            .enumerate()
+            .map(|(i, &v)| before[i] + if normalised(i) > 0.0 { dropped(i, v) } else { 0.0 })
+            .collect();
+        let dw_all = weight_gradient(&shape, &staged, &dy, samples);
+        let stream = ConvStream::new(shape, &indices).unwrap();
+        for isa in Isa::available() {
+            let machine = Machine::new(isa, 2);
+            let mut workspace = workspace(&shape, samples, 2);
+            let weights = Weights::Sparse(&stream, &values);
+            let mut y = vec![f32::NAN; y_expected.len()];
+            let mut sums = vec![f64::NAN; 2 * shape.outputs];
+            Forward {
+                weights,
+                bias: None,
+                x: view,
+                residual: Some(View::plain(&residual)),
+                y: &mut y,
+                statistics: Some(Statistics { shift: &shift, sums: &mut sums }),
+                samples,
+            }
+            .run(&machine, &mut workspace)
+            .unwrap();
+            same(&y, &y_expected, &format!("y of {shape:?}"));
+            let sum = |shape: MapShape, c: usize, of: &dyn Fn(usize) -> f64| -> f64 {
+                (0..shape.len(blocks(samples)).unwrap())
+                    .filter(|&i| channel(shape, i) == c && is_sample(shape, i))
+                    .map(of)
+                    .sum()
+            };
+            let close = |found: f64, exact: f64| {
+                assert!((found - exact).abs() <= 1e-5 * exact.abs() + 1e-3, "{found}, {exact} of {shape:?}");
+            };
+            for c in 0..shape.outputs {
+                let d = |i: usize| f64::from(y[i]) - f64::from(shift[c]);
+                close(sums[2 * c], sum(output, c, &d));
+                close(sums[2 * c + 1], sum(output, c, &|i| d(i) * d(i)));
+            }
+            let (mut dx, mut kept_dy) = (before.clone(), vec![f32::NAN; dy.len()]);
+            let mut dw = vec![0.5; indices.len()];
+            let mut sums = vec![f64::NAN; 2 * shape.inputs];
+            Backward {
+                weights,
+                x: view,
+                gradient,
+                keep: Some(&mut kept_dy),
+                weight: WeightGradient::Sparse(&stream, &mut dw),
+                bias: None,
+                accumulate: true,
+                data: Some(DataGradient { out: &mut dx, accumulate: true, sums: Some(&mut sums) }),
+                samples,
+            }
+            .run(&machine, &mut workspace)
+            .unwrap();
+            same(&kept_dy, &dy, &format!("dy of {shape:?}"));
+            same(&dx, &dx_expected, &format!("dx of {shape:?}"));
+            for c in 0..shape.inputs {
+                close(sums[2 * c], sum(input, c, &|i| f64::from(dx[i])));
+                let product = |i: usize| f64::from(dx[i]) * (f64::from(x[i]) - f64::from(norm.mean[c]));
+                close(sums[2 * c + 1], sum(input, c, &product));
+            }
+            for (&index, dw) in indices.iter().zip(dw) {
+                let exact = dw_all[index as usize] + 0.5;
+                assert!((dw - exact).abs() <= 1e-4, "dw of {shape:?}: {dw}, {exact}");
+            }
+        }
+    }
+}
