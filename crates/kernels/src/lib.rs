@@ -28,6 +28,8 @@ pub mod loss;
 mod machine;
 pub mod maps;
 pub mod measure;
+pub mod norm;
+pub mod passes;
 mod rows;
 mod simd;
 mod stream;

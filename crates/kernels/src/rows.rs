@@ -240,8 +240,8 @@ pub(crate) struct StoreForward<'a> {
     pub(crate) block: usize,
     pub(crate) row: usize,
     pub(crate) lanes: u16,
-    /// The whole map, of the shape's length.
-    pub(crate) y: *mut f32,
+    /// The whole map, of the shape's length, if the row is to be stored at all.
+    pub(crate) y: Option<*mut f32>,
     /// The running mean, by which sums are shifted, and the sums.
     pub(crate) statistics: Option<(&'a [f32], LaneSums)>,
     /// Whether stores go past the caches; the map is then aligned to 64 bytes.
@@ -261,8 +261,7 @@ impl Work for StoreForward<'_> {
             // it, and `from` holds a row.
             unsafe {
                 let from = from.add(c * shape.columns * BLOCK);
-                let residual =
-                    residual.as_ref().map(|view| (view.map.as_ptr(), Pointwise::new(s, view, c)));
+                let residual = residual.as_ref().map(|view| (view.map.as_ptr(), Pointwise::new(s, view, c)));
                 let (shift, sums) = match statistics {
                     Some((shift, sums)) => (s.splat(*shift.get_unchecked(c)), sums.add(c * 2 * LANES)),
                     None => (s.splat(0.0), std::ptr::null_mut()),
@@ -277,10 +276,10 @@ impl Work for StoreForward<'_> {
                     if let Some((map, point)) = residual {
                         v = s.add(v, point.apply(s, s.load(map.add(at)), at / LANES));
                     }
-                    if past {
-                        s.store_past(y.add(at), v);
-                    } else {
-                        s.store(y.add(at), v);
+                    match y {
+                        Some(y) if past => s.store_past(y.add(at), v),
+                        Some(y) => s.store(y.add(at), v),
+                        None => {}
                     }
                     let d = s.keep(lanes, s.sub(v, shift));
                     sum = s.add(sum, d);

@@ -188,7 +188,7 @@ impl Backward<'_> {
             },
             data: data.as_mut().map(|data| (data.out.as_mut_ptr(), data.accumulate, data.sums.is_some())),
             data_sums: data_sums.as_mut_ptr(),
-            bias_sums: bias.is_some().then(|| bias_sums.as_mut_ptr()),
+            bias_sums: bias.is_some().then_some(bias_sums.as_mut_ptr()),
             samples,
             strips,
         };
@@ -338,7 +338,8 @@ impl Pass<'_> {
             while row < end {
                 let rows = shape.tile_rows().min(if row < range.end { range.end - row } else { end - row });
                 let first = row as isize;
-                let (from, to) = if self.data.is_some() { reach(&shape, rows) } else { (0, rows as isize - 1) };
+                let (from, to) =
+                    if self.data.is_some() { reach(&shape, rows) } else { (0, rows as isize - 1) };
                 gs.stage(first + from, first + to, |row, out| {
                     isa.run(StageGradient {
                         view: self.gradient,

@@ -231,8 +231,7 @@ impl Pass<'_> {
                 let bases = Bases::new(rows, shape.kernel, |r, tap| {
                     window.row(first + r as isize * stride + tap as isize)
                 });
-                let place =
-                    Place { out: buffer, row: output.row_len(), result: output.columns * LANES };
+                let place = Place { out: buffer, row: output.row_len(), result: output.columns * LANES };
                 let bias = self.bias.map(<[f32]>::as_ptr);
                 let size = (rows, output.columns);
                 match self.weights {
@@ -252,7 +251,7 @@ impl Pass<'_> {
                         block,
                         row: row + r,
                         lanes,
-                        y,
+                        y: Some(y),
                         statistics: self.shift.map(|shift| (shift, lane_sums)),
                         past: self.past,
                     });

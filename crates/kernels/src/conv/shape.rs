@@ -236,7 +236,7 @@ mod tests {
                     for strip in 0..strips {
                         let range = shape.strip(strip, strips);
                         assert_eq!(range.start, next);
-                        assert!(range.end == rows || range.end % shape.tile_rows() == 0);
+                        assert!(range.end == rows || range.end.is_multiple_of(shape.tile_rows()));
                         next = range.end;
                     }
                     assert_eq!(next, rows);

@@ -68,7 +68,8 @@ impl ConvTaps {
         for class in 0..stride * stride {
             for input in 0..inputs {
                 for output in 0..outputs {
-                    let of_channel = &weight[(output * inputs + input) * kernel * kernel..][..kernel * kernel];
+                    let of_channel =
+                        &weight[(output * inputs + input) * kernel * kernel..][..kernel * kernel];
                     for row in (class / stride..kernel).step_by(stride) {
                         for column in (class % stride..kernel).step_by(stride) {
                             if let Some(out) = out.next() {

@@ -107,7 +107,13 @@ mod rigl_test {
         y
     }
 
-    pub fn data_gradient(shape: &ConvShape, w: &[f32], mask: &[bool], dy: &[f32], samples: usize) -> Vec<f32> {
+    pub fn data_gradient(
+        shape: &ConvShape,
+        w: &[f32],
+        mask: &[bool],
+        dy: &[f32],
+        samples: usize,
+    ) -> Vec<f32> {
         let (input, output) = (shape.input(), shape.output());
         let mut dx = vec![0.0f32; input.len(blocks(samples)).unwrap()];
         for block in 0..blocks(samples) {
@@ -117,8 +123,7 @@ mod rigl_test {
                 }
                 for r in 0..output.rows {
                     for q in 0..output.columns {
-                        let (row, column) =
-                            (sees(shape, r, h, shape.rows), sees(shape, q, v, shape.columns));
+                        let (row, column) = (sees(shape, r, h, shape.rows), sees(shape, q, v, shape.columns));
                         if let (Some(row), Some(column)) = (row, column) {
                             for lane in 0..16 {
                                 let dx = &mut dx[at(input, block, [c, row, column, lane])];
@@ -309,8 +314,7 @@ fn plain_passes_equal_plain_loops_to_the_bit_in_every_form() {
                     for (o, &db) in db.iter().enumerate() {
                         let output = shape.output();
                         let of_channel = |i: &usize| i / 16 / output.columns % output.channels == o;
-                        let exact: f64 =
-                            (0..dy.len()).filter(of_channel).map(|i| f64::from(dy[i])).sum();
+                        let exact: f64 = (0..dy.len()).filter(of_channel).map(|i| f64::from(dy[i])).sum();
                         assert!((f64::from(db) - exact).abs() < 1e-4, "db of {what}: {db}, {exact}");
                     }
                 }

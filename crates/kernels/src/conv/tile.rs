@@ -1,9 +1,7 @@
 //! From rows to tiles: which sizes of tiles cover a row, and the compiled form for each.
 
 use crate::Isa;
-use crate::conv::product::{
-    DenseGradient, DenseTile, GradientTile, Place, SIDE, SparseGradient, SparseTile,
-};
+use crate::conv::product::{DenseGradient, DenseTile, GradientTile, Place, SIDE, SparseGradient, SparseTile};
 use crate::conv::stream::Order;
 use crate::conv::taps::Taps;
 use crate::simd::LANES;

@@ -1,0 +1,315 @@
+//! Passes over whole maps, for what no convolution does in passing: additions, sums of a map that something else
+//! made, and gradients on their way through a view.
+
+use crate::conv::Statistics;
+use crate::conv::{AddLanes, SUM_ROWS, add_up};
+use crate::error::check_len;
+use crate::machine::{Machine, Shared};
+use crate::maps::{GradientView, MapShape, View, blocks, lanes};
+use crate::rows::{Classes, StageGradient, StageView, Staging, StoreForward, StoreGradient};
+use crate::simd::LANES;
+use crate::{Error, Workspace, WorkspaceSize};
+
+/// The scratch that any pass over a map of this shape needs.
+pub fn workspace(shape: MapShape, samples: usize) -> WorkspaceSize {
+    WorkspaceSize {
+        worker: shape.row_len() + 2 * LANES * shape.channels,
+        shared: 0,
+        sums: blocks(samples) * shape.rows.div_ceil(SUM_ROWS) * 2 * shape.channels,
+    }
+}
+
+/// y = a (+ b), with the sums that the next batch norm needs.
+#[derive(Debug)]
+pub struct Add<'a> {
+    /// The shape of all maps.
+    pub shape: MapShape,
+    /// The first summand.
+    pub a: View<'a>,
+    /// The second.
+    pub b: Option<View<'a>>,
+    /// The result; without it only sums are made.
+    pub y: Option<&'a mut [f32]>,
+    /// Sums over the result.
+    pub statistics: Option<Statistics<'a>>,
+    /// Samples of the batch.
+    pub samples: usize,
+}
+
+impl Add<'_> {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// If a length does not fit the shape, the workspace is too small, or a worker panicked.
+    pub fn run(self, machine: &Machine, scratch: &mut Workspace) -> Result<(), Error> {
+        let Add { shape, a, b, mut y, statistics, samples } = self;
+        let blocks = blocks(samples);
+        a.check(shape, blocks)?;
+        if let Some(b) = &b {
+            b.check(shape, blocks)?;
+        }
+        if let Some(y) = &y {
+            check_len("y", y.len(), shape.len(blocks)?)?;
+        }
+        if let Some(statistics) = &statistics {
+            statistics.check(shape.channels)?;
+        }
+        let strips = Strips::new(shape, samples);
+        let parts = scratch.parts(machine.pool.threads(), workspace(shape, samples))?;
+        let y = y.as_mut().map(|y| Shared::new(y));
+        let (sums, workers) = (Shared::new(parts.sums), parts.workers);
+        let shift = statistics.as_ref().map(|statistics| statistics.shift);
+        machine.run(strips.tasks(), strips.cost(), &|worker, task| {
+            // SAFETY: everything was checked above; workers have their own scratch, tasks their own rows and sums.
+            unsafe {
+                strips.task(
+                    task,
+                    workers[worker].get(),
+                    sums.get(),
+                    shift.is_some(),
+                    |block, row, place, lane_sums| {
+                        let (isa, staging) = (machine.isa, strips.staging());
+                        isa.run(StageView { view: a, shape, block, row, staging, out: place });
+                        isa.run(StoreForward {
+                            from: place,
+                            residual: b,
+                            shape,
+                            block,
+                            row,
+                            lanes: lanes(samples, block),
+                            y: y.map(Shared::get),
+                            statistics: shift.map(|shift| (shift, lane_sums)),
+                            past: false,
+                        });
+                    },
+                    machine,
+                );
+            }
+        })?;
+        if let Some(statistics) = statistics {
+            add_up(&parts.sums[..strips.tasks() * 2 * shape.channels], statistics.sums);
+        }
+        Ok(())
+    }
+}
+
+/// The gradient of a map's consumer, brought to the map (or to its norm's result): through the view's dropout and
+/// ReLU.
+#[derive(Debug)]
+pub struct Route<'a> {
+    /// The shape of all maps.
+    pub shape: MapShape,
+    /// The gradient of the view's value.
+    pub gradient: GradientView<'a>,
+    /// The view.
+    pub view: View<'a>,
+    /// The gradient of the view's norm's result, or of its map if there is none.
+    pub out: &'a mut [f32],
+    /// Whether it is added to what is there.
+    pub accumulate: bool,
+    /// Replaced by Σ dz and Σ dz·(x − μ) of the whole result, `[channel][2]`.
+    pub sums: Option<&'a mut [f64]>,
+    /// Samples of the batch.
+    pub samples: usize,
+}
+
+impl Route<'_> {
+    /// Runs it.
+    ///
+    /// # Errors
+    /// If a length does not fit the shape, the workspace is too small, or a worker panicked.
+    pub fn run(self, machine: &Machine, scratch: &mut Workspace) -> Result<(), Error> {
+        let Route { shape, gradient, view, out, accumulate, sums: wanted, samples } = self;
+        let blocks = blocks(samples);
+        gradient.check(shape, blocks)?;
+        view.check(shape, blocks)?;
+        check_len("out", out.len(), shape.len(blocks)?)?;
+        if let Some(sums) = &wanted {
+            check_len("sums", sums.len(), 2 * shape.channels)?;
+        }
+        let strips = Strips::new(shape, samples);
+        let parts = scratch.parts(machine.pool.threads(), workspace(shape, samples))?;
+        let out = Shared::new(out);
+        let (sums, workers) = (Shared::new(parts.sums), parts.workers);
+        let summed = wanted.is_some();
+        machine.run(strips.tasks(), strips.cost(), &|worker, task| {
+            // SAFETY: as in `Add::run`.
+            unsafe {
+                strips.task(
+                    task,
+                    workers[worker].get(),
+                    sums.get(),
+                    summed,
+                    |block, row, place, lane_sums| {
+                        let (isa, staging) = (machine.isa, strips.staging());
+                        let lanes = lanes(samples, block);
+                        isa.run(StageGradient {
+                            view: gradient,
+                            shape,
+                            block,
+                            row,
+                            lanes,
+                            staging,
+                            out: place,
+                            keep: None,
+                        });
+                        isa.run(StoreGradient {
+                            from: place,
+                            classes: Classes { padding: 0, begins: &[0] },
+                            view,
+                            shape,
+                            block,
+                            row,
+                            out: out.get(),
+                            accumulate,
+                            sums: summed.then_some(lane_sums),
+                        });
+                    },
+                    machine,
+                );
+            }
+        })?;
+        if let Some(sums) = wanted {
+            add_up(&parts.sums[..strips.tasks() * 2 * shape.channels], sums);
+        }
+        Ok(())
+    }
+}
+
+/// A map cut into strips of rows.
+#[derive(Clone, Copy)]
+struct Strips {
+    shape: MapShape,
+    blocks: usize,
+    strips: usize,
+}
+
+impl Strips {
+    fn new(shape: MapShape, samples: usize) -> Strips {
+        Strips { shape, blocks: blocks(samples), strips: shape.rows.div_ceil(SUM_ROWS) }
+    }
+
+    fn tasks(&self) -> usize {
+        self.blocks * self.strips
+    }
+
+    /// Operations in all, for the rule on what is worth other threads: memory is what these passes wait for.
+    fn cost(&self) -> usize {
+        self.blocks.saturating_mul(self.shape.block_len()).saturating_mul(16)
+    }
+
+    /// How a row lies in scratch: as in the map.
+    fn staging(&self) -> Staging {
+        Staging { left: 0, planes: 1, plane: self.shape.columns }
+    }
+
+    /// Calls `row(block, row, scratch for a row, lane sums)` for every row of a task, and adds up the lane sums.
+    ///
+    /// # Safety
+    /// `scratch` holds a row and the lane sums, `sums` those of all tasks.
+    unsafe fn task(
+        &self,
+        task: usize,
+        scratch: *mut f32,
+        sums: *mut f64,
+        summed: bool,
+        mut row: impl FnMut(usize, usize, *mut f32, *mut f32),
+        machine: &Machine,
+    ) {
+        let count = 2 * self.shape.channels;
+        let (block, strip) = (task / self.strips, task % self.strips);
+        // SAFETY: the caller vouches for scratch and sums.
+        unsafe {
+            let lane_sums = scratch.add(self.shape.row_len());
+            let sums = sums.add(task * count);
+            std::slice::from_raw_parts_mut(lane_sums, count * LANES).fill(0.0);
+            std::slice::from_raw_parts_mut(sums, count).fill(0.0);
+            for r in strip * SUM_ROWS..self.shape.rows.min((strip + 1) * SUM_ROWS) {
+                row(block, r, scratch, lane_sums);
+            }
+            if summed {
+                machine.isa.run(AddLanes { lanes: lane_sums, sums, count });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Isa;
+    use crate::maps::Affine;
+
+    const SHAPE: MapShape = MapShape { channels: 3, rows: 11, columns: 5 };
+
+    fn map(salt: usize, samples: usize) -> Vec<f32> {
+        let len = SHAPE.len(blocks(samples)).unwrap();
+        let is_sample = |i: usize| i / SHAPE.block_len() * 16 + i % 16 < samples;
+        (0..len)
+            .map(|i| if is_sample(i) { ((i * 37 + salt * 11) % 101) as f32 / 50.0 - 1.0 } else { 0.0 })
+            .collect()
+    }
+
+    #[test]
+    fn sums_of_views_and_gradients_through_views_are_as_defined() {
+        let channel = |i: usize| i / 16 / SHAPE.columns % SHAPE.channels;
+        let (mean, scale, offset) = ([0.1, 0.2, -0.3], [1.5, -2.0, 0.5], [0.3, 0.1, -0.1]);
+        let norm = Some(Affine { mean: &mean, scale: &scale, offset: &offset });
+        for isa in Isa::available() {
+            for samples in [1, 17, 40] {
+                let machine = Machine::new(isa, 2);
+                let mut scratch = Workspace::new(2, workspace(SHAPE, samples)).unwrap();
+                let (a, b, g, before) = (map(1, samples), map(2, samples), map(3, samples), map(4, samples));
+                let view = View { map: &a, norm, relu: true, dropout: None };
+                let z = |i: usize| (a[i] - mean[channel(i)]).mul_add(scale[channel(i)], offset[channel(i)]);
+                let is_sample = |i: usize| i / SHAPE.block_len() * 16 + i % 16 < samples;
+                let (mut y, mut sums) = (vec![f32::NAN; a.len()], [f64::NAN; 6]);
+                let shift = [0.5, 0.0, -0.5];
+                let statistics = Some(Statistics { shift: &shift, sums: &mut sums });
+                Add { shape: SHAPE, a: view, b: Some(View::plain(&b)), y: Some(&mut y), statistics, samples }
+                    .run(&machine, &mut scratch)
+                    .unwrap();
+                let mut expected = [0.0; 6];
+                for i in 0..y.len() {
+                    assert_eq!(y[i], z(i).max(0.0) + b[i]);
+                    if is_sample(i) {
+                        let d = f64::from(y[i]) - f64::from(shift[channel(i)]);
+                        expected[2 * channel(i)] += d;
+                        expected[2 * channel(i) + 1] += d * d;
+                    }
+                }
+                let close = |sums: &[f64; 6], expected: &[f64; 6]| {
+                    sums.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-3)
+                };
+                assert!(close(&sums, &expected), "{sums:?} {expected:?}");
+                // Sums alone, of the map that was made.
+                let mut again = [f64::NAN; 6];
+                let statistics = Some(Statistics { shift: &shift, sums: &mut again });
+                Add { shape: SHAPE, a: View::plain(&y), b: None, y: None, statistics, samples }
+                    .run(&machine, &mut scratch)
+                    .unwrap();
+                assert_eq!(again, sums);
+
+                let (mut out, mut sums) = (before.clone(), [f64::NAN; 6]);
+                Route {
+                    shape: SHAPE,
+                    gradient: GradientView { direct: Some(&g), norm: None },
+                    view,
+                    out: &mut out,
+                    accumulate: true,
+                    sums: Some(&mut sums),
+                    samples,
+                }
+                .run(&machine, &mut scratch)
+                .unwrap();
+                let mut expected = [0.0; 6];
+                for i in 0..out.len() {
+                    assert_eq!(out[i], before[i] + if z(i) > 0.0 { g[i] } else { 0.0 });
+                    expected[2 * channel(i)] += f64::from(out[i]);
+                    expected[2 * channel(i) + 1] += f64::from(out[i]) * f64::from(a[i] - mean[channel(i)]);
+                }
+                assert!(close(&sums, &expected), "{sums:?} {expected:?}");
+            }
+        }
+    }
+}
