@@ -1,13 +1,17 @@
 //! Samples on their way into a network: bytes become a map of scaled numbers, in the threads of the loader.
 
 use rigl_base::{Error, Result};
-use rigl_kernels::{Isa, layout};
+use rigl_kernels::maps::{self, MapShape};
+use rigl_kernels::{Isa, layout, pack};
 
 /// A batch in the engine's own layout.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
     pub(crate) map: Vec<f32>,
     pub(crate) labels: Vec<u32>,
+    /// Of the images packed last: x = byte · scale + shift, for each sample and channel.
+    scale: Vec<f32>,
+    shift: Vec<f32>,
 }
 
 impl Batch {
@@ -17,11 +21,16 @@ impl Batch {
     }
 }
 
-/// How images become numbers: x = byte · scale + shift, per channel.
+/// How images become numbers: x = byte · scale + shift.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Preprocessing {
-    scale: Vec<f32>,
-    shift: Vec<f32>,
+pub struct Preprocessing(Kind);
+
+#[derive(Clone, Debug, PartialEq)]
+enum Kind {
+    /// The same for all images, by channel.
+    Fixed { scale: Vec<f32>, shift: Vec<f32> },
+    /// From the image itself.
+    PerImage,
 }
 
 impl Preprocessing {
@@ -37,10 +46,48 @@ impl Preprocessing {
                 deviation.len()
             )));
         }
-        Ok(Preprocessing {
+        Ok(Preprocessing(Kind::Fixed {
             scale: deviation.iter().map(|d| (1.0 / (255.0 * d)) as f32).collect(),
             shift: mean.iter().zip(deviation).map(|(m, d)| (-m / d) as f32).collect(),
-        })
+        }))
+    }
+
+    /// (byte / 255 − μ) / max(σ, 1/√n) with the mean μ and the deviation σ of all n values of the image itself, as
+    /// TensorFlow's `per_image_standardization` has it.
+    pub fn per_image() -> Preprocessing {
+        Preprocessing(Kind::PerImage)
+    }
+}
+
+/// In which layout a network takes its input.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum InputLayout {
+    /// `[group of 64 samples][feature][64]`, so many features.
+    Vector {
+        /// Bytes of an image.
+        features: usize,
+    },
+    /// `[block of 16 samples][row][channel][column][16]`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for networks that begin with a convolution"))]
+    Map(MapShape),
+}
+
+impl InputLayout {
+    /// Samples that are packed at once: side by side in the map.
+    fn piece(self) -> usize {
+        match self {
+            InputLayout::Vector { .. } => layout::GROUP,
+            InputLayout::Map(_) => maps::BLOCK,
+        }
+    }
+
+    /// Length of the map of so many pieces.
+    fn len(self, pieces: usize) -> Result<usize> {
+        let len = match self {
+            InputLayout::Vector { features } => layout::map_len(features, pieces),
+            InputLayout::Map(shape) => shape.len(pieces),
+        };
+        len.map_err(|e| Error::usage("batch").caused_by(e))
     }
 }
 
@@ -48,7 +95,7 @@ impl Preprocessing {
 #[derive(Clone, Debug)]
 pub struct Packer {
     pub(crate) isa: Isa,
-    pub(crate) features: usize,
+    pub(crate) layout: InputLayout,
     pub(crate) preprocessing: Preprocessing,
 }
 
@@ -71,34 +118,202 @@ impl Packer {
         packed
     }
 
-    /// Group by group, so that no list of all images is needed.
+    /// Piece by piece, so that no list of all images is needed.
     fn fill<'a>(
         &self,
         mut samples: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
         batch: &mut Batch,
     ) -> Result<()> {
-        let len =
-            |groups| layout::map_len(self.features, groups).map_err(|e| Error::usage("batch").caused_by(e));
-        batch.map.resize(len(layout::groups(samples.len()))?, 0.0);
-        let Preprocessing { scale, shift } = &self.preprocessing;
-        for map in batch.map.chunks_exact_mut(len(1)?.max(1)) {
+        let piece = self.layout.piece();
+        batch.map.resize(self.layout.len(samples.len().div_ceil(piece))?, 0.0);
+        let bytes = self.layout.len(1)? / piece;
+        for map in batch.map.chunks_exact_mut((bytes * piece).max(1)) {
             let mut images: [&[u8]; layout::GROUP] = [&[]; layout::GROUP];
             let mut count = 0;
-            for (slot, (image, label)) in images.iter_mut().zip(&mut samples) {
-                if image.len() != self.features {
+            for (slot, (image, label)) in images.iter_mut().take(piece).zip(&mut samples) {
+                if image.len() != bytes {
                     return Err(Error::data(format!(
-                        "a sample has {} bytes, expected the {} inputs of the network",
+                        "a sample has {} bytes, expected the {bytes} inputs of the network",
                         image.len(),
-                        self.features
                     )));
                 }
                 *slot = image;
                 batch.labels.push(label);
                 count += 1;
             }
-            layout::pack_images(self.isa, &images[..count], scale, shift, map)
-                .map_err(|e| Error::usage("`data.mean` and `data.std`").caused_by(e))?;
+            let images = &images[..count];
+            batch.scale.clear();
+            batch.shift.clear();
+            let channels = self.values(images, &mut batch.scale, &mut batch.shift);
+            let (scale, shift) = (&batch.scale, &batch.shift);
+            match self.layout {
+                InputLayout::Vector { .. } => {
+                    pack::pack_vectors(self.isa, images, channels, scale, shift, map)
+                }
+                InputLayout::Map(shape) => pack::pack_maps(self.isa, images, shape, scale, shift, map),
+            }
+            .map_err(|e| Error::usage("`data.mean` and `data.std`").caused_by(e))?;
         }
         Ok(())
+    }
+
+    /// Appends scale and shift of each image and channel; gives the number of channels.
+    fn values(&self, images: &[&[u8]], scale: &mut Vec<f32>, shift: &mut Vec<f32>) -> usize {
+        // Values that are the same for all channels are one channel's to vectors, but maps know their channels.
+        let channels = |known: usize| match self.layout {
+            InputLayout::Map(shape) if known == 1 => shape.channels,
+            _ => known,
+        };
+        match &self.preprocessing.0 {
+            Kind::Fixed { scale: scales, shift: shifts } => {
+                let channels = channels(scales.len());
+                let times = images.len() * (channels / scales.len());
+                for _ in 0..times {
+                    scale.extend_from_slice(scales);
+                    shift.extend_from_slice(shifts);
+                }
+                channels
+            }
+            Kind::PerImage => {
+                let channels = channels(1);
+                for image in images {
+                    let (a, b) = standardization(image);
+                    scale.extend(std::iter::repeat_n(a, channels));
+                    shift.extend(std::iter::repeat_n(b, channels));
+                }
+                channels
+            }
+        }
+    }
+}
+
+/// Scale and shift that give an image mean 0 and deviation 1.
+fn standardization(image: &[u8]) -> (f32, f32) {
+    let (mut sum, mut squares) = (0u64, 0u64);
+    // Short enough for 32 bits: sums the compiler turns into vectors. Whole numbers have no order of sums.
+    for bytes in image.chunks(1 << 15) {
+        sum += u64::from(bytes.iter().map(|&b| u32::from(b)).sum::<u32>());
+        squares += u64::from(bytes.iter().map(|&b| u32::from(b) * u32::from(b)).sum::<u32>());
+    }
+    let n = image.len().max(1) as f64;
+    let mean = sum as f64 / n / 255.0;
+    let variance = (u128::from(squares) * image.len() as u128 - u128::from(sum).pow(2)) as f64;
+    let deviation = (variance.sqrt() / n / 255.0).max(1.0 / n.sqrt());
+    ((1.0 / (255.0 * deviation)) as f32, (-mean / deviation) as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packer(layout: InputLayout, preprocessing: Preprocessing) -> Packer {
+        Packer { isa: Isa::detect(), layout, preprocessing }
+    }
+
+    fn images(count: usize, len: usize) -> Vec<Vec<u8>> {
+        (0..count).map(|s| (0..len).map(|i| (s * 31 + i * i * 7 + i) as u8).collect()).collect()
+    }
+
+    fn pack(packer: &Packer, images: &[Vec<u8>]) -> Batch {
+        // Memory of a larger batch, which must not shine through.
+        let mut batch = Batch { map: vec![f32::NAN; 10_000], labels: vec![7; 10], ..Batch::default() };
+        let labels = (0..).zip(images).map(|(i, image)| (image.as_slice(), i));
+        packer.pack(labels.collect::<Vec<_>>().into_iter(), &mut batch).unwrap();
+        assert_eq!(batch.labels, (0..images.len() as u32).collect::<Vec<_>>());
+        batch
+    }
+
+    /// The value of one sample at a channel, a row and a column, in a map of that shape.
+    fn at(shape: MapShape, batch: &Batch, sample: usize, [c, r, q]: [usize; 3]) -> f32 {
+        let MapShape { channels, rows, columns } = shape;
+        batch.map[(((sample / 16 * rows + r) * channels + c) * columns + q) * 16 + sample % 16]
+    }
+
+    #[test]
+    fn both_layouts_hold_the_same_numbers() {
+        let shape = MapShape { channels: 3, rows: 4, columns: 5 };
+        let fixed = Preprocessing::new(&[0.1, 0.2, 0.3], &[0.5, 0.6, 0.7]).unwrap();
+        let same = Preprocessing::new(&[0.1], &[0.5]).unwrap();
+        for preprocessing in [fixed, same, Preprocessing::per_image()] {
+            for samples in [1, 16, 17, 65, 100] {
+                let images = images(samples, 60);
+                let vectors =
+                    pack(&packer(InputLayout::Vector { features: 60 }, preprocessing.clone()), &images);
+                let maps = pack(&packer(InputLayout::Map(shape), preprocessing.clone()), &images);
+                assert_eq!(maps.map.len(), samples.div_ceil(16) * 60 * 16);
+                for sample in 0..maps.map.len() / 60 {
+                    for feature in 0..60 {
+                        let x = at(shape, &maps, sample, [feature / 20, feature / 5 % 4, feature % 5]);
+                        let y = vectors.map[(sample / 64 * 60 + feature) * 64 + sample % 64];
+                        assert_eq!(x.to_bits(), y.to_bits(), "{preprocessing:?} {sample} {feature}");
+                        assert!(sample < samples || x == 0.0);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_image_is_standardised_by_its_own_mean_and_deviation() {
+        let packer = packer(InputLayout::Vector { features: 12 }, Preprocessing::per_image());
+        let images = images(3, 12);
+        let batch = pack(&packer, &images);
+        for (s, image) in images.iter().enumerate() {
+            let values: Vec<f64> = image.iter().map(|&b| f64::from(b) / 255.0).collect();
+            let mean = values.iter().sum::<f64>() / 12.0;
+            let variance = values.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 12.0;
+            let deviation = variance.sqrt().max(1.0 / 12f64.sqrt());
+            for (i, x) in values.iter().enumerate() {
+                let found = f64::from(batch.map[i * 64 + s]);
+                assert!((found - (x - mean) / deviation).abs() < 1e-6, "{found}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_deviation_of_an_even_image_is_no_smaller_than_one_over_the_root_of_its_values() {
+        // All the same: zeros but for rounding. One different: divided by 1/√n.
+        let packer = packer(InputLayout::Vector { features: 100 }, Preprocessing::per_image());
+        let mut image = vec![200; 100];
+        let batch = pack(&packer, &[image.clone()]);
+        assert!(batch.map.iter().all(|x| x.abs() < 1e-5));
+        image[0] = 201;
+        let batch = pack(&packer, &[image]);
+        assert!((batch.map[0] - 0.99 / 255.0 * 10.0).abs() < 1e-5, "{}", batch.map[0]);
+        // And of no image at all there is nothing to divide.
+        assert_eq!(standardization(&[]), (1.0 / 255.0, 0.0));
+    }
+
+    #[test]
+    fn the_sums_of_the_largest_image_do_not_overflow() {
+        let image = vec![255; 3_000_000];
+        let (scale, shift) = standardization(&image);
+        assert!((f64::from(scale) * 255.0 + f64::from(shift)).abs() < 1e-3);
+        let mut half = image;
+        half[..1_500_000].fill(0);
+        assert_eq!(standardization(&half), ((2.0f64 / 255.0) as f32, -1.0));
+    }
+
+    #[test]
+    fn an_image_of_another_size_leaves_an_empty_batch() {
+        let shape = MapShape { channels: 1, rows: 2, columns: 2 };
+        for layout in [InputLayout::Vector { features: 4 }, InputLayout::Map(shape)] {
+            let packer = packer(layout, Preprocessing::new(&[0.0], &[1.0]).unwrap());
+            let mut batch = Batch::default();
+            let images: [&[u8]; 2] = [&[1, 2, 3, 4], &[1, 2, 3]];
+            let error = packer.pack(images.into_iter().zip([0, 1]), &mut batch).unwrap_err();
+            assert_eq!(error.kind(), rigl_base::Kind::Data);
+            assert_eq!(error.to_string(), "a sample has 3 bytes, expected the 4 inputs of the network");
+            assert_eq!((batch.samples(), batch.map.len()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn values_for_other_channels_than_the_maps_are_refused() {
+        let layout = InputLayout::Map(MapShape { channels: 3, rows: 1, columns: 1 });
+        let two = Preprocessing::new(&[0.0; 2], &[1.0; 2]).unwrap();
+        let image: &[u8] = &[1, 2, 3];
+        let error = packer(layout, two).pack([(image, 0)].into_iter(), &mut Batch::default()).unwrap_err();
+        assert_eq!(error.kind(), rigl_base::Kind::Usage);
     }
 }

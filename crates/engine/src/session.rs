@@ -10,7 +10,7 @@ use rigl_kernels::elementwise::{self, Sgd};
 use rigl_kernels::{Arena, Isa, Machine, layout, measure};
 use rigl_topology::{Change, Largest, Pattern};
 
-use crate::batch::{Batch, Packer, Preprocessing};
+use crate::batch::{Batch, InputLayout, Packer, Preprocessing};
 use crate::execute::{self, PassTimes};
 use crate::plan::{Pass, Plan, Purpose};
 use crate::request::{
@@ -107,7 +107,7 @@ impl Session {
     pub fn packer(&self, preprocessing: &Preprocessing) -> Packer {
         Packer {
             isa: self.machine.isa,
-            features: self.training.features,
+            layout: InputLayout::Vector { features: self.training.features },
             preprocessing: preprocessing.clone(),
         }
     }

@@ -29,6 +29,7 @@ mod machine;
 pub mod maps;
 pub mod measure;
 pub mod norm;
+pub mod pack;
 pub mod passes;
 mod rows;
 mod simd;

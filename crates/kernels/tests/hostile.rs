@@ -8,9 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
 use rigl_kernels::elementwise::{Sgd, relu, relu_backward, sgd};
-use rigl_kernels::layout::{GROUP, groups, map_len, pack_images};
+use rigl_kernels::layout::{GROUP, groups, map_len};
 use rigl_kernels::linear_dense::{self, LinearShape};
 use rigl_kernels::loss::softmax_cross_entropy;
+use rigl_kernels::maps::{BLOCK, MapShape};
+use rigl_kernels::pack::{pack_maps, pack_vectors};
 use rigl_kernels::{Arena, Epilogue, Error, Isa, LinearStream, Machine, Pool, linear_sparse, measure};
 use support::case::{Case, number, results, same};
 use support::guard::{Buffer, GUARDED, Place};
@@ -28,7 +30,6 @@ const PUBLIC: &[&str] = &[
     "fault arm",
     "layout groups",
     "layout map_len",
-    "layout pack_images",
     "linear_dense backward_data",
     "linear_dense bias_gradient",
     "linear_dense forward",
@@ -41,6 +42,8 @@ const PUBLIC: &[&str] = &[
     "machine new",
     "measure multiply_add_peak",
     "measure read_bandwidth",
+    "pack pack_maps",
+    "pack pack_vectors",
     "simd/mod available",
     "simd/mod detect",
     "simd/mod name",
@@ -251,15 +254,31 @@ fn slices_too_short_or_too_long_are_refused() {
                 sgd(machine, constants, &gradient, &mut zeros(100, p), &mut m)
             });
         }
-        check_lengths("images", [inputs, 1, x], |[image, shift, map], p| {
+        check_lengths("vectors", [inputs, samples, samples, x], |[image, scale, shift, map], p| {
             let images = [Buffer::new(&vec![1u8; inputs], p), Buffer::new(&vec![1u8; image], p)];
             let mut views = vec![&*images[0]; samples];
             views[samples - 1] = &images[1];
-            pack_images(isa, &views, &zeros(1, p), &zeros(shift, p), &mut zeros(map, p))
+            pack_vectors(isa, &views, 1, &zeros(scale, p), &zeros(shift, p), &mut zeros(map, p))
         });
-        for channels in [0, 2, 3, 8, 1000] {
-            let (images, zeros) = ([&[1u8; 7][..]; 3], vec![0.0; channels]);
-            assert!(pack_images(isa, &images, &zeros, &zeros, &mut [0.0; 7 * GROUP]).is_err(), "{channels}");
+        for channels in [0, 2, 3, 8, 1000, usize::MAX] {
+            let (images, zeros) = ([&[1u8; 7][..]; 3], vec![0.0; 3 * channels.min(1000)]);
+            let mut map = [0.0; 7 * GROUP];
+            assert!(pack_vectors(isa, &images, channels, &zeros, &zeros, &mut map).is_err(), "{channels}");
+        }
+        let map_shape = MapShape { channels: 3, rows: 2, columns: 5 };
+        check_lengths("maps", [30, 54, 54, 2 * 30 * BLOCK], |[image, scale, shift, map], p| {
+            let images = [Buffer::new(&[1u8; 30], p), Buffer::new(&vec![1u8; image], p)];
+            let mut views = vec![&*images[0]; 18];
+            views[17] = &images[1];
+            pack_maps(isa, &views, map_shape, &zeros(scale, p), &zeros(shift, p), &mut zeros(map, p))
+        });
+        for channels in DIMENSIONS.into_iter().filter(|&n| n != 4) {
+            for rows in [1, usize::MAX] {
+                let shape = MapShape { channels, rows, columns: 1 };
+                let zeros = [0.0; 4];
+                let done = pack_maps(isa, &[&[1u8; 4][..]], shape, &zeros, &zeros, &mut [0.0; 4 * BLOCK]);
+                assert!(done.is_err(), "{shape:?}");
+            }
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::sync::Mutex;
 
 use rigl_kernels::elementwise::{Sgd, relu, relu_backward, sgd};
-use rigl_kernels::layout::{groups, map_len, pack_images};
+use rigl_kernels::layout::{groups, map_len};
 use rigl_kernels::linear_dense::{self, LinearShape};
 use rigl_kernels::loss::softmax_cross_entropy;
+use rigl_kernels::maps::{MapShape, blocks};
+use rigl_kernels::pack::{pack_maps, pack_vectors};
 use rigl_kernels::{Epilogue, LinearStream, Machine, linear_sparse};
 
 use super::guard::{Buffer, Place};
@@ -134,10 +136,15 @@ pub fn results(machine: &Machine, case: &Case, place: Place) -> Vec<(&'static st
     let images: Vec<Buffer<u8>> = (0..samples).map(|s| Buffer::new(&image(s), place)).collect();
     let views: Vec<&[u8]> = images.iter().map(|image| &**image).collect();
     for channels in [1, inputs.max(1)] {
+        let numbers = |salt| (0..samples * channels).map(|i| number(i, salt)).collect::<Vec<f32>>();
+        let (scale, shift) = (put(&numbers(6)), put(&numbers(7)));
         let mut map = empty(x.len());
-        let (scale, shift) = (put(&vec![0.5; channels]), put(&vec![-1.0; channels]));
-        pack_images(machine.isa, &views, &scale, &shift, &mut map).unwrap();
-        results.push(("images", map.to_vec()));
+        pack_vectors(machine.isa, &views, channels, &scale, &shift, &mut map).unwrap();
+        results.push(("vectors", map.to_vec()));
+        let shape = MapShape { channels, rows: 1, columns: inputs / channels };
+        let mut map = empty(shape.len(blocks(samples)).unwrap());
+        pack_maps(machine.isa, &views, shape, &scale, &shift, &mut map).unwrap();
+        results.push(("maps", map.to_vec()));
     }
     results
 }
