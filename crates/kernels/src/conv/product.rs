@@ -3,6 +3,9 @@
 //! A tile is R rows × C columns of one or several results. The staged rows are given by a table of pointers,
 //! `bases[r][tap row]`: the vector that tap row `tap row` reads for row r of the tile begins at the tap's offset
 //! from there.
+//!
+//! Loads stand in plain loops: closures, those of `array::from_fn` among them, are not compiled for the caller's
+//! instruction set and would be called, one by one, where the compiler does not inline them.
 
 use crate::conv::shape::OFFSET_BITS;
 use crate::conv::stream::Order;
@@ -51,13 +54,16 @@ impl<const R: usize, const C: usize> Work for SparseTile<'_, R, C> {
                 for visit in order.visits.get_unchecked(pair[0] as usize..pair[1] as usize) {
                     let result = visit.result as usize;
                     let out = place.out.add(result * place.result);
-                    let mut sums: [[S::V; C]; R] = if is_first {
-                        [[s.splat(bias.map_or(0.0, |bias| *bias.add(result))); C]; R]
-                    } else {
-                        std::array::from_fn(|r| {
-                            std::array::from_fn(|c| s.load(out.add(r * place.row + c * LANES)))
-                        })
-                    };
+                    let mut sums = [[s.splat(0.0); C]; R];
+                    if !is_first {
+                        for (r, sums) in sums.iter_mut().enumerate() {
+                            for (c, sum) in sums.iter_mut().enumerate() {
+                                *sum = s.load(out.add(r * place.row + c * LANES));
+                            }
+                        }
+                    } else if let Some(bias) = bias {
+                        sums = [[s.splat(*bias.add(result)); C]; R];
+                    }
                     let end = j + visit.count as usize;
                     while j < end {
                         let (row, offset) = split(*order.taps.get_unchecked(j));
@@ -101,12 +107,19 @@ impl<const O: usize, const C: usize> Work for DenseTile<'_, O, C> {
         let DenseTile { taps, weights, bias, bases, place } = self;
         // SAFETY: what the caller vouches for.
         unsafe {
-            let mut sums: [[S::V; C]; O] =
-                std::array::from_fn(|o| [s.splat(bias.map_or(0.0, |bias| *bias.add(o))); C]);
+            let mut sums = [[s.splat(0.0); C]; O];
+            if let Some(bias) = bias {
+                for (o, sums) in sums.iter_mut().enumerate() {
+                    *sums = [s.splat(*bias.add(o)); C];
+                }
+            }
             for (i, &tap) in taps.iter().enumerate() {
                 let (row, offset) = split(tap);
-                let x = (*bases.add(row)).add(offset);
-                let x: [S::V; C] = std::array::from_fn(|c| s.load(x.add(c * LANES)));
+                let base = (*bases.add(row)).add(offset);
+                let mut x = [s.splat(0.0); C];
+                for (c, x) in x.iter_mut().enumerate() {
+                    *x = s.load(base.add(c * LANES));
+                }
                 for (o, sums) in sums.iter_mut().enumerate() {
                     let w = s.splat(*weights.add(o * taps.len() + i));
                     for (sum, &x) in sums.iter_mut().zip(&x) {
@@ -158,10 +171,13 @@ impl<const R: usize, const C: usize> Work for SparseGradient<'_, R, C> {
         // SAFETY: the visits are those of an `Order`; the rest is what the caller vouches for.
         unsafe {
             for visit in &order.visits {
-                let dy: [[S::V; C]; R] = std::array::from_fn(|r| {
-                    let row = gradient.rows[r].add(visit.result as usize * gradient.channel);
-                    std::array::from_fn(|c| s.load(row.add(c * LANES)))
-                });
+                let mut dy = [[s.splat(0.0); C]; R];
+                for (dy, row) in dy.iter_mut().zip(gradient.rows) {
+                    let row = row.add(visit.result as usize * gradient.channel);
+                    for (c, dy) in dy.iter_mut().enumerate() {
+                        *dy = s.load(row.add(c * LANES));
+                    }
+                }
                 let end = j + visit.count as usize;
                 while j < end {
                     let (row, offset) = split(*order.taps.get_unchecked(j));
@@ -234,10 +250,13 @@ impl<const R: usize, const C: usize> DenseGradient<'_, R, C> {
             for c in 0..C {
                 // SAFETY: the caller vouches for the tile.
                 unsafe {
-                    let x: [S::V; I] = std::array::from_fn(|k| s.load(x[i + k][r].add(c * LANES)));
+                    let mut inputs = [s.splat(0.0); I];
+                    for (k, input) in inputs.iter_mut().enumerate() {
+                        *input = s.load(x[i + k][r].add(c * LANES));
+                    }
                     for (k, sums) in sums.iter_mut().enumerate() {
                         let dy = s.load(dy[o + k][r].add(c * LANES));
-                        for (sum, &x) in sums.iter_mut().zip(&x) {
+                        for (sum, &x) in sums.iter_mut().zip(&inputs) {
                             *sum = s.fma(dy, x, *sum);
                         }
                     }

@@ -30,15 +30,25 @@ impl Window {
         // SAFETY: the caller vouches for the scratch.
         unsafe {
             std::slice::from_raw_parts_mut(scratch, row_len).fill(0.0);
-            for slot in 1..=slots {
-                for channel in 0..shape.channels {
-                    for vector in 0..staging.channel() {
-                        let padded = vector % staging.plane * staging.planes + vector / staging.plane;
-                        if padded < staging.left || padded >= staging.left + shape.columns {
-                            let at = slot * row_len + (channel * staging.channel() + vector) * LANES;
-                            std::slice::from_raw_parts_mut(scratch.add(at), LANES).fill(0.0);
-                        }
+            // Only borders need to be cleared: staged rows cover the rest.
+            let zero = |first: usize, count: usize| {
+                for slot in 1..=slots {
+                    for channel in 0..shape.channels {
+                        let at = slot * row_len + (channel * staging.channel() + first) * LANES;
+                        std::slice::from_raw_parts_mut(scratch.add(at), count * LANES).fill(0.0);
                     }
+                }
+            };
+            for plane in 0..staging.planes {
+                // Vector v of the plane is column v · planes + plane − left.
+                let before = staging.left.saturating_sub(plane).div_ceil(staging.planes).min(staging.plane);
+                let end = (shape.columns + staging.left).saturating_sub(plane).div_ceil(staging.planes);
+                let end = end.clamp(before, staging.plane);
+                if before > 0 {
+                    zero(plane * staging.plane, before);
+                }
+                if end < staging.plane {
+                    zero(plane * staging.plane + end, staging.plane - end);
                 }
             }
             Window {

@@ -133,13 +133,15 @@ impl Simd for Avx2 {
     fn keep(self, lanes: u16, x: Pair) -> Pair {
         // SAFETY: see `splat`.
         unsafe {
-            let mask = |lanes: i32| {
-                let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-                let set = _mm256_and_si256(_mm256_set1_epi32(lanes), bits);
-                _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bits))
-            };
+            macro_rules! mask {
+                ($lanes:expr) => {{
+                    let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+                    let set = _mm256_and_si256(_mm256_set1_epi32($lanes), bits);
+                    _mm256_castsi256_ps(_mm256_cmpeq_epi32(set, bits))
+                }};
+            }
             let lanes = i32::from(lanes);
-            Pair(_mm256_and_ps(mask(lanes), x.0), _mm256_and_ps(mask(lanes >> 8), x.1))
+            Pair(_mm256_and_ps(mask!(lanes), x.0), _mm256_and_ps(mask!(lanes >> 8), x.1))
         }
     }
 
@@ -167,27 +169,28 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn sum16(self, v: [Pair; 16]) -> Pair {
         // Like the AVX-512 form, on halves: eight vectors at a time.
-        // SAFETY: see `splat`.
-        unsafe {
-            let eight = |v: Pair| _mm256_add_ps(v.0, v.1);
-            let four = |a: __m256, b: __m256| {
+        macro_rules! quad {
+            ($j:expr) => {{
+                let (a, b) = (_mm256_add_ps(v[$j].0, v[$j].1), _mm256_add_ps(v[$j + 4].0, v[$j + 4].1));
                 _mm256_add_ps(_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b))
-            };
-            let two = |p: __m256, q: __m256| {
-                let (p, q) = (_mm256_castps_pd(p), _mm256_castps_pd(q));
+            }};
+        }
+        macro_rules! two {
+            ($p:expr, $q:expr) => {{
+                let (p, q) = (_mm256_castps_pd($p), _mm256_castps_pd($q));
                 _mm256_add_ps(
                     _mm256_castpd_ps(_mm256_unpacklo_pd(p, q)),
                     _mm256_castpd_ps(_mm256_unpackhi_pd(p, q)),
                 )
-            };
-            let one = |p: __m256, q: __m256| {
-                _mm256_add_ps(_mm256_shuffle_ps::<0x88>(p, q), _mm256_shuffle_ps::<0xDD>(p, q))
-            };
-            let half = |v: &[Pair]| {
-                let quad = |j: usize| four(eight(v[j]), eight(v[j + 4]));
-                one(two(quad(0), quad(1)), two(quad(2), quad(3)))
-            };
-            Pair(half(&v[..8]), half(&v[8..]))
+            }};
         }
+        macro_rules! half {
+            ($j:expr) => {{
+                let (p, q) = (two!(quad!($j), quad!($j + 1)), two!(quad!($j + 2), quad!($j + 3)));
+                _mm256_add_ps(_mm256_shuffle_ps::<0x88>(p, q), _mm256_shuffle_ps::<0xDD>(p, q))
+            }};
+        }
+        // SAFETY: see `splat`.
+        unsafe { Pair(half!(0), half!(8)) }
     }
 }

@@ -134,29 +134,36 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn sum16(self, v: [__m512; 16]) -> __m512 {
         // Each stage folds two vectors into one that holds the half sums of both. The order of the inputs is
-        // chosen so that the last stage leaves lane i with the sum of v[i].
-        // SAFETY: see `splat`.
-        unsafe {
-            let eight = |a: __m512, b: __m512| {
-                _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xEE>(a, b))
+        // chosen so that the last stage leaves lane i with the sum of v[i]. Macros, because closures are not
+        // compiled for the caller's instruction set and would be called.
+        macro_rules! eight {
+            ($a:expr, $b:expr) => {
+                _mm512_add_ps(
+                    _mm512_shuffle_f32x4::<0x44>(v[$a], v[$b]),
+                    _mm512_shuffle_f32x4::<0xEE>(v[$a], v[$b]),
+                )
             };
-            // [a 8 half sums | b 8 half sums] and the same of c, d → four of a, of b, of c, of d.
-            let four = |ab: __m512, cd: __m512| {
+        }
+        // Block k of 128 bits of quad(j) holds four partial sums of v[j + 4 k].
+        macro_rules! quad {
+            ($j:expr) => {{
+                let (ab, cd) = (eight!($j, $j + 4), eight!($j + 8, $j + 12));
                 _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xDD>(ab, cd))
-            };
-            let two = |p: __m512, q: __m512| {
-                let (p, q) = (_mm512_castps_pd(p), _mm512_castps_pd(q));
+            }};
+        }
+        macro_rules! two {
+            ($p:expr, $q:expr) => {{
+                let (p, q) = (_mm512_castps_pd($p), _mm512_castps_pd($q));
                 _mm512_add_ps(
                     _mm512_castpd_ps(_mm512_unpacklo_pd(p, q)),
                     _mm512_castpd_ps(_mm512_unpackhi_pd(p, q)),
                 )
-            };
-            let one = |p: __m512, q: __m512| {
-                _mm512_add_ps(_mm512_shuffle_ps::<0x88>(p, q), _mm512_shuffle_ps::<0xDD>(p, q))
-            };
-            // Block k of 128 bits of quad(j) holds four partial sums of v[j + 4 k].
-            let quad = |j: usize| four(eight(v[j], v[j + 4]), eight(v[j + 8], v[j + 12]));
-            one(two(quad(0), quad(1)), two(quad(2), quad(3)))
+            }};
+        }
+        // SAFETY: see `splat`.
+        unsafe {
+            let (p, q) = (two!(quad!(0), quad!(1)), two!(quad!(2), quad!(3)));
+            _mm512_add_ps(_mm512_shuffle_ps::<0x88>(p, q), _mm512_shuffle_ps::<0xDD>(p, q))
         }
     }
 }
