@@ -115,6 +115,20 @@ impl Plan {
                 Op::CrossEntropy { .. } => {
                     drafts.push(Draft { node, op, relu: false, x, gated: false, y: usize::MAX });
                 }
+                Op::Conv2d { .. }
+                | Op::BatchNorm { .. }
+                | Op::Add
+                | Op::MaxPool { .. }
+                | Op::AvgPool { .. }
+                | Op::GlobalAvgPool
+                | Op::Dropout { .. } => {
+                    return Err(Error::usage(format!(
+                        "network `{}`: node `{}`: `{}` cannot be trained yet",
+                        graph.name(),
+                        graph.node(node).name,
+                        op.word()
+                    )));
+                }
             }
             i += 1;
         }
@@ -197,7 +211,7 @@ impl Plan {
                         gradient: range(values + x),
                     }
                 }
-                Op::Input { .. } | Op::Flatten => unreachable!("they make no pass"),
+                _ => unreachable!("they make no pass"),
             });
         }
         Ok(Plan { passes, batch, features, arena })

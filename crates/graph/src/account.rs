@@ -1,8 +1,9 @@
 //! What a network costs: operations and bytes, sparse beside dense.
 //!
-//! Forward operations are 2 × multiply-accumulates of the weights, backward ones twice as many; activations,
-//! loss and the choice of masks are not counted, as in the paper (RigL, appendix on calculating FLOPs). Bytes are 4 per active value and one bit per
-//! position of each sparse parameter, which says where they are.
+//! Forward operations are 2 × multiply-accumulates of the weights, backward ones twice as many; norms, activations,
+//! loss and the choice of masks are not counted, as in the paper (RigL, appendix on calculating FLOPs). Bytes are 4 per
+//! active value and one bit per position of each sparse parameter, which says where they are. A norm counts as one
+//! bias per channel, also as in the paper: its scale is for the weights beside it to absorb.
 
 use rigl_base::{Error, Result};
 
@@ -108,6 +109,7 @@ impl ParameterCost {
                 "parameter `{name}`: {left} of {weights} values are active"
             )));
         }
+        let absorbed = parameter.kind == ParameterKind::NormScale;
         Ok(ParameterCost {
             name: parameter.name.clone(),
             shape: parameter.shape.clone(),
@@ -118,8 +120,8 @@ impl ParameterCost {
             sparsity: sparsity(weights, left),
             flops: 2 * left as u64 * parameter.positions as u64,
             dense_flops: 2 * parameter.macs(),
-            bytes: bytes(weights, active),
-            dense_bytes: bytes(weights, None),
+            bytes: if absorbed { 0 } else { bytes(weights, active) },
+            dense_bytes: if absorbed { 0 } else { bytes(weights, None) },
         })
     }
 }
@@ -186,6 +188,7 @@ impl TrainingCost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::builder::{BatchNorm, Builder, Conv2d, Linear};
     use crate::models::{ModelSpec, Models};
     use rigl_base::counts;
 
@@ -225,6 +228,23 @@ mod tests {
         );
         assert!((row.sparsity - 0.99).abs() < 1e-12);
         assert!(!cost.parameters[4].sparse);
+    }
+
+    #[test]
+    fn a_convolutional_network_is_as_computed_by_hand() {
+        let mut g = Builder::new("net");
+        let x = g.input("image", &[3, 8, 8]);
+        let h = g.conv2d("conv1", x, 4, Conv2d::k3().stride(2));
+        let h = g.batch_norm("bn1", h, BatchNorm::default());
+        let h = g.global_avg_pool(h);
+        let h = g.linear("fc", h, 2, Linear::default());
+        g.cross_entropy(h, 2, 0.0);
+        let graph = g.finish().unwrap();
+        let cost = Cost::of(&graph, &[Some(20), None, None, None, None]).unwrap();
+        assert_eq!((cost.weights, cost.active, cost.biases), (108 + 8, 20 + 8, 4 + 4 + 2));
+        assert_eq!((cost.flops, cost.dense_flops), (2 * (20 * 16 + 8), 2 * (108 * 16 + 8)));
+        // 20 values and 14 bytes of bits, one value for each channel's norm, 8 weights, 2 biases.
+        assert_eq!((cost.bytes, cost.dense_bytes), (4 * (20 + 4 + 8 + 2) + 14, 4 * (108 + 4 + 8 + 2)));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use rigl_base::{Error, Result};
 use crate::graph::{Graph, Node};
 use crate::init::Init;
 use crate::op::Op;
-use crate::parameter::{NodeId, Parameter, ParameterId};
+use crate::parameter::{Buffer, BufferId, NodeId, Parameter, ParameterId};
 use crate::verify::{self, MAX_NODES};
 use crate::words::shape_text;
 
@@ -41,6 +41,133 @@ impl Linear {
     }
 }
 
+/// Options of [`Builder::conv2d`]: one group, no bias (a norm follows most convolutions) and Glorot uniform weights
+/// unless said otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Conv2d {
+    /// Rows and columns of the kernel, odd.
+    pub kernel: usize,
+    /// Rows and columns from one output to the next.
+    pub stride: usize,
+    /// Rows and columns of zeros on every side.
+    pub padding: usize,
+    /// Groups of channels that do not see each other.
+    pub groups: usize,
+    /// Whether each output channel has a bias.
+    pub bias: bool,
+    /// How the weights start.
+    pub init: Init,
+}
+
+impl Conv2d {
+    /// A kernel of this size, padded so that at stride 1 the map keeps its size.
+    pub fn k(kernel: usize) -> Conv2d {
+        let init = Init::GlorotUniform;
+        Conv2d { kernel, stride: 1, padding: kernel / 2, groups: 1, bias: false, init }
+    }
+
+    /// A 1 × 1 kernel.
+    pub fn k1() -> Conv2d {
+        Conv2d::k(1)
+    }
+
+    /// A 3 × 3 kernel with padding 1.
+    pub fn k3() -> Conv2d {
+        Conv2d::k(3)
+    }
+
+    /// With this stride.
+    #[must_use]
+    pub fn stride(self, stride: usize) -> Conv2d {
+        Conv2d { stride, ..self }
+    }
+
+    /// With this padding.
+    #[must_use]
+    pub fn padding(self, padding: usize) -> Conv2d {
+        Conv2d { padding, ..self }
+    }
+
+    /// With so many groups.
+    #[must_use]
+    pub fn groups(self, groups: usize) -> Conv2d {
+        Conv2d { groups, ..self }
+    }
+
+    /// With a bias for each output channel.
+    #[must_use]
+    pub fn bias(self) -> Conv2d {
+        Conv2d { bias: true, ..self }
+    }
+
+    /// With weights that start this way.
+    #[must_use]
+    pub fn init(self, init: Init) -> Conv2d {
+        Conv2d { init, ..self }
+    }
+}
+
+/// Options of [`Builder::batch_norm`]: ε 1e-5, momentum .1 and γ of 1 unless said otherwise, as in PyTorch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BatchNorm {
+    /// Added to variances.
+    pub epsilon: f32,
+    /// Share of the new statistics in the running ones.
+    pub momentum: f32,
+    /// What γ starts at.
+    pub scale: f32,
+}
+
+impl Default for BatchNorm {
+    fn default() -> BatchNorm {
+        BatchNorm { epsilon: 1e-5, momentum: 0.1, scale: 1.0 }
+    }
+}
+
+impl BatchNorm {
+    /// With this momentum, in PyTorch's sense: .1 keeps .9 of the running statistics.
+    #[must_use]
+    pub fn momentum(self, momentum: f32) -> BatchNorm {
+        BatchNorm { momentum, ..self }
+    }
+
+    /// With γ that starts at this value.
+    #[must_use]
+    pub fn scale(self, scale: f32) -> BatchNorm {
+        BatchNorm { scale, ..self }
+    }
+}
+
+/// Windows of [`Builder::max_pool`] and [`Builder::avg_pool`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Pool {
+    /// Rows and columns of a window.
+    pub kernel: usize,
+    /// Rows and columns from one window to the next.
+    pub stride: usize,
+    /// Rows and columns around the map that windows may reach into.
+    pub padding: usize,
+}
+
+impl Pool {
+    /// Windows of this size side by side, without padding.
+    pub fn k(kernel: usize) -> Pool {
+        Pool { kernel, stride: kernel, padding: 0 }
+    }
+
+    /// With this stride.
+    #[must_use]
+    pub fn stride(self, stride: usize) -> Pool {
+        Pool { stride, ..self }
+    }
+
+    /// With this padding.
+    #[must_use]
+    pub fn padding(self, padding: usize) -> Pool {
+        Pool { padding, ..self }
+    }
+}
+
 /// Builds a [`Graph`] node by node; the crate's front page has an example. Nodes that own parameters are
 /// named by the caller, the others by their operation: `flatten`, `relu`, `relu2`.
 #[derive(Clone, Debug)]
@@ -70,6 +197,44 @@ impl Builder {
     /// A linear layer with parameters `<name>.weight` and `<name>.bias`.
     pub fn linear(&mut self, name: &str, x: NodeId, features: usize, options: Linear) -> NodeId {
         self.push(name, Op::Linear { features, bias: options.bias, init: options.init }, &[x])
+    }
+
+    /// A convolution to `channels` channels, with parameters `<name>.weight` and perhaps `<name>.bias`.
+    pub fn conv2d(&mut self, name: &str, x: NodeId, channels: usize, options: Conv2d) -> NodeId {
+        let Conv2d { kernel, stride, padding, groups, bias, init } = options;
+        self.push(name, Op::Conv2d { channels, kernel, stride, padding, groups, bias, init }, &[x])
+    }
+
+    /// A batch norm over channels, with parameters `<name>.weight` (γ) and `<name>.bias` (β), and buffers
+    /// `<name>.running_mean` and `<name>.running_var`.
+    pub fn batch_norm(&mut self, name: &str, x: NodeId, options: BatchNorm) -> NodeId {
+        let BatchNorm { epsilon, momentum, scale } = options;
+        self.push(name, Op::BatchNorm { epsilon, momentum, scale }, &[x])
+    }
+
+    /// `a + b`, of one shape.
+    pub fn add(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.push_unnamed(Op::Add, &[a, b])
+    }
+
+    /// The largest value of each window.
+    pub fn max_pool(&mut self, x: NodeId, Pool { kernel, stride, padding }: Pool) -> NodeId {
+        self.push_unnamed(Op::MaxPool { kernel, stride, padding }, &[x])
+    }
+
+    /// The mean of each window, with padding counted as zeros.
+    pub fn avg_pool(&mut self, x: NodeId, Pool { kernel, stride, padding }: Pool) -> NodeId {
+        self.push_unnamed(Op::AvgPool { kernel, stride, padding }, &[x])
+    }
+
+    /// The mean of each channel.
+    pub fn global_avg_pool(&mut self, x: NodeId) -> NodeId {
+        self.push_unnamed(Op::GlobalAvgPool, &[x])
+    }
+
+    /// Dropout with this probability, in training only.
+    pub fn dropout(&mut self, x: NodeId, probability: f32) -> NodeId {
+        self.push_unnamed(Op::Dropout { probability }, &[x])
     }
 
     /// `max(x, 0)`.
@@ -127,6 +292,7 @@ pub(crate) struct Draft {
     name: String,
     nodes: Vec<Node>,
     parameters: Vec<Parameter>,
+    buffers: Vec<Buffer>,
     names: HashMap<String, NodeId>,
 }
 
@@ -162,7 +328,11 @@ impl Draft {
         let first = self.parameters.len();
         let parameters = (first..first + owned.len()).map(ParameterId).collect();
         self.parameters.extend(owned);
-        self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), shape, parameters });
+        let carried = op.buffers(id, name, &shapes);
+        let first = self.buffers.len();
+        let buffers = (first..first + carried.len()).map(BufferId).collect();
+        self.buffers.extend(carried);
+        self.nodes.push(Node { name: name.into(), op, inputs: inputs.to_vec(), shape, parameters, buffers });
         self.names.insert(name.into(), id);
         Ok(id)
     }
@@ -184,7 +354,8 @@ impl Draft {
             None => return Err("there is no loss; end the network with `cross-entropy`".into()),
         };
         let logits = self.nodes[loss.0].inputs[0];
-        let graph = Graph { name: self.name, nodes: self.nodes, parameters: self.parameters, logits, loss };
+        let Draft { name, nodes, parameters, buffers, .. } = self;
+        let graph = Graph { name, nodes, parameters, buffers, logits, loss };
         verify::check(&graph)?;
         Ok(graph)
     }

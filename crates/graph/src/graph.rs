@@ -1,8 +1,8 @@
-//! The graph: nodes in topological order, and the parameters they own. It is plain data, made by
+//! The graph: nodes in topological order, and the parameters and buffers they own. It is plain data, made by
 //! [`Builder`](crate::Builder) or by [`Graph::parse`], always verified, never changed afterwards.
 
 use crate::op::Op;
-use crate::parameter::{NodeId, Parameter, ParameterId};
+use crate::parameter::{Buffer, BufferId, NodeId, Parameter, ParameterId};
 
 /// One operation of the network.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Node {
     pub shape: Vec<usize>,
     /// The parameters it owns, the weight first.
     pub parameters: Vec<ParameterId>,
+    /// The buffers it owns: running mean and running variance of a batch norm.
+    pub buffers: Vec<BufferId>,
 }
 
 /// A network. [`verify`](Graph::verify) lists what always holds.
@@ -25,6 +27,7 @@ pub struct Graph {
     pub(crate) name: String,
     pub(crate) nodes: Vec<Node>,
     pub(crate) parameters: Vec<Parameter>,
+    pub(crate) buffers: Vec<Buffer>,
     pub(crate) logits: NodeId,
     pub(crate) loss: NodeId,
 }
@@ -106,6 +109,24 @@ impl Graph {
     /// The parameter of that name.
     pub fn find_parameter(&self, name: &str) -> Option<ParameterId> {
         self.parameters.iter().position(|p| p.name == name).map(ParameterId)
+    }
+
+    /// All buffers, in the order of their nodes.
+    pub fn buffers(&self) -> &[Buffer] {
+        &self.buffers
+    }
+
+    /// A buffer.
+    ///
+    /// # Panics
+    /// If `id` is of another, larger graph.
+    pub fn buffer(&self, id: BufferId) -> &Buffer {
+        &self.buffers[id.0]
+    }
+
+    /// The buffer of that name.
+    pub fn find_buffer(&self, name: &str) -> Option<BufferId> {
+        self.buffers.iter().position(|b| b.name == name).map(BufferId)
     }
 
     /// The weights, see [`Parameter::is_weight`]: what L2 applies to and what can be sparse.

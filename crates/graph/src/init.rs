@@ -7,21 +7,28 @@ use std::fmt;
 pub enum Init {
     /// All 0.
     Zeros,
+    /// All this value.
+    Constant(f64),
     /// Uniform in ±√(6 / (fan in + fan out)) (Glorot and Bengio, 2010).
     GlorotUniform,
     /// Normal, cut off at two standard deviations and scaled so that its variance is 1 / fan in.
     TruncatedNormal,
+    /// Normal of variance 2 / fan in, not cut off (He et al., 2015).
+    HeNormal,
     /// Normal of this standard deviation, not cut off.
     Normal(f64),
 }
 
 impl fmt::Display for Init {
-    /// The name in the text form: `zeros`, `glorot-uniform`, `truncated-normal`, `normal(0.01)`.
+    /// The name in the text form: `zeros`, `constant(1.0)`, `glorot-uniform`, `truncated-normal`, `he-normal`,
+    /// `normal(0.01)`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Init::Zeros => f.write_str("zeros"),
+            Init::Constant(value) => write!(f, "constant({value:?})"),
             Init::GlorotUniform => f.write_str("glorot-uniform"),
             Init::TruncatedNormal => f.write_str("truncated-normal"),
+            Init::HeNormal => f.write_str("he-normal"),
             Init::Normal(deviation) => write!(f, "normal({deviation:?})"),
         }
     }
@@ -34,9 +41,14 @@ impl Init {
             "zeros" => Some(Init::Zeros),
             "glorot-uniform" => Some(Init::GlorotUniform),
             "truncated-normal" => Some(Init::TruncatedNormal),
+            "he-normal" => Some(Init::HeNormal),
             _ => {
-                let deviation = name.strip_prefix("normal(")?.strip_suffix(')')?;
-                Some(Init::Normal(deviation.parse().ok()?))
+                let (word, number) = name.strip_suffix(')')?.split_once('(')?;
+                match (word, number.parse().ok()?) {
+                    ("constant", value) => Some(Init::Constant(value)),
+                    ("normal", deviation) => Some(Init::Normal(deviation)),
+                    _ => None,
+                }
             }
         }
     }
@@ -45,6 +57,9 @@ impl Init {
         match self {
             Init::Normal(deviation) if !(deviation > 0.0 && deviation.is_finite()) => {
                 Err(format!("the deviation of `normal` must be above 0 and finite, found {deviation}"))
+            }
+            Init::Constant(value) if !value.is_finite() => {
+                Err(format!("the value of `constant` must be finite, found {value}"))
             }
             _ => Ok(()),
         }

@@ -25,7 +25,7 @@ pub fn fill(parameter: &Parameter, seed: u64, first: usize, out: &mut [f32]) {
 pub struct InitialValues {
     stream: Stream,
     init: Init,
-    /// The half-width or standard deviation.
+    /// The value itself, the half-width or the standard deviation.
     scale: f64,
 }
 
@@ -38,8 +38,10 @@ impl InitialValues {
         let (fan_in, fan_out) = (parameter.fan_in as f64, parameter.fan_out as f64);
         let scale = match parameter.init {
             Init::Zeros => 0.0,
+            Init::Constant(value) => value,
             Init::GlorotUniform => math::sqrt(6.0 / (fan_in + fan_out)),
             Init::TruncatedNormal => math::sqrt(1.0 / fan_in) / TRUNCATED_DEVIATION,
+            Init::HeNormal => math::sqrt(2.0 / fan_in),
             Init::Normal(deviation) => deviation,
         };
         let stream = Stream::new(seed, Purpose::Init, name_id(&parameter.name));
@@ -50,10 +52,10 @@ impl InitialValues {
     pub fn at(&self, index: usize) -> f32 {
         let n = index as u64;
         match self.init {
-            Init::Zeros => 0.0,
+            Init::Zeros | Init::Constant(_) => self.scale as f32,
             Init::GlorotUniform => self.uniform(self.stream.word_at(n)),
             Init::TruncatedNormal => (self.scale * self.truncated(n)) as f32,
-            Init::Normal(_) => (self.scale * normals(self.stream.block(n))[0]) as f32,
+            Init::HeNormal | Init::Normal(_) => (self.scale * normals(self.stream.block(n))[0]) as f32,
         }
     }
 
@@ -129,7 +131,14 @@ mod tests {
         }
     }
 
-    const ALL: [Init; 4] = [Init::Zeros, Init::GlorotUniform, Init::TruncatedNormal, Init::Normal(0.01)];
+    const ALL: [Init; 6] = [
+        Init::Zeros,
+        Init::GlorotUniform,
+        Init::TruncatedNormal,
+        Init::Normal(0.01),
+        Init::HeNormal,
+        Init::Constant(0.5),
+    ];
 
     fn moments(init: Init) -> (f64, f64, f64) {
         let mut values = vec![0.0; 235_200];
@@ -173,8 +182,17 @@ mod tests {
     }
 
     #[test]
-    fn zeros_are_zeros() {
+    fn he_normal_has_variance_two_over_fan_in() {
+        let (mean, variance, largest) = moments(Init::HeNormal);
+        assert!(mean.abs() < 1e-3, "{mean}");
+        assert!((variance * 392.0 - 1.0).abs() < 0.01, "{variance}");
+        assert!(largest > 0.17, "{largest}");
+    }
+
+    #[test]
+    fn zeros_and_constants_are_one_value() {
         assert_eq!(moments(Init::Zeros), (0.0, 0.0, 0.0));
+        assert_eq!(moments(Init::Constant(-0.5)), (-0.5, 0.0, 0.5));
     }
 
     #[test]
@@ -184,7 +202,7 @@ mod tests {
         assert_eq!(ALL.map(bits), PINNED);
     }
 
-    const PINNED: [u32; 4] = [0, 1_029_310_696, 1_016_271_666, 999_351_612];
+    const PINNED: [u32; 6] = [0, 1_029_310_696, 1_016_271_666, 999_351_612, 1_018_623_304, 1_056_964_608];
 
     #[test]
     fn names_and_seeds_give_different_values() {
@@ -198,14 +216,14 @@ mod tests {
         for init in ALL {
             assert_eq!(Init::from_name(&init.to_string()), Some(init));
         }
-        for name in ["", "normal", "normal()", "normal(x)", "normal(1", "Zeros"] {
+        for name in ["", "normal", "normal()", "normal(x)", "normal(1", "constant(x)", "other(1)", "Zeros"] {
             assert_eq!(Init::from_name(name), None, "{name}");
         }
     }
 
     proptest! {
         #[test]
-        fn any_piece_filled_is_the_values_one_by_one(first in 0usize..100, len in 0usize..40, which in 0usize..4) {
+        fn any_piece_filled_is_the_values_one_by_one(first in 0usize..100, len in 0usize..40, which in 0usize..6) {
             let p = parameter("w", ALL[which]);
             let mut values = vec![f32::NAN; len];
             fill(&p, 9, first, &mut values);

@@ -7,18 +7,21 @@
 //! The batch is never part of a shape: every shape in this crate is that of one sample.
 //!
 //! ```
-//! use rigl_graph::{Builder, Graph, Linear};
+//! use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear};
 //!
 //! let mut g = Builder::new("tiny");
-//! let x = g.input("image", &[1, 28, 28]);
-//! let h = g.flatten(x);
-//! let h = g.linear("fc1", h, 16, Linear::default());
-//! let h = g.relu(h);
-//! let h = g.linear("fc2", h, 10, Linear::default());
+//! let x = g.input("image", &[3, 32, 32]);
+//! let h = g.conv2d("conv1", x, 16, Conv2d::k3());
+//! let r = g.batch_norm("bn1", h, BatchNorm::default());
+//! let r = g.relu(r);
+//! let r = g.conv2d("conv2", r, 16, Conv2d::k3());
+//! let h = g.add(h, r);
+//! let h = g.global_avg_pool(h);
+//! let h = g.linear("fc", h, 10, Linear::default());
 //! g.cross_entropy(h, 10, 0.0);
 //! let graph = g.finish()?;
 //!
-//! assert_eq!(graph.parameters()[0].name, "fc1.weight");
+//! assert_eq!(graph.parameters()[0].name, "conv1.weight");
 //! assert_eq!(Graph::parse(&graph.to_text())?, graph);
 //! # Ok::<(), rigl_base::Error>(())
 //! ```
@@ -32,14 +35,15 @@ pub mod initial;
 pub mod models;
 pub mod op;
 pub mod parameter;
+pub mod rules;
 pub mod state;
 pub mod text;
 pub mod verify;
 pub mod words;
 
-pub use builder::{Builder, Linear};
+pub use builder::{BatchNorm, Builder, Conv2d, Linear, Pool};
 pub use graph::{Graph, Node};
 pub use init::Init;
 pub use models::{ModelSpec, Models};
 pub use op::Op;
-pub use parameter::{NodeId, Parameter, ParameterId, ParameterKind};
+pub use parameter::{Buffer, BufferId, NodeId, Parameter, ParameterId, ParameterKind};

@@ -1,10 +1,9 @@
-//! The table of operations. Each method of [`Op`] is one column: the word, the number of inputs, the
-//! attributes, the shape rule, the parameters with their multiply-accumulates. A new operation is one new
-//! variant here; the compiler then names every place that must know about it.
+//! The table of operations. Each method of [`Op`] is one column: here the word, the number of inputs and the
+//! attributes, in [`crate::rules`] shapes, parameters with their multiply-accumulates, and buffers. A new operation
+//! is one new variant here; the compiler then names every place that must know about it.
 
 use crate::init::Init;
-use crate::parameter::{NodeId, Parameter, ParameterKind};
-use crate::words::{Attributes, clip, elements, shape_text};
+use crate::words::{Attributes, clip};
 
 /// What a node does. The enum is exhaustive on purpose: whoever runs or exports a network must say what it
 /// does about each operation.
@@ -26,8 +25,65 @@ pub enum Op {
         /// How `W` starts; `b` starts at 0.
         init: Init,
     },
+    /// A cross-correlation with zeros around the map, from `[c, rows, columns]` to `[channels, …]`; the weight is
+    /// `[channels, c / groups, kernel, kernel]`.
+    Conv2d {
+        /// Channels of the output.
+        channels: usize,
+        /// Rows and columns of the kernel, odd.
+        kernel: usize,
+        /// Rows and columns from one output to the next.
+        stride: usize,
+        /// Rows and columns of zeros on every side, fewer than the kernel has.
+        padding: usize,
+        /// Groups of channels that do not see each other; as many as there are inputs in a depthwise convolution.
+        groups: usize,
+        /// Whether each output channel has a bias.
+        bias: bool,
+        /// How the weight starts; biases start at 0.
+        init: Init,
+    },
+    /// `γ (x − mean) / √(variance + ε) + β` per channel, of maps `[c, rows, columns]` or vectors `[c]`; over the batch
+    /// in training, of running statistics in evaluation (Ioffe and Szegedy, 2015).
+    BatchNorm {
+        /// ε, above 0.
+        epsilon: f32,
+        /// Share of the new statistics in the running ones, above 0 and at most 1 (in PyTorch's sense: a decay of
+        /// .9 is a momentum of .1).
+        momentum: f32,
+        /// What γ starts at; β starts at 0.
+        scale: f32,
+    },
     /// `max(x, 0)`, of any shape.
     Relu,
+    /// The sum of two nodes of the same shape.
+    Add,
+    /// The largest of each window of a map; padding never is.
+    MaxPool {
+        /// Rows and columns of the window.
+        kernel: usize,
+        /// Rows and columns from one window to the next.
+        stride: usize,
+        /// Rows and columns around the map that windows may reach into, at most half the window.
+        padding: usize,
+    },
+    /// The mean of each window of a map over all of its `kernel²` positions, padding counted as zeros.
+    AvgPool {
+        /// Rows and columns of the window.
+        kernel: usize,
+        /// Rows and columns from one window to the next.
+        stride: usize,
+        /// Rows and columns of zeros on every side, at most half the window.
+        padding: usize,
+    },
+    /// The mean of each channel, from `[c, rows, columns]` to `[c]`.
+    GlobalAvgPool,
+    /// In training each value is 0 with this probability and else divided by one minus it; in evaluation nothing
+    /// happens.
+    Dropout {
+        /// At least 0 and below 1.
+        probability: f32,
+    },
     /// The loss: softmax cross-entropy, from the logits `[classes]` and the sample's label to one number, whose
     /// mean over the batch is trained. The target of a class is `1 − ε + ε/classes` for the label's and
     /// `ε/classes` for the others, where ε is the label smoothing.
@@ -46,7 +102,14 @@ impl Op {
             Op::Input { .. } => "input",
             Op::Flatten => "flatten",
             Op::Linear { .. } => "linear",
+            Op::Conv2d { .. } => "conv2d",
+            Op::BatchNorm { .. } => "batch-norm",
             Op::Relu => "relu",
+            Op::Add => "add",
+            Op::MaxPool { .. } => "max-pool",
+            Op::AvgPool { .. } => "avg-pool",
+            Op::GlobalAvgPool => "global-avg-pool",
+            Op::Dropout { .. } => "dropout",
             Op::CrossEntropy { .. } => "cross-entropy",
         }
     }
@@ -55,7 +118,17 @@ impl Op {
     pub fn arity(&self) -> usize {
         match self {
             Op::Input { .. } => 0,
-            Op::Flatten | Op::Linear { .. } | Op::Relu | Op::CrossEntropy { .. } => 1,
+            Op::Flatten
+            | Op::Linear { .. }
+            | Op::Conv2d { .. }
+            | Op::BatchNorm { .. }
+            | Op::Relu
+            | Op::MaxPool { .. }
+            | Op::AvgPool { .. }
+            | Op::GlobalAvgPool
+            | Op::Dropout { .. }
+            | Op::CrossEntropy { .. } => 1,
+            Op::Add => 2,
         }
     }
 
@@ -68,7 +141,7 @@ impl Op {
     /// the node's.
     pub fn attributes(&self) -> Vec<(&'static str, String)> {
         match self {
-            Op::Input { .. } | Op::Flatten | Op::Relu => vec![],
+            Op::Input { .. } | Op::Flatten | Op::Relu | Op::Add | Op::GlobalAvgPool => vec![],
             Op::Linear { features, bias, init } => {
                 vec![
                     ("features", features.to_string()),
@@ -76,6 +149,26 @@ impl Op {
                     ("init", init.to_string()),
                 ]
             }
+            Op::Conv2d { channels, kernel, stride, padding, groups, bias, init } => vec![
+                ("channels", channels.to_string()),
+                ("kernel", kernel.to_string()),
+                ("stride", stride.to_string()),
+                ("padding", padding.to_string()),
+                ("groups", groups.to_string()),
+                ("bias", bias.to_string()),
+                ("init", init.to_string()),
+            ],
+            Op::BatchNorm { epsilon, momentum, scale } => vec![
+                ("epsilon", format!("{epsilon:?}")),
+                ("momentum", format!("{momentum:?}")),
+                ("scale", format!("{scale:?}")),
+            ],
+            Op::MaxPool { kernel, stride, padding } | Op::AvgPool { kernel, stride, padding } => vec![
+                ("kernel", kernel.to_string()),
+                ("stride", stride.to_string()),
+                ("padding", padding.to_string()),
+            ],
+            Op::Dropout { probability } => vec![("probability", format!("{probability:?}"))],
             Op::CrossEntropy { classes, label_smoothing } => {
                 vec![("classes", classes.to_string()), ("label-smoothing", format!("{label_smoothing:?}"))]
             }
@@ -92,7 +185,34 @@ impl Op {
                 bias: attributes.flag("bias")?,
                 init: attributes.init("init")?,
             },
+            "conv2d" => Op::Conv2d {
+                channels: attributes.count("channels")?,
+                kernel: attributes.count("kernel")?,
+                stride: attributes.count("stride")?,
+                padding: attributes.count("padding")?,
+                groups: attributes.count("groups")?,
+                bias: attributes.flag("bias")?,
+                init: attributes.init("init")?,
+            },
+            "batch-norm" => Op::BatchNorm {
+                epsilon: attributes.number("epsilon")?,
+                momentum: attributes.number("momentum")?,
+                scale: attributes.number("scale")?,
+            },
             "relu" => Op::Relu,
+            "add" => Op::Add,
+            "max-pool" => Op::MaxPool {
+                kernel: attributes.count("kernel")?,
+                stride: attributes.count("stride")?,
+                padding: attributes.count("padding")?,
+            },
+            "avg-pool" => Op::AvgPool {
+                kernel: attributes.count("kernel")?,
+                stride: attributes.count("stride")?,
+                padding: attributes.count("padding")?,
+            },
+            "global-avg-pool" => Op::GlobalAvgPool,
+            "dropout" => Op::Dropout { probability: attributes.number("probability")? },
             "cross-entropy" => Op::CrossEntropy {
                 classes: attributes.count("classes")?,
                 label_smoothing: attributes.number("label-smoothing")?,
@@ -100,131 +220,10 @@ impl Op {
             _ => {
                 let word = clip(word);
                 return Err(format!(
-                    "unknown operation `{word}`; known are `input`, `flatten`, `linear`, `relu`, `cross-entropy`"
+                    "unknown operation `{word}`; known are `input`, `flatten`, `linear`, `conv2d`, `batch-norm`, `relu`, \
+                     `add`, `max-pool`, `avg-pool`, `global-avg-pool`, `dropout`, `cross-entropy`"
                 ));
             }
         })
-    }
-
-    /// The shape of its output, from the shapes it reads (as many as [`arity`](Op::arity) says).
-    ///
-    /// # Errors
-    /// If an attribute is out of range or the shapes do not fit: found and expected, without the node's name.
-    pub(crate) fn shape(&self, inputs: &[&[usize]]) -> Result<Vec<usize>, String> {
-        match (self, inputs) {
-            (Op::Input { shape }, []) => {
-                if shape.is_empty() {
-                    return Err("the shape of an input must have at least one dimension, found []".into());
-                }
-                elements(shape)?;
-                Ok(shape.clone())
-            }
-            (Op::Flatten, [x]) => Ok(vec![elements(x)?]),
-            (&Op::Linear { features, init, .. }, [x]) => {
-                let n = vector(x)?;
-                init.check()?;
-                elements(&[features, n])?;
-                Ok(vec![features])
-            }
-            (Op::Relu, [x]) => Ok(x.to_vec()),
-            (&Op::CrossEntropy { classes, label_smoothing }, [x]) => {
-                let n = vector(x)?;
-                if classes < 2 {
-                    return Err(format!("classes must be at least 2, found {classes}"));
-                }
-                if n != classes {
-                    return Err(format!("expects one logit per class, {classes}, found {n}"));
-                }
-                if !(0.0..1.0).contains(&label_smoothing) || label_smoothing.is_sign_negative() {
-                    return Err(format!("label smoothing must be in [0, 1), found {label_smoothing}"));
-                }
-                Ok(vec![])
-            }
-            _ => Err(format!("the number of inputs must be {}, found {}", self.arity(), inputs.len())),
-        }
-    }
-
-    /// The parameters it owns as node `node` of name `name`, from the shapes it reads, which [`shape`](Op::shape)
-    /// has accepted.
-    pub(crate) fn parameters(&self, node: NodeId, name: &str, inputs: &[&[usize]]) -> Vec<Parameter> {
-        match (self, inputs) {
-            (&Op::Linear { features, bias, init }, [x]) => {
-                let n = x.iter().product();
-                let weight = Parameter {
-                    name: format!("{name}.weight"),
-                    shape: vec![features, n],
-                    kind: ParameterKind::LinearWeight,
-                    init,
-                    fan_in: n,
-                    fan_out: features,
-                    node,
-                    positions: 1,
-                };
-                let bias = bias.then(|| Parameter {
-                    name: format!("{name}.bias"),
-                    shape: vec![features],
-                    kind: ParameterKind::Bias,
-                    init: Init::Zeros,
-                    positions: 0,
-                    ..weight.clone()
-                });
-                std::iter::once(weight).chain(bias).collect()
-            }
-            _ => vec![],
-        }
-    }
-}
-
-/// The length of a vector; other shapes do not fit.
-fn vector(shape: &[usize]) -> Result<usize, String> {
-    match shape {
-        &[n] => Ok(n),
-        _ => Err(format!("expects a vector [n], found {}; flatten it first", shape_text(shape))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn linear(features: usize) -> Op {
-        Op::Linear { features, bias: true, init: Init::GlorotUniform }
-    }
-
-    #[test]
-    fn shapes_follow_the_table() {
-        assert_eq!(Op::Input { shape: vec![3, 2] }.shape(&[]), Ok(vec![3, 2]));
-        assert_eq!(Op::Flatten.shape(&[&[3, 2]]), Ok(vec![6]));
-        assert_eq!(linear(5).shape(&[&[6]]), Ok(vec![5]));
-        assert_eq!(Op::Relu.shape(&[&[3, 2]]), Ok(vec![3, 2]));
-        assert_eq!(Op::CrossEntropy { classes: 5, label_smoothing: 0.1 }.shape(&[&[5]]), Ok(vec![]));
-    }
-
-    #[test]
-    fn wrong_shapes_and_attributes_say_what_was_found() {
-        let error = |op: Op, x: &[usize]| op.shape(&[x]).unwrap_err();
-        assert_eq!(
-            error(linear(5), &[1, 28, 28]),
-            "expects a vector [n], found [1, 28, 28]; flatten it first"
-        );
-        assert!(error(linear(0), &[4]).contains("found [0, 4]"));
-        assert!(error(linear(1 << 20), &[1 << 20]).contains("4294967295"));
-        let loss = |classes, label_smoothing| Op::CrossEntropy { classes, label_smoothing };
-        assert_eq!(error(loss(10, 0.0), &[9]), "expects one logit per class, 10, found 9");
-        assert!(error(loss(1, 0.0), &[1]).contains("at least 2"));
-        for smoothing in [1.0, -0.1, -0.0, f32::NAN, f32::INFINITY] {
-            assert!(error(loss(10, smoothing), &[10]).contains("[0, 1)"), "{smoothing}");
-        }
-        assert_eq!(Op::Relu.shape(&[]).unwrap_err(), "the number of inputs must be 1, found 0");
-    }
-
-    #[test]
-    fn a_linear_layer_owns_a_weight_and_perhaps_a_bias() {
-        let parameters = linear(5).parameters(NodeId(3), "fc", &[&[6]]);
-        let of = |p: &Parameter| (p.name.clone(), p.shape.clone(), p.fan_in, p.fan_out, p.positions);
-        assert_eq!(of(&parameters[0]), ("fc.weight".into(), vec![5, 6], 6, 5, 1));
-        assert_eq!(of(&parameters[1]), ("fc.bias".into(), vec![5], 6, 5, 0));
-        let bare = Op::Linear { features: 5, bias: false, init: Init::GlorotUniform };
-        assert_eq!(bare.parameters(NodeId(3), "fc", &[&[6]]).len(), 1);
     }
 }

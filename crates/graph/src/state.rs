@@ -173,35 +173,44 @@ pub fn find<'s, 'a>(state: &'s [Tensor<'a>], role: &Role, name: &str) -> Option<
     state.iter().find(|t| t.role == *role && t.name == name)
 }
 
-/// Checks that a state is whole and fits the graph: every tensor is valid and there once; every parameter of the
-/// graph is there, in its shape, and no other; a slot has the shape of the parameter whose name it bears.
+/// Checks that a state is whole and fits the graph: every tensor is valid and there once; every parameter and buffer
+/// of the graph is there, in its shape, and no other; a slot has the shape of the parameter whose name it bears.
 ///
 /// # Errors
 /// [`Kind::Data`](rigl_base::Kind::Data), naming the tensor, what was found and what is expected.
 pub fn check(graph: &Graph, state: &[Tensor<'_>]) -> Result<()> {
     let shapes: HashMap<&str, &[usize]> =
         graph.parameters().iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
+    let buffers: HashMap<&str, &[usize]> =
+        graph.buffers().iter().map(|b| (b.name.as_str(), b.shape.as_slice())).collect();
     let mut keys = HashSet::new();
     for tensor in state {
         tensor.check()?;
         if !keys.insert(tensor.key()) {
             return Err(tensor.error("is there twice"));
         }
-        if !matches!(tensor.role, Role::Parameter | Role::Slot(_)) {
-            continue;
-        }
-        let Some(&shape) = shapes.get(&*tensor.name) else {
-            return Err(tensor.error(&format!("network `{}` has no such parameter", graph.name())));
+        let (known, what) = match tensor.role {
+            Role::Parameter | Role::Slot(_) => (&shapes, "parameter"),
+            Role::Buffer => (&buffers, "buffer"),
+            Role::Method => continue,
+        };
+        let Some(&shape) = known.get(&*tensor.name) else {
+            return Err(tensor.error(&format!("network `{}` has no such {what}", graph.name())));
         };
         if tensor.shape != shape {
             return Err(tensor.error(&format!("expects shape {shape:?}, found {:?}", tensor.shape)));
         }
-        if tensor.role == Role::Parameter && tensor.values.as_f32().is_none() {
+        if matches!(tensor.role, Role::Parameter | Role::Buffer) && tensor.values.as_f32().is_none() {
             return Err(tensor.error("expects 32-bit floating point values"));
         }
+        if tensor.role == Role::Buffer && tensor.indices.is_some() {
+            return Err(tensor.error("is stored sparse, which only parameters can be"));
+        }
     }
-    match graph.parameters().iter().find(|p| !keys.contains(&Role::Parameter.key(&p.name))) {
-        Some(p) => Err(Error::data(format!("tensor `{}` is missing", Role::Parameter.key(&p.name)))),
+    let parameters = graph.parameters().iter().map(|p| Role::Parameter.key(&p.name));
+    let buffers = graph.buffers().iter().map(|b| Role::Buffer.key(&b.name));
+    match parameters.chain(buffers).find(|key| !keys.contains(key)) {
+        Some(key) => Err(Error::data(format!("tensor `{key}` is missing"))),
         None => Ok(()),
     }
 }
@@ -209,12 +218,16 @@ pub fn check(graph: &Graph, state: &[Tensor<'_>]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::{ModelSpec, Models};
+    use crate::builder::{BatchNorm, Builder};
     use rigl_base::Kind;
 
     fn graph() -> Graph {
-        let spec = ModelSpec { hidden: Some(vec![]), ..ModelSpec::new(&[3], 2) };
-        Models::default().build("mlp", &spec).unwrap()
+        let mut g = Builder::new("mlp");
+        let x = g.input("image", &[3]);
+        let h = g.linear("fc1", x, 2, crate::Linear::default());
+        let h = g.batch_norm("bn1", h, BatchNorm::default());
+        g.cross_entropy(h, 2, 0.0);
+        g.finish().unwrap()
     }
 
     fn tensor(
@@ -239,6 +252,10 @@ mod tests {
             tensor(Role::Parameter, "fc1.bias", &[2], &[0.0; 2], None),
             tensor(Role::Slot("momentum".into()), "fc1.weight", &[2, 3], &[0.0; 2], Some(&[0, 5])),
             tensor(Role::Method, "explored", &[4], &[0.0; 4], None),
+            tensor(Role::Parameter, "bn1.weight", &[2], &[1.0; 2], None),
+            tensor(Role::Parameter, "bn1.bias", &[2], &[0.0; 2], None),
+            tensor(Role::Buffer, "bn1.running_mean", &[2], &[0.0; 2], None),
+            tensor(Role::Buffer, "bn1.running_var", &[2], &[1.0; 2], None),
         ]
     }
 
@@ -268,6 +285,13 @@ mod tests {
             ("must rise, found 5 before 0", |s| s[0].indices = Some(vec![5, 0].into())),
             ("must rise, found 5 before 5", |s| s[0].indices = Some(vec![5, 5].into())),
             ("index 6 is outside", |s| s[0].indices = Some(vec![0, 6].into())),
+            ("`buffer/bn1.running_var` is missing", |s| _ = s.pop()),
+            ("`buffer/bn2.running_var`: network `mlp` has no such buffer", |s| {
+                s[7].name = "bn2.running_var".into()
+            }),
+            ("`buffer/bn1.running_mean`: expects shape [2], found [1, 2]", |s| s[6].shape = vec![1, 2]),
+            ("`buffer/bn1.running_mean`: expects 32-bit", |s| s[6].values = Values::U8(vec![0; 2].into())),
+            ("is stored sparse", |s| s[6].indices = Some(vec![0, 1].into())),
             ("too large", |s| s[3].shape = vec![usize::MAX, 2]),
         ];
         for (message, damage) in cases {

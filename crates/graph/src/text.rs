@@ -117,7 +117,7 @@ fn node(line: &str, draft: &mut Draft) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::builder::{Builder, Linear};
+    use crate::builder::{BatchNorm, Builder, Conv2d, Linear, Pool};
     use crate::init::Init;
     use crate::models::{ModelSpec, Models};
     use proptest::prelude::*;
@@ -134,6 +134,60 @@ relu2 = relu(fc2) -> [100]
 fc3 = linear(relu2) features=10 bias=true init=glorot-uniform -> [10]
 loss = cross-entropy(fc3) classes=10 label-smoothing=0.1 -> []
 ";
+
+    const SMALL: &str = "\
+network small
+image = input() -> [3, 8, 8]
+conv1 = conv2d(image) channels=4 kernel=3 stride=2 padding=1 groups=1 bias=false init=he-normal -> [4, 4, 4]
+bn1 = batch-norm(conv1) epsilon=1e-5 momentum=0.1 scale=0.0 -> [4, 4, 4]
+relu = relu(bn1) -> [4, 4, 4]
+dropout = dropout(relu) probability=0.3 -> [4, 4, 4]
+conv2 = conv2d(dropout) channels=4 kernel=1 stride=1 padding=0 groups=4 bias=true init=glorot-uniform -> [4, 4, 4]
+add = add(conv1, conv2) -> [4, 4, 4]
+max-pool = max-pool(add) kernel=3 stride=2 padding=1 -> [4, 2, 2]
+avg-pool = avg-pool(max-pool) kernel=2 stride=1 padding=0 -> [4, 1, 1]
+global-avg-pool = global-avg-pool(avg-pool) -> [4]
+loss = cross-entropy(global-avg-pool) classes=4 label-smoothing=0.0 -> []
+";
+
+    fn small() -> Graph {
+        let mut g = Builder::new("small");
+        let x = g.input("image", &[3, 8, 8]);
+        let h = g.conv2d("conv1", x, 4, Conv2d::k3().stride(2).init(Init::HeNormal));
+        let r = g.batch_norm("bn1", h, BatchNorm::default().scale(0.0));
+        let r = g.relu(r);
+        let r = g.dropout(r, 0.3);
+        let r = g.conv2d("conv2", r, 4, Conv2d::k1().groups(4).bias());
+        let h = g.add(h, r);
+        let h = g.max_pool(h, Pool::k(3).stride(2).padding(1));
+        let h = g.avg_pool(h, Pool::k(2).stride(1));
+        let h = g.global_avg_pool(h);
+        g.cross_entropy(h, 4, 0.0);
+        g.finish().unwrap()
+    }
+
+    #[test]
+    fn the_text_form_of_every_other_operation_is_fixed() {
+        assert_eq!(small().to_text(), SMALL);
+        assert_eq!(Graph::parse(SMALL).unwrap(), small());
+        for (from, to, message) in [
+            (
+                "kernel=3 stride=2 padding=1 groups",
+                "kernel=2 stride=2 padding=1 groups",
+                "the kernel must be odd",
+            ),
+            ("add(conv1, conv2)", "add(image, conv2)", "found [3, 8, 8] and [4, 4, 4]"),
+            ("add(conv1, conv2)", "add(conv1)", "inputs must be 2, found 1"),
+            ("momentum=0.1", "momentum=2", "momentum must be above 0 and at most 1, found 2"),
+            ("scale=0.0", "scale=constant", "attribute `scale` must be a number"),
+            ("init=he-normal", "init=constant(nan)", "the value of `constant` must be finite"),
+            ("-> [4, 2, 2]", "-> [4, 3, 2]", "expects shape [4, 2, 2], found [4, 3, 2]"),
+        ] {
+            assert!(SMALL.contains(from), "{from}");
+            let error = Graph::parse(&SMALL.replacen(from, to, 1)).expect_err(message);
+            assert!(error.message().contains(message), "{error}");
+        }
+    }
 
     fn lenet() -> Graph {
         let spec = ModelSpec { label_smoothing: 0.1, ..ModelSpec::new(&[1, 28, 28], 10) };
@@ -257,6 +311,8 @@ loss = cross-entropy(fc3) classes=10 label-smoothing=0.1 -> []
             Just(Init::Zeros),
             Just(Init::GlorotUniform),
             Just(Init::TruncatedNormal),
+            Just(Init::HeNormal),
+            (-1e300f64..1e300).prop_map(Init::Constant),
             (1e-300f64..1e300).prop_map(Init::Normal),
             (0.0f64..1.0).prop_filter_map("positive", |d| (d > 0.0).then_some(Init::Normal(d))),
         ]
@@ -267,12 +323,23 @@ loss = cross-entropy(fc3) classes=10 label-smoothing=0.1 -> []
             name in "[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,20}",
             shape in prop::collection::vec(1usize..6, 1..5),
             layers in prop::collection::vec((1usize..500, any::<bool>(), any_init(), 0usize..3), 0..8),
+            blocks in prop::collection::vec((1usize..9, 0usize..3, 1usize..4, any::<bool>(), any_init(), 0.0f32..1.0), 0..4),
+            (channels, side) in (1usize..5, 1usize..9),
             classes in 2usize..20,
             label_smoothing in 0.0f32..1.0,
         ) -> Graph {
             let mut g = Builder::new(&name);
-            let x = g.input("image", &shape);
-            let mut h = g.flatten(x);
+            let mut h = if blocks.is_empty() { g.input("image", &shape) } else { g.input("image", &[channels, side, side]) };
+            for (i, &(channels, half, stride, bias, init, number)) in blocks.iter().enumerate() {
+                let conv = Conv2d { bias, ..Conv2d::k(2 * half + 1).stride(stride).init(init) };
+                h = g.conv2d(&format!("conv{i}"), h, channels, conv);
+                let norm = BatchNorm { epsilon: number + 1e-9, momentum: 1.0 - number, scale: number };
+                let r = g.batch_norm(&format!("bn{i}"), h, norm);
+                let r = g.dropout(r, number);
+                h = g.add(h, r);
+                h = if bias { g.max_pool(h, Pool::k(3).padding(1)) } else { g.avg_pool(h, Pool::k(1)) };
+            }
+            h = if label_smoothing > 0.5 && !blocks.is_empty() { g.global_avg_pool(h) } else { g.flatten(h) };
             for (i, &(features, bias, init, relus)) in layers.iter().enumerate() {
                 h = g.linear(&format!("layer{i}.0.fc"), h, features, Linear { bias, init });
                 for _ in 0..relus {
@@ -319,7 +386,7 @@ loss = cross-entropy(fc3) classes=10 label-smoothing=0.1 -> []
         }
 
         #[test]
-        fn any_lines_after_a_good_head_are_answered(lines in prop::collection::vec("[a-c] = (relu|linear|flatten|input|conv)\\([a-cx, ]{0,5}\\)( features=[0-9]{1,22})?( bias=true init=zeros)? -> \\[[0-9, ]{0,24}\\]", 0..6)) {
+        fn any_lines_after_a_good_head_are_answered(lines in prop::collection::vec("[a-c] = (relu|linear|flatten|input|conv2d|add|batch-norm)\\([a-cx, ]{0,5}\\)( features=[0-9]{1,22})?( bias=true init=zeros)? -> \\[[0-9, ]{0,24}\\]", 0..6)) {
             let text = format!("network n\nx = input() -> [4]\n{}", lines.join("\n"));
             prop_assert!(Graph::parse(&text).is_err());
         }

@@ -6,7 +6,7 @@ use rigl_base::{Error, Result};
 
 use crate::graph::Graph;
 use crate::op::Op;
-use crate::parameter::{NodeId, ParameterId};
+use crate::parameter::{BufferId, NodeId, ParameterId};
 use crate::words::{clip, shape_text};
 
 /// The most nodes a graph may have.
@@ -17,10 +17,11 @@ pub const MAX_NAME: usize = 128;
 
 impl Graph {
     /// Checks that
-    /// - names are made of ASCII letters, digits, `_`, `-` and `.`, and are unique among nodes and parameters;
+    /// - names are made of ASCII letters, digits, `_`, `-` and `.`, and are unique among nodes and among
+    ///   parameters and buffers;
     /// - a node reads earlier nodes only, as many as its operation takes: the order of the nodes is topological;
     /// - attributes are in range, and shapes are those of the operations' rules;
-    /// - parameters are those that the operations ask for, in the order of the nodes, each owned by one node;
+    /// - parameters and buffers are those that the operations ask for, in the order of the nodes, each owned by one node;
     /// - there is exactly one loss, the last node, nothing reads it, and the logits are what it reads;
     /// - every other node is read by a later one;
     /// - sizes are within this module's limits.
@@ -39,7 +40,7 @@ pub(crate) fn check(graph: &Graph) -> Result<(), String> {
     }
     let mut names = HashSet::new();
     let mut read = vec![false; graph.nodes.len()];
-    let mut parameters = 0;
+    let mut owned = Owned::default();
     for (id, node) in graph.iter() {
         let place = |e: String| format!("node `{}`: {e}", clip(&node.name));
         check_name(&node.name).map_err(|e| format!("node {e}"))?;
@@ -52,34 +53,57 @@ pub(crate) fn check(graph: &Graph) -> Result<(), String> {
             }
             read[input.0] = true;
         }
-        parameters = check_node(graph, id, parameters).map_err(place)?;
+        owned = check_node(graph, id, owned).map_err(place)?;
     }
-    if parameters != graph.parameters.len() {
-        return Err(format!("parameter `{}` belongs to no node", clip(&graph.parameters[parameters].name)));
+    if let Some(stray) = graph.parameters.get(owned.parameters) {
+        return Err(format!("parameter `{}` belongs to no node", clip(&stray.name)));
+    }
+    if let Some(stray) = graph.buffers.get(owned.buffers) {
+        return Err(format!("buffer `{}` belongs to no node", clip(&stray.name)));
     }
     let mut names = HashSet::new();
-    if let Some(twice) = graph.parameters.iter().find(|p| !names.insert(p.name.as_str())) {
-        return Err(format!("parameter `{}`: the name is used twice", clip(&twice.name)));
+    let all = graph.parameters.iter().map(|p| &p.name).chain(graph.buffers.iter().map(|b| &b.name));
+    if let Some(twice) = all.into_iter().find(|name| !names.insert(name.as_str())) {
+        return Err(format!("parameter or buffer `{}`: the name is used twice", clip(twice)));
     }
     check_ends(graph, &read)
 }
 
-/// One node: shape and parameters by the table of operations. `first` is the first parameter not yet owned;
-/// returns the first one after the node's own.
-fn check_node(graph: &Graph, id: NodeId, first: usize) -> Result<usize, String> {
+/// How many parameters and buffers the nodes up to some point own.
+#[derive(Clone, Copy, Default)]
+struct Owned {
+    parameters: usize,
+    buffers: usize,
+}
+
+/// One node: shape, parameters and buffers by the table of operations. `before` is what earlier nodes own; returns
+/// the same with the node's own.
+fn check_node(graph: &Graph, id: NodeId, before: Owned) -> Result<Owned, String> {
     let node = graph.node(id);
     let inputs = graph.input_shapes(node);
     let shape = node.op.shape(&inputs)?;
     if shape != node.shape {
         return Err(format!("expects shape {}, found {}", shape_text(&shape), shape_text(&node.shape)));
     }
-    let expected = node.op.parameters(id, &node.name, &inputs);
-    let end = first + expected.len();
-    let ids: Vec<ParameterId> = (first..end).map(ParameterId).collect();
-    if node.parameters != ids || graph.parameters.get(first..end) != Some(&expected) {
-        return Err(format!("its parameters are not the {} that `{}` owns", expected.len(), node.op.word()));
+    let parameters = node.op.parameters(id, &node.name, &inputs);
+    let buffers = node.op.buffers(id, &node.name, &inputs);
+    let after =
+        Owned { parameters: before.parameters + parameters.len(), buffers: before.buffers + buffers.len() };
+    let range = before.parameters..after.parameters;
+    let ids: Vec<ParameterId> = range.clone().map(ParameterId).collect();
+    if node.parameters != ids || graph.parameters.get(range) != Some(&parameters) {
+        return Err(format!(
+            "its parameters are not the {} that `{}` owns",
+            parameters.len(),
+            node.op.word()
+        ));
     }
-    Ok(end)
+    let range = before.buffers..after.buffers;
+    let ids: Vec<BufferId> = range.clone().map(BufferId).collect();
+    if node.buffers != ids || graph.buffers.get(range) != Some(&buffers) {
+        return Err(format!("its buffers are not the {} that `{}` owns", buffers.len(), node.op.word()));
+    }
+    Ok(after)
 }
 
 /// Loss, logits, inputs, and nodes that lead nowhere.
@@ -168,6 +192,29 @@ mod tests {
             let error = graph.verify().expect_err(&format!("case {i}: {part}"));
             assert_eq!(error.kind(), Kind::Internal);
             assert!(error.message().contains(part), "case {i}: {part}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_broken_buffer_is_found() {
+        type Break = fn(&mut Graph);
+        let breaks: &[(&str, Break)] = &[
+            ("its buffers are not the 2", |g| _ = g.buffers.pop()),
+            ("its buffers are not the 2", |g| g.buffers.swap(0, 1)),
+            ("its buffers are not the 2", |g| g.buffers[1].initial = 0.0),
+            ("its buffers are not the 2", |g| g.nodes[1].buffers.clear()),
+            ("its buffers are not the 0", |g| g.nodes[2].buffers.push(BufferId(1))),
+            ("buffer `bn1.running_mean` belongs to no node", |g| g.buffers.push(g.buffers[0].clone())),
+        ];
+        for (part, broken) in breaks {
+            let mut g = crate::Builder::new("net");
+            let x = g.input("image", &[4]);
+            let h = g.batch_norm("bn1", x, crate::BatchNorm::default());
+            g.cross_entropy(h, 4, 0.0);
+            let mut graph = g.finish().unwrap();
+            broken(&mut graph);
+            let error = graph.verify().expect_err(part);
+            assert!(error.message().contains(part), "{part}: {error}");
         }
     }
 

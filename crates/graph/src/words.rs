@@ -56,7 +56,7 @@ impl<'t> Attributes<'t> {
     pub(crate) fn init(&mut self, key: &str) -> Result<Init, String> {
         self.take(
             key,
-            "`zeros`, `glorot-uniform`, `truncated-normal` or `normal(DEVIATION)`",
+            "`zeros`, `constant(VALUE)`, `glorot-uniform`, `truncated-normal`, `he-normal` or `normal(DEVIATION)`",
             Init::from_name,
         )
     }

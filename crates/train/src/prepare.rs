@@ -7,7 +7,7 @@ use rigl_base::{Error, Result};
 use rigl_data::{DataOptions, Sets};
 use rigl_engine::{Options, Preprocessing, Session};
 use rigl_graph::account::{Cost, TrainingCost};
-use rigl_graph::{Graph, ModelSpec, ParameterKind};
+use rigl_graph::{Graph, ModelSpec, Op, ParameterKind};
 use rigl_topology::{GrowScore, Initial, Layer, LayerKind, Method, Pattern, allocate};
 
 use crate::config::{Config, Limit};
@@ -66,6 +66,10 @@ impl Design {
         let mut spec = ModelSpec::new(sample_shape, classes);
         spec.label_smoothing = model.label_smoothing as f32;
         spec.hidden = (!model.hidden.is_empty()).then(|| model.hidden.clone());
+        spec.depth = model.depth;
+        spec.width = model.width;
+        spec.dropout = model.dropout.map(|x| x as f32);
+        spec.bn_momentum = model.bn_momentum.map(|x| x as f32);
         let graph = registry.models.build(&model.name, &spec)?;
         Design::of_graph(config, registry, graph)
     }
@@ -119,6 +123,10 @@ fn layers(graph: &Graph) -> Result<Vec<Layer>> {
         .map(|(_, p)| {
             let kind = match p.kind {
                 ParameterKind::LinearWeight => LayerKind::Linear,
+                ParameterKind::ConvWeight => match graph.node(p.node).op {
+                    Op::Conv2d { groups, .. } if groups > 1 && p.shape[1] == 1 => LayerKind::Depthwise,
+                    _ => LayerKind::Conv,
+                },
                 other => return Err(Error::internal(format!("no kind of layer for `{other}`"))),
             };
             Layer::new(&p.name, &p.shape, kind, std::mem::replace(&mut first, false))
@@ -274,3 +282,96 @@ fn evaluation_batch(micro_batch: usize) -> usize {
 
 /// Batches prepared ahead of use.
 pub(crate) const LOADER_DEPTH: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use rigl_topology::Distribution;
+
+    use super::*;
+
+    fn wide(change: impl FnOnce(&mut Config)) -> Result<Design> {
+        let mut config = Config::default();
+        config.model.name = "wrn-22-2".into();
+        config.method.distribution = Distribution::Erk;
+        change(&mut config);
+        Design::new(&config, &Registry::default(), &[3, 32, 32], 10)
+    }
+
+    #[test]
+    fn erk_of_wrn_22_2_leaves_the_papers_share_of_operations() {
+        for (sparsity, share) in [(0.5, 0.728), (0.8, 0.352), (0.9, 0.174), (0.95, 0.088)] {
+            let cost = wide(|config| config.method.sparsity = sparsity).unwrap().cost;
+            let found = cost.flops as f64 / cost.dense_flops as f64;
+            assert!((found - share).abs() < 5e-4, "{sparsity}: {found}");
+        }
+    }
+
+    #[test]
+    fn at_sparsity_90_erk_leaves_four_layers_of_wrn_22_2_dense() {
+        let design = wide(|config| config.method.sparsity = 0.9).unwrap();
+        let rows = design.cost.parameters.iter().filter(|row| row.kind.is_weight());
+        let dense: Vec<_> =
+            rows.filter(|row| row.active == row.weights).map(|row| row.name.as_str()).collect();
+        assert_eq!(
+            dense,
+            [
+                "conv1.weight",
+                "block1.layer.0.convShortcut.weight",
+                "block2.layer.0.convShortcut.weight",
+                "fc.weight"
+            ]
+        );
+    }
+
+    #[test]
+    fn uniform_leaves_the_first_convolution_dense() {
+        let design = wide(|config| config.method.distribution = Distribution::Uniform).unwrap();
+        let rows: Vec<_> = design.cost.parameters.iter().filter(|row| row.kind.is_weight()).collect();
+        assert!(!rows[0].sparse);
+        assert!(rows[1..].iter().all(|row| row.sparse && (row.sparsity - 0.9).abs() < 1e-2));
+    }
+
+    #[test]
+    fn norms_and_biases_are_never_sparse() {
+        let design = wide(|_| ()).unwrap();
+        for (parameter, active) in design.graph.parameters().iter().zip(&design.active) {
+            assert!(parameter.is_weight() || active.is_none(), "{}", parameter.name);
+        }
+    }
+
+    #[test]
+    fn options_reach_the_network_or_are_refused() {
+        let design = wide(|config| {
+            config.model.name = "wide-resnet".into();
+            config.model.depth = Some(10);
+            config.model.width = Some(1.5);
+            config.model.dropout = Some(0.3);
+            config.model.bn_momentum = Some(0.01);
+        })
+        .unwrap();
+        let ops = || design.graph.nodes().iter().map(|node| &node.op);
+        assert!(ops().any(|op| *op == Op::Dropout { probability: 0.3 }));
+        assert!(ops().any(|op| matches!(op, Op::BatchNorm { momentum: 0.01, .. })));
+        assert_eq!(design.graph.parameter(design.graph.find_parameter("fc.weight").unwrap()).shape, [10, 96]);
+
+        let error = wide(|config| config.model.depth = Some(16)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`wrn-22-2` has no option `depth`, allowed are `dropout`, `bn-momentum`"
+        );
+    }
+
+    #[test]
+    fn only_convolutions_of_single_channels_in_groups_are_depthwise() {
+        let mut g = rigl_graph::Builder::new("net");
+        let conv = rigl_graph::Conv2d::k3();
+        let x = g.input("image", &[1, 8, 8]);
+        let h = g.conv2d("first", x, 4, conv);
+        let h = g.conv2d("grouped", h, 4, conv.groups(2));
+        let h = g.conv2d("depthwise", h, 8, conv.groups(4));
+        let h = g.global_avg_pool(h);
+        g.cross_entropy(h, 8, 0.0);
+        let kinds: Vec<_> = layers(&g.finish().unwrap()).unwrap().iter().map(Layer::kind).collect();
+        assert_eq!(kinds, [LayerKind::Conv, LayerKind::Conv, LayerKind::Depthwise]);
+    }
+}

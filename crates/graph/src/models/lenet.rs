@@ -11,6 +11,7 @@ pub(super) fn lenet_300_100(spec: &ModelSpec) -> Result<Graph> {
         let error = Error::usage(format!("`lenet-300-100` has hidden layers of its own, found {hidden:?}"));
         return Err(error.hint("mlp"));
     }
+    spec.takes("lenet-300-100", &[])?;
     mlp::build("lenet-300-100", spec, &[300, 100])
 }
 

@@ -11,6 +11,7 @@ const HIDDEN: [usize; 2] = [300, 100];
 
 /// Any list of hidden layers, none included.
 pub(super) fn mlp(spec: &ModelSpec) -> Result<Graph> {
+    spec.takes("mlp", &["hidden"])?;
     build("mlp", spec, spec.hidden.as_deref().unwrap_or(&HIDDEN))
 }
 

@@ -5,10 +5,14 @@ use std::collections::BTreeMap;
 
 use rigl_base::{Error, Result};
 
+use crate::builder::BatchNorm;
 use crate::graph::Graph;
 
 mod lenet;
 mod mlp;
+mod resnet_cifar;
+mod vgg_cifar;
+mod wide_resnet;
 
 /// What a model is built from: what the data set states, and the model's own options.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +23,14 @@ pub struct ModelSpec {
     pub classes: usize,
     /// Sizes of the hidden layers, where the model lets them be chosen; `None` for the model's own.
     pub hidden: Option<Vec<usize>>,
+    /// Layers with weights, where the model lets them be chosen; `None` for the model's own.
+    pub depth: Option<usize>,
+    /// Multiple of the model's channels, where it lets them be chosen; `None` for the model's own.
+    pub width: Option<f64>,
+    /// Probability of dropout where the model has it; `None` for none.
+    pub dropout: Option<f32>,
+    /// Share of the new statistics in the running ones of batch norms; `None` for .1.
+    pub bn_momentum: Option<f32>,
     /// Label smoothing of the loss, at least 0 and below 1.
     pub label_smoothing: f32,
 }
@@ -26,9 +38,84 @@ pub struct ModelSpec {
 impl ModelSpec {
     /// A model for such samples, with its own sizes and without label smoothing.
     pub fn new(sample_shape: &[usize], classes: usize) -> ModelSpec {
-        ModelSpec { sample_shape: sample_shape.to_vec(), classes, hidden: None, label_smoothing: 0.0 }
+        ModelSpec {
+            sample_shape: sample_shape.to_vec(),
+            classes,
+            hidden: None,
+            depth: None,
+            width: None,
+            dropout: None,
+            bn_momentum: None,
+            label_smoothing: 0.0,
+        }
+    }
+
+    /// Refuses options that are set but that the model does not take. Options go by their names in a configuration:
+    /// `hidden`, `depth`, `width`, `dropout`, `bn-momentum`; label smoothing is every model's.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage), naming the model, the option and what it takes.
+    pub fn takes(&self, model: &str, options: &[&str]) -> Result<()> {
+        let set = [
+            ("hidden", self.hidden.is_some()),
+            ("depth", self.depth.is_some()),
+            ("width", self.width.is_some()),
+            ("dropout", self.dropout.is_some()),
+            ("bn-momentum", self.bn_momentum.is_some()),
+        ];
+        let Some((stray, _)) = set.iter().find(|(name, set)| *set && !options.contains(name)) else {
+            return Ok(());
+        };
+        let known: Vec<String> = options.iter().map(|name| format!("`{name}`")).collect();
+        let allowed =
+            if known.is_empty() { "it has none".into() } else { format!("allowed are {}", known.join(", ")) };
+        Err(Error::usage(format!("`{model}` has no option `{stray}`, {allowed}")))
     }
 }
+
+/// The options that convolutional models share, checked.
+struct Sizes<'n> {
+    model: &'n str,
+    width: f64,
+    dropout: f32,
+    norm: BatchNorm,
+}
+
+impl<'n> Sizes<'n> {
+    /// Those of `spec`, or this width.
+    fn of(model: &'n str, spec: &ModelSpec, width: f64) -> Result<Sizes<'n>> {
+        let width = spec.width.unwrap_or(width);
+        if !(width > 0.0 && width <= MAX_WIDTH) {
+            let allowed = format!("above 0 and at most {MAX_WIDTH}");
+            return Err(Error::usage(format!("`{model}` has widths {allowed}, found {width}")));
+        }
+        let mut norm = BatchNorm::default();
+        norm.momentum = spec.bn_momentum.unwrap_or(norm.momentum);
+        Ok(Sizes { model, width, dropout: spec.dropout.unwrap_or(0.0), norm })
+    }
+
+    /// Channels that are this many at width 1.
+    fn channels(&self, base: usize) -> usize {
+        ((base as f64 * self.width).round() as usize).max(1)
+    }
+
+    /// Blocks in each of three groups, n, of a network of depth 6n + `rest`; `own` if the depth is not chosen.
+    fn blocks(&self, spec: &ModelSpec, own: usize, rest: usize) -> Result<usize> {
+        let depth = spec.depth.unwrap_or(own);
+        let n = (depth.saturating_sub(rest).saturating_add(3) / 6).clamp(1, MAX_BLOCKS);
+        if depth == 6 * n + rest {
+            return Ok(n);
+        }
+        let (model, least, most) = (self.model, 6 + rest, 6 * MAX_BLOCKS + rest);
+        let error =
+            Error::usage(format!("`{model}` has depths 6n + {rest} from {least} to {most}, found {depth}"));
+        Err(error.hint((6 * n + rest).to_string()))
+    }
+}
+
+/// Far beyond networks in use.
+const MAX_WIDTH: f64 = 1000.0;
+const MAX_BLOCKS: usize = 333;
 
 /// A model: its graph for a data set and options.
 pub type BuildModel = fn(&ModelSpec) -> Result<Graph>;
@@ -42,6 +129,10 @@ impl Default for Models {
         let mut models = Models(BTreeMap::new());
         models.insert("lenet-300-100", lenet::lenet_300_100);
         models.insert("mlp", mlp::mlp);
+        models.insert("resnet-cifar", resnet_cifar::resnet_cifar);
+        models.insert("vgg-cifar", vgg_cifar::vgg_cifar);
+        models.insert("wide-resnet", wide_resnet::wide_resnet);
+        models.insert("wrn-22-2", wide_resnet::wrn_22_2);
         models
     }
 }
@@ -106,14 +197,20 @@ mod tests {
     #[test]
     fn unknown_names_list_the_models_and_the_nearest() {
         let models = Models::default();
-        for (name, near) in
-            [("lenet", Some("lenet-300-100")), ("MPL", Some("mlp")), ("resnet50", None), ("", None)]
-        {
+        for (name, near) in [
+            ("lenet", Some("lenet-300-100")),
+            ("MPL", Some("mlp")),
+            ("resnet50", Some("resnet-cifar")),
+            ("", None),
+        ] {
             let error = models.get(name).unwrap_err();
             assert_eq!(error.kind(), Kind::Usage);
             assert_eq!(
                 error.message(),
-                format!("no model is called `{name}`, allowed are `lenet-300-100`, `mlp`")
+                format!(
+                    "no model is called `{name}`, allowed are `lenet-300-100`, `mlp`, `resnet-cifar`, `vgg-cifar`, \
+                     `wide-resnet`, `wrn-22-2`"
+                )
             );
             assert_eq!(error.hint_text(), near, "{name}");
         }
@@ -127,18 +224,60 @@ mod tests {
         });
         let graph = models.build("mine", &ModelSpec::new(&[4], 3)).unwrap();
         assert_eq!(graph.parameters()[0].shape, [3, 4]);
-        assert_eq!(models.names().collect::<Vec<_>>(), ["lenet-300-100", "mine", "mlp"]);
+        assert!(models.names().any(|name| name == "mine"));
     }
 
     #[test]
     fn every_model_is_valid_and_survives_its_text_form() {
         let models = Models::default();
         for name in models.names() {
-            let graph = models.build(name, &ModelSpec::new(&[3, 5, 7], 6)).unwrap();
+            let graph = models.build(name, &ModelSpec::new(&[3, 33, 40], 6)).unwrap();
             graph.verify().unwrap();
             assert_eq!(graph.name(), name);
             assert_eq!(graph.classes(), 6);
             assert_eq!(Graph::parse(&graph.to_text()).unwrap(), graph);
+        }
+    }
+
+    #[test]
+    fn options_that_a_model_does_not_have_are_refused() {
+        let spec = || ModelSpec::new(&[3, 32, 32], 10);
+        let refused = |model: &str, spec: &ModelSpec| {
+            Models::default().build(model, spec).unwrap_err().message().to_string()
+        };
+        assert_eq!(
+            refused("mlp", &ModelSpec { depth: Some(3), ..spec() }),
+            "`mlp` has no option `depth`, allowed are `hidden`"
+        );
+        assert_eq!(
+            refused("lenet-300-100", &ModelSpec { dropout: Some(0.5), ..spec() }),
+            "`lenet-300-100` has no option `dropout`, it has none"
+        );
+        assert_eq!(
+            refused("resnet-cifar", &ModelSpec { dropout: Some(0.5), ..spec() }),
+            "`resnet-cifar` has no option `dropout`, allowed are `depth`, `width`, `bn-momentum`"
+        );
+        assert!(
+            refused("wrn-22-2", &ModelSpec { hidden: Some(vec![]), ..spec() }).contains("option `hidden`")
+        );
+        for width in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e9] {
+            let message = refused("wide-resnet", &ModelSpec { width: Some(width), ..spec() });
+            assert!(message.starts_with("`wide-resnet` has widths above 0"), "{message}");
+        }
+        assert!(
+            refused("wrn-22-2", &ModelSpec { dropout: Some(1.0), ..spec() }).contains("must be in [0, 1)")
+        );
+        assert!(refused("wrn-22-2", &ModelSpec { bn_momentum: Some(0.0), ..spec() }).contains("momentum"));
+        assert!(refused("wrn-22-2", &ModelSpec::new(&[784], 10)).contains("expects maps"));
+    }
+
+    #[test]
+    fn small_widths_leave_a_channel_everywhere() {
+        let models = Models::default();
+        for model in ["wide-resnet", "resnet-cifar", "vgg-cifar"] {
+            let spec = ModelSpec { width: Some(1e-9), ..ModelSpec::new(&[3, 32, 32], 10) };
+            let graph = models.build(model, &spec).unwrap();
+            assert_eq!(graph.node(graph.logits()).shape, [10]);
         }
     }
 }

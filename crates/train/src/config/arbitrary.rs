@@ -9,8 +9,12 @@ use rigl_topology::{Decay, Distribution, DropScore, GrowScore, LayerFilter, Step
 use super::{Compute, Config, Layers, Limit, MAX_SEED, Method, Model, Seeds, Unit, UpdateEnd};
 
 prop_compose! {
-    fn model()(name in ".*", hidden in vec(1..5000usize, 0..4), label_smoothing in 0.0..1.0f64) -> Model {
-        Model { name, hidden, label_smoothing }
+    fn model()(
+        name in ".*", hidden in vec(1..5000usize, 0..4), label_smoothing in 0.0..1.0f64,
+        depth in option::of(1..=2002usize), width in option::of(1e-9..=1000.0f64),
+        dropout in option::of(0.0..1.0f64), bn_momentum in option::of(1e-9..=1.0f64),
+    ) -> Model {
+        Model { name, hidden, depth, width, dropout, bn_momentum, label_smoothing }
     }
 }
 

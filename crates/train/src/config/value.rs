@@ -166,6 +166,32 @@ impl Setting for String {
     }
 }
 
+/// Nothing is `auto`: the network or the recipe has a value of its own.
+impl<T: Setting> Setting for Option<T> {
+    fn expected() -> String {
+        format!("`auto` or {}", T::expected())
+    }
+
+    fn read(item: &Item) -> Option<Option<T>> {
+        match item.as_str() {
+            Some("auto") => Some(None),
+            _ => T::read(item).map(Some),
+        }
+    }
+
+    fn write(&self) -> Value {
+        self.as_ref().map_or_else(|| "auto".into(), T::write)
+    }
+
+    fn guess(item: &Item) -> Option<Option<T>> {
+        T::guess(item).map(Some)
+    }
+
+    fn instead(&self) -> Option<Option<T>> {
+        self.as_ref().and_then(T::instead).map(Some)
+    }
+}
+
 impl<T: Setting> Setting for Vec<T> {
     fn expected() -> String {
         format!("a list, each entry {}", T::expected())

@@ -1,0 +1,87 @@
+//! VGG networks for small images (Simonyan and Zisserman, 2015), with batch norm and one linear layer in place of the
+//! three. Parameters are numbered as in PyTorch's code: `features.N`, `classifier`.
+
+use rigl_base::{Error, Result};
+
+use super::{ModelSpec, Sizes};
+use crate::builder::{Builder, Conv2d, Linear, Pool};
+use crate::graph::Graph;
+use crate::init::Init;
+
+/// The depths: each stage's number of convolutions.
+const DEPTHS: [(usize, [usize; 5]); 4] =
+    [(11, [1, 1, 2, 2, 2]), (13, [2, 2, 2, 2, 2]), (16, [2, 2, 3, 3, 3]), (19, [2, 2, 4, 4, 4])];
+
+/// Depth and width as asked for, by default 16 and 1.
+pub(super) fn vgg_cifar(spec: &ModelSpec) -> Result<Graph> {
+    let name = "vgg-cifar";
+    spec.takes(name, &["depth", "width", "bn-momentum"])?;
+    let sizes = Sizes::of(name, spec, 1.0)?;
+    let depth = spec.depth.unwrap_or(16);
+    let Some((_, stages)) = DEPTHS.iter().find(|(d, _)| *d == depth) else {
+        let near = DEPTHS.iter().map(|(d, _)| *d).min_by_key(|d| d.abs_diff(depth)).unwrap_or(16);
+        let error = Error::usage(format!("`{name}` has depths 11, 13, 16 and 19, found {depth}"));
+        return Err(error.hint(near.to_string()));
+    };
+
+    let mut g = Builder::new(name);
+    let mut h = g.input("image", &spec.sample_shape);
+    // The places of convolution, norm, ReLU and pooling in one list.
+    let mut place = 0;
+    for (&convolutions, base) in stages.iter().zip([64, 128, 256, 512, 512]) {
+        for _ in 0..convolutions {
+            let conv = Conv2d::k3().init(Init::HeNormal);
+            h = g.conv2d(&format!("features.{place}"), h, sizes.channels(base), conv);
+            h = g.batch_norm(&format!("features.{}", place + 1), h, sizes.norm);
+            h = g.relu(h);
+            place += 3;
+        }
+        h = g.max_pool(h, Pool::k(2));
+        place += 1;
+    }
+    let h = g.global_avg_pool(h);
+    let h = g.linear("classifier", h, spec.classes, Linear::default());
+    g.cross_entropy(h, spec.classes, spec.label_smoothing);
+    g.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::Cost;
+
+    fn of(depth: usize, width: f64) -> Result<Graph> {
+        let spec = ModelSpec { depth: Some(depth), width: Some(width), ..ModelSpec::new(&[3, 32, 32], 10) };
+        vgg_cifar(&spec)
+    }
+
+    #[test]
+    fn depths_have_that_many_layers_with_weights() {
+        // Of the original's three linear layers one is left.
+        for (depth, _) in DEPTHS {
+            assert_eq!(of(depth, 1.0).unwrap().weights().count(), depth - 2);
+        }
+        let cost = Cost::dense(&of(16, 1.0).unwrap()).unwrap();
+        assert_eq!((cost.weights, cost.dense_flops / 2), (14_715_584, 313_201_664));
+    }
+
+    #[test]
+    fn layers_are_numbered_as_in_a_list_of_modules() {
+        let graph = of(11, 0.25).unwrap();
+        let names: Vec<_> = graph.weights().map(|(_, p)| p.layer()).collect();
+        let places = [0, 4, 8, 11, 15, 18, 22, 25].map(|n| format!("features.{n}"));
+        assert_eq!(names[..8], places);
+        assert_eq!(names[8], "classifier");
+        assert!(graph.find_buffer("features.1.running_mean").is_some());
+        assert_eq!(graph.parameter(graph.find_parameter("classifier.weight").unwrap()).shape, [10, 128]);
+    }
+
+    #[test]
+    fn other_depths_and_too_small_images_are_refused() {
+        let error = of(18, 1.0).unwrap_err();
+        assert_eq!(error.message(), "`vgg-cifar` has depths 11, 13, 16 and 19, found 18");
+        assert_eq!(error.hint_text(), Some("19"));
+        let error = vgg_cifar(&ModelSpec::new(&[3, 28, 28], 10)).unwrap_err();
+        assert!(error.message().contains("`max-pool5`: max-pool: a kernel of 2 is larger than 1"), "{error}");
+    }
+}
