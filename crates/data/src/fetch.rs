@@ -29,7 +29,7 @@ use ureq::Agent;
 use ureq::http::Uri;
 
 use self::transfer::{Trouble, transfer};
-use crate::source::{Form, Source};
+use crate::source::{FileStatus, Form, Source};
 
 pub use self::event::Event;
 pub use ureq::Proxy;
@@ -88,7 +88,7 @@ pub struct Report {
     pub files: Vec<(String, u64, Fetched)>,
 }
 
-/// Sees to it that the files of `source` are in `folder`, every one verified by size and SHA-256. Files that are
+/// Sees to it that the files of `source` are in `folder`, every one verified (see [`Form`]). Files that are
 /// there and whole are left alone; others are downloaded to `NAME.part` beside their place, and renamed once their
 /// contents are the right ones. What a broken or stopped download has got stays in its `.part`, and the next one
 /// goes on from there.
@@ -211,13 +211,17 @@ impl Download<'_> {
         let mut files = Vec::new();
         for file in self.source.files {
             let status = file.status(&self.place, true);
-            if status.is_good() {
-                on(Event::Kept { file: &status.name });
-                files.push((status.name, status.bytes, Fetched::Kept));
+            if status.iter().all(FileStatus::is_good) {
+                for file in status {
+                    on(Event::Kept { file: &file.name });
+                    files.push((file.name, file.bytes, Fetched::Kept));
+                }
                 continue;
             }
-            if let (Some(path), Some(damage)) = (&status.path, &status.damage) {
-                on(Event::Damaged { path, damage });
+            for file in &status {
+                if let (Some(path), Some(damage)) = (&file.path, &file.damage) {
+                    on(Event::Damaged { path, damage });
+                }
             }
             let form = &file.published;
             match self.one(form, on)? {
@@ -340,8 +344,9 @@ mod tests {
 
     #[test]
     fn every_known_mirror_is_an_address() {
-        for family in &crate::mnist::FAMILIES {
-            for text in family.source.mirrors {
+        let datasets = crate::Datasets::default();
+        for name in datasets.names() {
+            for text in datasets.source(name).unwrap().map_or(&[][..], |source| source.mirrors) {
                 assert_eq!(mirror(text).unwrap(), *text);
             }
         }

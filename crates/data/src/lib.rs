@@ -3,15 +3,20 @@
 //! * [`dataset`]: the trait [`Dataset`], samples, subsets, the three [`Sets`] of a task;
 //! * [`registry`]: data sets by name, users' own among them;
 //! * [`idx`] and [`mnist`]: the files of MNIST and Fashion-MNIST;
+//! * [`records`], [`archive`] and [`cifar`]: the files of CIFAR-10 and CIFAR-100;
 //! * [`source`]: which files a data set has and whether they are whole; with the feature `fetch`, a module of that
 //!   name downloads them;
 //! * [`drawn`]: handwritten-like digits drawn by this crate, so that a fresh machine needs no download;
 //! * [`order`]: which samples make up which batch;
+//! * [`augment`]: training images changed at random;
 //! * [`loader`]: batches assembled ahead of use by background threads.
 //!
 //! A crate of its own because it knows nothing of networks: it hands samples to a packing function it is given.
 #![forbid(unsafe_code)]
 
+pub mod archive;
+pub mod augment;
+pub mod cifar;
 pub mod dataset;
 pub mod drawn;
 #[cfg(feature = "fetch")]
@@ -22,14 +27,17 @@ mod memory;
 pub mod mnist;
 mod options;
 pub mod order;
+pub mod records;
 pub mod registry;
 pub mod source;
 mod subset;
 
+pub use augment::CropFlip;
 pub use dataset::{Dataset, Sample, Sets, Spec};
 pub use loader::{EvaluationLoader, Loader, LoaderOptions};
 pub use memory::InMemory;
 pub use options::DataOptions;
 pub use order::{BatchOrder, Order};
+pub use records::{RecordFormat, Records};
 pub use registry::Datasets;
 pub use subset::Subset;

@@ -39,14 +39,15 @@ impl Default for LoaderOptions {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use rigl_data::{InMemory, Loader, LoaderOptions, Order, Spec};
+/// use rigl_data::{InMemory, Loader, LoaderOptions, Order, Sample, Spec};
 /// let spec = Spec::new("dots", [1, 1, 1], ["dark", "light"]);
 /// let set = Arc::new(InMemory::new(spec, vec![0, 255, 10], vec![0, 1, 0])?);
 /// let order = Order { seed: 0, batch: 3, first_draw: 0 };
-/// let mut loader = Loader::new(set, order, LoaderOptions::default(), Vec::new, |samples, labels: &mut Vec<u32>| {
+/// let pack = |_draw, samples: &mut [Sample], labels: &mut Vec<u32>| {
 ///     labels.clear();
 ///     labels.extend(samples.iter().map(|sample| sample.label));
-/// })?;
+/// };
+/// let mut loader = Loader::new(set, order, LoaderOptions::default(), Vec::new, pack)?;
 /// let labels = loader.next()?;
 /// assert_eq!(labels.iter().sum::<u32>(), 1);
 /// loader.recycle(labels);
@@ -56,8 +57,9 @@ impl Default for LoaderOptions {
 pub struct Loader<B>(Feed<B>);
 
 impl<B: Send + 'static> Loader<B> {
-    /// Starts the threads. `make` makes an empty batch, `pack` fills one from samples; both run in the
-    /// background, `pack` must overwrite whatever the batch held.
+    /// Starts the threads. `make` makes an empty batch, `pack` fills one from samples, which it may change on the
+    /// way, and is told the number of the draw; both run in the background, `pack` must overwrite whatever the
+    /// batch held.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for an empty data set, batch, number of threads or depth;
@@ -67,7 +69,7 @@ impl<B: Send + 'static> Loader<B> {
         order: Order,
         options: LoaderOptions,
         make: impl Fn() -> B + Send + Sync + 'static,
-        pack: impl Fn(&[Sample], &mut B) + Send + Sync + 'static,
+        pack: impl Fn(u64, &mut [Sample], &mut B) + Send + Sync + 'static,
     ) -> Result<Loader<B>> {
         let indices = BatchOrder::new(order.seed, dataset.len(), order.batch)?;
         let plan = Plan::Endless { order: indices, draw: order.first_draw };
@@ -98,7 +100,7 @@ impl<B: Send + 'static> Loader<B> {
 pub struct EvaluationLoader<B>(Feed<B>);
 
 impl<B: Send + 'static> EvaluationLoader<B> {
-    /// Starts the threads, as [`Loader::new`].
+    /// Starts the threads, as [`Loader::new`]; `pack` is told the number of the batch.
     ///
     /// # Errors
     /// As [`Loader::new`], except that a data set may be empty: it has no batches.
@@ -107,7 +109,7 @@ impl<B: Send + 'static> EvaluationLoader<B> {
         batch: usize,
         options: LoaderOptions,
         make: impl Fn() -> B + Send + Sync + 'static,
-        pack: impl Fn(&[Sample], &mut B) + Send + Sync + 'static,
+        pack: impl Fn(u64, &mut [Sample], &mut B) + Send + Sync + 'static,
     ) -> Result<EvaluationLoader<B>> {
         if batch == 0 {
             return Err(Error::usage("a batch of 0 samples, at least 1 is needed"));
@@ -174,7 +176,7 @@ mod tests {
         Numbered { spec: Spec::new("numbered", [1, 1, 1], ["any"]), len, bad: None, fatal: None }
     }
 
-    fn pack(samples: &[Sample], batch: &mut Vec<u32>) {
+    fn pack(_: u64, samples: &mut [Sample], batch: &mut Vec<u32>) {
         batch.clear();
         batch.extend(samples.iter().map(|sample| sample.label));
     }
@@ -259,6 +261,35 @@ mod tests {
     }
 
     #[test]
+    fn packing_is_told_the_number_of_the_batch_and_may_change_its_samples() {
+        let pack = |number: u64, samples: &mut [Sample], batch: &mut Vec<u64>| {
+            samples.iter_mut().for_each(|sample| sample.label *= 1000);
+            batch.clear();
+            batch.extend(samples.iter().map(|sample| u64::from(sample.label) + number));
+        };
+        for threads in [1, 3] {
+            let order = Order { seed: 4, batch: 5, first_draw: 13 };
+            let mut loader =
+                Loader::new(Arc::new(numbered(23)), order, options(threads), Vec::new, pack).unwrap();
+            let mut indices = Vec::new();
+            for draw in 13..40 {
+                BatchOrder::new(4, 23, 5).unwrap().indices(draw, &mut indices);
+                let expected: Vec<u64> = indices.iter().map(|&index| index as u64 * 1000 + draw).collect();
+                let batch = loader.next().unwrap();
+                assert_eq!(batch, expected);
+                loader.recycle(batch);
+            }
+            let set = Arc::new(numbered(7));
+            let mut loader = EvaluationLoader::new(set, 3, options(threads), Vec::new, pack).unwrap();
+            let mut all = Vec::new();
+            while let Some(batch) = loader.next().unwrap() {
+                all.extend(batch);
+            }
+            assert_eq!(all, [0, 1000, 2000, 3001, 4001, 5001, 6002]);
+        }
+    }
+
+    #[test]
     fn recycled_batches_are_used_again() {
         let made = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&made);
@@ -300,13 +331,13 @@ mod tests {
                 assert_eq!(error.message(), "a loader thread panicked: sample 12 bites");
 
                 let order = Order { seed: 0, batch: 2, first_draw: 0 };
-                let pack = |_: &[Sample], _: &mut u8| panic!("full");
+                let pack = |_, _: &mut [Sample], _: &mut u8| panic!("full");
                 let mut loader =
                     Loader::new(Arc::new(numbered(9)), order, options(threads), || 0, pack).unwrap();
                 assert_eq!(loader.next().unwrap_err().message(), "a loader thread panicked: full");
                 let make = || -> u8 { panic!("none left") };
                 let mut loader =
-                    Loader::new(Arc::new(numbered(9)), order, options(threads), make, |_, _| ()).unwrap();
+                    Loader::new(Arc::new(numbered(9)), order, options(threads), make, |_, _, _| ()).unwrap();
                 assert_eq!(loader.next().unwrap_err().message(), "a loader thread panicked: none left");
             }
         });

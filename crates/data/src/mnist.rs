@@ -1,7 +1,7 @@
 //! MNIST (LeCun, Cortes, Burges) and Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747): four IDX files
 //! each, of the same names, in any of the folders people keep them in.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use rigl_base::{Error, Result};
@@ -64,48 +64,44 @@ pub static FAMILIES: [Family; 2] = [
 /// Images and labels of the training set, then of the test set, as published.
 #[rustfmt::skip]
 static MNIST: [File<'static>; 4] = [
-    official(
-        Form { name: "train-images-idx3-ubyte.gz", bytes: 9_912_422, sha256: "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609" },
-        Form { name: "train-images-idx3-ubyte", bytes: 47_040_016, sha256: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db" },
-    ),
-    official(
-        Form { name: "train-labels-idx1-ubyte.gz", bytes: 28_881, sha256: "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c" },
-        Form { name: "train-labels-idx1-ubyte", bytes: 60_008, sha256: "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5" },
-    ),
-    official(
-        Form { name: "t10k-images-idx3-ubyte.gz", bytes: 1_648_877, sha256: "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6" },
-        Form { name: "t10k-images-idx3-ubyte", bytes: 7_840_016, sha256: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7" },
-    ),
-    official(
-        Form { name: "t10k-labels-idx1-ubyte.gz", bytes: 4_542, sha256: "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6" },
-        Form { name: "t10k-labels-idx1-ubyte", bytes: 10_008, sha256: "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2" },
-    ),
+    File {
+        published: Form { name: "train-images-idx3-ubyte.gz", bytes: 9_912_422, sha256: Some("440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609") },
+        unpacked: &[Form { name: "train-images-idx3-ubyte", bytes: 47_040_016, sha256: Some("ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db") }],
+    },
+    File {
+        published: Form { name: "train-labels-idx1-ubyte.gz", bytes: 28_881, sha256: Some("3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c") },
+        unpacked: &[Form { name: "train-labels-idx1-ubyte", bytes: 60_008, sha256: Some("65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5") }],
+    },
+    File {
+        published: Form { name: "t10k-images-idx3-ubyte.gz", bytes: 1_648_877, sha256: Some("8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6") },
+        unpacked: &[Form { name: "t10k-images-idx3-ubyte", bytes: 7_840_016, sha256: Some("0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7") }],
+    },
+    File {
+        published: Form { name: "t10k-labels-idx1-ubyte.gz", bytes: 4_542, sha256: Some("f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6") },
+        unpacked: &[Form { name: "t10k-labels-idx1-ubyte", bytes: 10_008, sha256: Some("ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2") }],
+    },
 ];
 
 /// The same of Fashion-MNIST.
 #[rustfmt::skip]
 static FASHION: [File<'static>; 4] = [
-    official(
-        Form { name: "train-images-idx3-ubyte.gz", bytes: 26_421_880, sha256: "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84" },
-        Form { name: "train-images-idx3-ubyte", bytes: 47_040_016, sha256: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888" },
-    ),
-    official(
-        Form { name: "train-labels-idx1-ubyte.gz", bytes: 29_515, sha256: "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845" },
-        Form { name: "train-labels-idx1-ubyte", bytes: 60_008, sha256: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9" },
-    ),
-    official(
-        Form { name: "t10k-images-idx3-ubyte.gz", bytes: 4_422_102, sha256: "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073" },
-        Form { name: "t10k-images-idx3-ubyte", bytes: 7_840_016, sha256: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b" },
-    ),
-    official(
-        Form { name: "t10k-labels-idx1-ubyte.gz", bytes: 5_148, sha256: "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5" },
-        Form { name: "t10k-labels-idx1-ubyte", bytes: 10_008, sha256: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34" },
-    ),
+    File {
+        published: Form { name: "train-images-idx3-ubyte.gz", bytes: 26_421_880, sha256: Some("3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84") },
+        unpacked: &[Form { name: "train-images-idx3-ubyte", bytes: 47_040_016, sha256: Some("c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888") }],
+    },
+    File {
+        published: Form { name: "train-labels-idx1-ubyte.gz", bytes: 29_515, sha256: Some("a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845") },
+        unpacked: &[Form { name: "train-labels-idx1-ubyte", bytes: 60_008, sha256: Some("bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9") }],
+    },
+    File {
+        published: Form { name: "t10k-images-idx3-ubyte.gz", bytes: 4_422_102, sha256: Some("346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073") },
+        unpacked: &[Form { name: "t10k-images-idx3-ubyte", bytes: 7_840_016, sha256: Some("5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b") }],
+    },
+    File {
+        published: Form { name: "t10k-labels-idx1-ubyte.gz", bytes: 5_148, sha256: Some("67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5") },
+        unpacked: &[Form { name: "t10k-labels-idx1-ubyte", bytes: 10_008, sha256: Some("0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34") }],
+    },
 ];
-
-const fn official(published: Form<'static>, unpacked: Form<'static>) -> File<'static> {
-    File { published, unpacked: Some(unpacked) }
-}
 
 const SIDE: usize = 28;
 
@@ -125,44 +121,19 @@ impl Family {
     /// [`Kind::Environment`](rigl_base::Kind::Environment), naming every missing file;
     /// [`Kind::Data`](rigl_base::Kind::Data) for a damaged one.
     pub fn sets(&self, options: &DataOptions) -> Result<Sets> {
-        let Some(folder) = &options.folder else {
-            let message =
-                format!("data set `{}` is read from files, and no data folder is given", self.source.name);
-            return Err(Error::environment(message).hint("--data-dir DIR, the folder that holds them"));
+        let files = self.source.find(options.folder.as_deref())?;
+        let paths: Vec<&Path> =
+            files.iter().flat_map(|file| &file.paths).map(|path| path.as_path()).collect();
+        let [train_images, train_labels, test_images, test_labels] = paths[..] else {
+            return Err(Error::internal(format!(
+                "data set `{}` has {} files",
+                self.source.name,
+                paths.len()
+            )));
         };
-        let [train_images, train_labels, test_images, test_labels] = self.find(folder)?;
-        let train = self.read(&train_images, &train_labels)?;
-        let test = self.read(&test_images, &test_labels)?;
+        let train = self.read(train_images, train_labels)?;
+        let test = self.read(test_images, test_labels)?;
         Ok(Sets::new(Arc::new(train), Arc::new(test)))
-    }
-
-    fn find(&self, folder: &Path) -> Result<[PathBuf; 4]> {
-        let located = self.source.locate(folder);
-        if let [Some(a), Some(b), Some(c), Some(d)] = &located.files[..] {
-            return Ok([a, b, c, d].map(Clone::clone));
-        }
-        let files = self.source.files.iter().zip(&located.files);
-        let missing: Vec<String> = files
-            .filter(|(_, path)| path.is_none())
-            .map(|(file, _)| format!("`{}`", file.published.name))
-            .collect();
-        let looked_in = if located.files.iter().any(Option::is_some) {
-            format!("`{}`", located.place.display())
-        } else {
-            let places: Vec<_> =
-                self.source.folders(folder).map(|place| format!("`{}`", place.display())).collect();
-            match places.split_last() {
-                Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
-                _ => places.concat(),
-            }
-        };
-        let message = format!(
-            "data set `{}`: {} {} missing; looked in {looked_in} (files without `.gz` will do)",
-            self.source.name,
-            missing.join(", "),
-            if missing.len() == 1 { "is" } else { "are" },
-        );
-        Err(Error::environment(message).hint(format!("rigl data fetch {}", self.source.name)))
     }
 
     fn read(&self, images: &Path, labels: &Path) -> Result<InMemory> {

@@ -11,6 +11,9 @@ pub struct DataOptions {
     pub seed: u64,
     /// Threads that loading may use. The result does not depend on it.
     pub threads: usize,
+    /// Files of records with more bytes than this are not held in memory, but read as they are needed. The result
+    /// does not depend on it.
+    pub in_memory: u64,
     /// Share of the training set that is split off for validation; 0 for none.
     pub validation: f64,
     /// Keep only so many training samples (after the split).
@@ -25,6 +28,7 @@ impl Default for DataOptions {
             folder: None,
             seed: 0,
             threads: 1,
+            in_memory: 1 << 30,
             validation: 0.0,
             train_samples: None,
             test_samples: None,

@@ -9,11 +9,12 @@ use crate::dataset::{Dataset, Sets, Spec};
 use crate::options::DataOptions;
 use crate::source::Source;
 use crate::subset::Subset;
-use crate::{drawn, mnist};
+use crate::{cifar, drawn, mnist};
 
 type LoadFn = Arc<dyn Fn(&DataOptions) -> Result<Sets> + Send + Sync>;
 
-/// A table of data sets by name. [`Datasets::default`] has `drawn-digits`, `fashion-mnist` and `mnist`.
+/// A table of data sets by name. [`Datasets::default`] has `cifar10`, `cifar100`, `drawn-digits`,
+/// `fashion-mnist` and `mnist`.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -42,6 +43,11 @@ impl Default for Datasets {
         for family in &mnist::FAMILIES {
             datasets.insert(family.source.name, move |options| family.sets(options));
             datasets.describe(family.spec(), mnist::TRAIN);
+            datasets.add_source(family.source.clone());
+        }
+        for family in &cifar::FAMILIES {
+            datasets.insert(family.source.name, move |options| family.sets(options));
+            datasets.describe(family.spec(), cifar::TRAIN);
             datasets.add_source(family.source.clone());
         }
         datasets
@@ -186,7 +192,10 @@ mod tests {
     #[test]
     fn the_default_table_has_the_documented_names() {
         let datasets = Datasets::default();
-        assert_eq!(datasets.names().collect::<Vec<_>>(), ["drawn-digits", "fashion-mnist", "mnist"]);
+        assert_eq!(
+            datasets.names().collect::<Vec<_>>(),
+            ["cifar10", "cifar100", "drawn-digits", "fashion-mnist", "mnist"]
+        );
     }
 
     #[test]
@@ -216,7 +225,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::Usage);
         assert_eq!(
             error.to_string(),
-            "no data set is called `minst`, allowed are `drawn-digits`, `fashion-mnist`, `mnist`"
+            "no data set is called `minst`, allowed are `cifar10`, `cifar100`, `drawn-digits`, `fashion-mnist`, `mnist`"
         );
         assert_eq!(error.hint_text(), Some("mnist"));
         let error = Datasets::default().load("imagenet", &DataOptions::default()).unwrap_err();

@@ -1,10 +1,11 @@
 //! Of which files a data set consists, where they lie, and whether they are whole: what a file must be is known
-//! beforehand, by size and SHA-256.
+//! beforehand, by size and, for all that is downloaded, SHA-256.
 
 use std::fs::File as Handle;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rigl_base::{Error, Result};
 use sha2::{Digest, Sha256};
 
 /// The files of a data set: where they lie, what they must be, where they can be had.
@@ -26,19 +27,29 @@ pub struct Source<'a> {
 pub struct File<'a> {
     /// As it is published and downloaded.
     pub published: Form<'a>,
-    /// The form in which people keep it once they have unpacked it; it will do as well.
-    pub unpacked: Option<Form<'a>>,
+    /// The files in which people keep it once they have unpacked it, if they do; all of them together will do as
+    /// well.
+    pub unpacked: &'a [Form<'a>],
 }
 
 /// What a file must be.
 #[derive(Clone, Copy, Debug)]
 pub struct Form<'a> {
-    /// Its name.
+    /// Its name, behind that of the folder and a `/` if it lies in one.
     pub name: &'a str,
     /// Its size in bytes.
     pub bytes: u64,
-    /// The SHA-256 of its contents, in lower-case hexadecimal.
-    pub sha256: &'a str,
+    /// The SHA-256 of its contents, in lower-case hexadecimal; `None` if the size alone is compared.
+    pub sha256: Option<&'a str>,
+}
+
+/// A file that is there, as published or unpacked.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Present {
+    /// Its path, or those of what it was unpacked to, in the order of [`File::unpacked`].
+    pub paths: Vec<PathBuf>,
+    /// Whether it is not as published.
+    pub unpacked: bool,
 }
 
 /// Where the files of a data set were found.
@@ -46,8 +57,8 @@ pub struct Form<'a> {
 pub struct Located {
     /// The folder with the most of them; the best place if no folder has any.
     pub place: PathBuf,
-    /// The path of each, in the order of [`Source::files`]; `None` for one that is not there.
-    pub files: Vec<Option<PathBuf>>,
+    /// Each of them, in the order of [`Source::files`]; `None` for one that is not there, or not all of it.
+    pub files: Vec<Option<Present>>,
 }
 
 /// What became of a data set's files.
@@ -55,7 +66,7 @@ pub struct Located {
 pub struct Status {
     /// The folder in which they lie, or in which they would.
     pub place: PathBuf,
-    /// Each of them, in the order of [`Source::files`].
+    /// Each of them, in the order of [`Source::files`]; in place of one that was unpacked what it was unpacked to.
     pub files: Vec<FileStatus>,
 }
 
@@ -83,17 +94,58 @@ impl Source<'_> {
     /// Looks for the files. All of them must lie in one place; of two with equally many the better one counts.
     pub fn locate(&self, folder: &Path) -> Located {
         let located = self.folders(folder).map(|place| {
-            let files = self.files.iter().map(|file| file.present(&place).map(|(path, _)| path)).collect();
-            Located { place, files }
+            let files: Vec<_> = self.files.iter().map(|file| file.present(&place)).collect();
+            let begun = self.files.iter().filter(|file| file.is_begun(&place)).count();
+            ((files.iter().flatten().count(), begun), Located { place, files })
         });
-        let best = located.rev().max_by_key(|located: &Located| located.files.iter().flatten().count());
+        let best = located.rev().max_by_key(|(count, _)| *count).map(|(_, located)| located);
         best.unwrap_or_else(|| Located { place: folder.to_path_buf(), files: vec![None; self.files.len()] })
+    }
+
+    /// The files, all of them, in the order of [`Source::files`]; `folder` is the data folder, if there is one.
+    ///
+    /// # Errors
+    /// [`Kind::Environment`](rigl_base::Kind::Environment), naming every file that is missing, with the command
+    /// that downloads them as hint.
+    pub fn find(&self, folder: Option<&Path>) -> Result<Vec<Present>> {
+        let Some(folder) = folder else {
+            let message = format!("data set `{}` is read from files, and no data folder is given", self.name);
+            return Err(Error::environment(message).hint("--data-dir DIR, the folder that holds them"));
+        };
+        let Located { place, files } = self.locate(folder);
+        if let Some(files) = files.into_iter().collect() {
+            return Ok(files);
+        }
+        let status: Vec<FileStatus> = self.files.iter().flat_map(|file| file.status(&place, false)).collect();
+        let missing: Vec<String> =
+            status.iter().filter(|file| file.path.is_none()).map(|file| format!("`{}`", file.name)).collect();
+        let looked_in = if missing.len() < status.len() {
+            format!("`{}`", place.display())
+        } else {
+            let places: Vec<_> = self.folders(folder).map(|place| format!("`{}`", place.display())).collect();
+            match places.split_last() {
+                Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+                _ => places.concat(),
+            }
+        };
+        // What is unpacked to one file loses the ending of compressed files, what is unpacked to several has a folder.
+        let will_do = match self.files.first().and_then(|file| file.unpacked.first()?.name.split_once('/')) {
+            Some((unpacked, _)) => format!("the unpacked folder `{unpacked}` will do"),
+            None => "files without `.gz` will do".into(),
+        };
+        let message = format!(
+            "data set `{}`: {} {} missing; looked in {looked_in} ({will_do})",
+            self.name,
+            missing.join(", "),
+            if missing.len() == 1 { "is" } else { "are" },
+        );
+        Err(Error::environment(message).hint(format!("rigl data fetch {}", self.name)))
     }
 
     /// Looks for the files and compares their sizes with what they should be; with `verify` their contents too.
     pub fn status(&self, folder: &Path, verify: bool) -> Status {
         let place = self.locate(folder).place;
-        let files = self.files.iter().map(|file| file.status(&place, verify)).collect();
+        let files = self.files.iter().flat_map(|file| file.status(&place, verify)).collect();
         Status { place, files }
     }
 }
@@ -128,23 +180,42 @@ impl FileStatus {
 }
 
 impl<'a> File<'a> {
-    /// The file in this folder, and which form it has: as published, if it is there in both.
-    fn present(&self, place: &Path) -> Option<(PathBuf, Form<'a>)> {
-        let forms = [Some(self.published), self.unpacked];
-        forms.into_iter().flatten().map(|form| (place.join(form.name), form)).find(|(path, _)| path.is_file())
+    /// The forms that count in this folder: the published one if it is there, else what it was unpacked to if any
+    /// of that is.
+    fn forms(&self, place: &Path) -> &[Form<'a>] {
+        let is_there = |form: &Form| place.join(form.name).is_file();
+        if !is_there(&self.published) && self.unpacked.iter().any(is_there) {
+            self.unpacked
+        } else {
+            std::slice::from_ref(&self.published)
+        }
     }
 
-    /// What became of the file in this folder.
-    pub fn status(&self, place: &Path, verify: bool) -> FileStatus {
-        match self.present(place) {
-            None => FileStatus { name: self.published.name.into(), path: None, bytes: 0, damage: None },
-            Some((path, form)) => FileStatus {
-                name: form.name.into(),
-                bytes: path.metadata().map_or(0, |metadata| metadata.len()),
-                damage: form.damage(&path, verify),
-                path: Some(path),
-            },
-        }
+    /// Whether any of it is there.
+    fn is_begun(&self, place: &Path) -> bool {
+        self.forms(place).iter().any(|form| place.join(form.name).is_file())
+    }
+
+    /// The file in this folder, if all of it is there.
+    fn present(&self, place: &Path) -> Option<Present> {
+        let forms = self.forms(place);
+        let paths: Vec<PathBuf> = forms.iter().map(|form| place.join(form.name)).collect();
+        let unpacked = forms[0].name != self.published.name;
+        paths.iter().all(|path| path.is_file()).then_some(Present { paths, unpacked })
+    }
+
+    /// What became of the file in this folder: one entry, or one for each file that it was unpacked to.
+    pub fn status(&self, place: &Path, verify: bool) -> Vec<FileStatus> {
+        let status = |form: &Form| {
+            let path = place.join(form.name);
+            let name = form.name.to_string();
+            if !path.is_file() {
+                return FileStatus { name, path: None, bytes: 0, damage: None };
+            }
+            let bytes = path.metadata().map_or(0, |metadata| metadata.len());
+            FileStatus { name, bytes, damage: form.damage(&path, verify), path: Some(path) }
+        };
+        self.forms(place).iter().map(status).collect()
     }
 }
 
@@ -157,9 +228,9 @@ impl Form<'_> {
             if found != self.bytes {
                 return Ok(Some(format!("has {found} bytes, expected {}", self.bytes)));
             }
-            let found = if verify { sha256(&mut file)? } else { return Ok(None) };
-            let wrong = found != self.sha256;
-            Ok(wrong.then(|| format!("has the SHA-256 `{found}`, expected `{}`", self.sha256)))
+            let Some(expected) = self.sha256.filter(|_| verify) else { return Ok(None) };
+            let found = sha256(&mut file)?;
+            Ok((found != expected).then(|| format!("has the SHA-256 `{found}`, expected `{expected}`")))
         };
         check().unwrap_or_else(|e| Some(format!("cannot be read: {e}")))
     }
@@ -194,10 +265,10 @@ mod tests {
         places: &["letters", "other/raw", ""],
         files: &[
             File {
-                published: Form { name: "abc.gz", bytes: 3, sha256: ABC },
-                unpacked: Some(Form { name: "abc", bytes: 0, sha256: NOTHING }),
+                published: Form { name: "abc.gz", bytes: 3, sha256: Some(ABC) },
+                unpacked: &[Form { name: "abc", bytes: 0, sha256: Some(NOTHING) }],
             },
-            File { published: Form { name: "nothing", bytes: 0, sha256: NOTHING }, unpacked: None },
+            File { published: Form { name: "nothing", bytes: 0, sha256: Some(NOTHING) }, unpacked: &[] },
         ],
         mirrors: &[],
     };
@@ -257,5 +328,53 @@ mod tests {
         let status = SOURCE.status(folder.path(), true);
         assert!(!status.is_complete() && status.damaged().count() == 0);
         assert_eq!(status.missing().map(|file| &*file.name).collect::<Vec<_>>(), ["abc.gz"]);
+    }
+
+    /// An archive of two files.
+    const PACKED: Source<'static> = Source {
+        name: "packed",
+        places: &["packed", ""],
+        files: &[File {
+            published: Form { name: "both.tar.gz", bytes: 3, sha256: Some(ABC) },
+            unpacked: &[
+                Form { name: "both/one", bytes: 1, sha256: None },
+                Form { name: "both/two", bytes: 2, sha256: None },
+            ],
+        }],
+        mirrors: &[],
+    };
+
+    #[test]
+    fn an_archive_may_be_unpacked_but_then_wholly() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let text = || PACKED.find(Some(folder)).unwrap_err().to_string();
+        let (a, b) = (folder.join("packed"), folder.display());
+        assert_eq!(
+            text(),
+            format!(
+                "data set `packed`: `both.tar.gz` is missing; looked in `{}` and `{b}` (the unpacked folder `both` \
+                 will do)",
+                a.display()
+            )
+        );
+        write(folder, "both/two", b"12");
+        assert!(text().contains(&format!("`both/one` is missing; looked in `{b}` ")), "{}", text());
+        let status = PACKED.status(folder, true);
+        assert_eq!(status.missing().map(|file| &*file.name).collect::<Vec<_>>(), ["both/one"]);
+        // Without a checksum the size decides.
+        write(folder, "both/one", b"");
+        assert_eq!(PACKED.status(folder, true).damaged().count(), 1);
+        write(folder, "both/one", b"1");
+        assert!(PACKED.status(folder, true).is_complete());
+        let found = PACKED.find(Some(folder)).unwrap().remove(0);
+        assert_eq!(
+            (found.paths, found.unpacked),
+            (["both/one", "both/two"].map(|p| folder.join(p)).into(), true)
+        );
+        write(folder, "packed/both.tar.gz", b"abc");
+        let found = PACKED.find(Some(folder)).unwrap().remove(0);
+        assert_eq!((found.paths, found.unpacked), (vec![a.join("both.tar.gz")], false));
+        assert_eq!(PACKED.find(None).unwrap_err().kind(), rigl_base::Kind::Environment);
     }
 }

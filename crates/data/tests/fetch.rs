@@ -63,8 +63,8 @@ impl Place {
     fn fetch_with(&self, stop: &AtomicBool, on: &mut dyn FnMut(Event<'_>)) -> Result<Option<Report>> {
         let (sha256, unpacked) = (sha256(&noise()), sha256(b"unpacked"));
         let file = File {
-            published: Form { name: NAME, bytes: BYTES as u64, sha256: &sha256 },
-            unpacked: Some(Form { name: "noise", bytes: 8, sha256: &unpacked }),
+            published: Form { name: NAME, bytes: BYTES as u64, sha256: Some(&sha256) },
+            unpacked: &[Form { name: "noise", bytes: 8, sha256: Some(&unpacked) }],
         };
         let source = Source { name: "noise", places: &["noise", "elsewhere"], files: &[file], mirrors: &[] };
         fetch(&source, self.folder.path(), &self.options, stop, on)

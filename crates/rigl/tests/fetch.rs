@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use loopback::{Server, head, hold, length, nobody, ranged, send, whole};
+use rigl_base::files;
 use support::{MNIST, Place, Said};
 
 const TRAIN_IMAGES: &str = "train-images-idx3-ubyte.gz";
@@ -48,12 +49,13 @@ fn the_list_says_what_is_there_and_where() {
     let said = run(&place, "data").succeeded();
     let lines: Vec<&str> = said.out.lines().collect();
     assert!(
-        lines[0].starts_with("data set") && lines[2].starts_with("drawn-digits   embedded"),
+        lines[0].starts_with("data set") && lines[4].starts_with("drawn-digits   embedded"),
         "{}",
         said.out
     );
-    assert!(lines[4].starts_with("mnist          missing 4 of 4"), "{}", said.out);
-    assert!(lines[4].ends_with("cache/rigl/mnist"), "{}", said.out);
+    assert!(lines[2].starts_with("cifar10        missing 1 of 1"), "{}", said.out);
+    assert!(lines[6].starts_with("mnist          missing 4 of 4"), "{}", said.out);
+    assert!(lines[6].ends_with("cache/rigl/mnist"), "{}", said.out);
     assert!(said.err.contains("`rigl data fetch mnist`"), "{}", said.err);
 
     // Small files in place of the published ones: they can be trained on, and are no MNIST.
@@ -76,9 +78,9 @@ fn the_list_can_be_had_as_json() {
     let states: Vec<_> = sets.as_array().unwrap().iter().map(|set| (&set["name"], &set["state"])).collect();
     assert_eq!(
         format!("{states:?}"),
-        r#"[(String("drawn-digits"), String("embedded")), (String("fashion-mnist"), String("missing")), (String("mnist"), String("damaged"))]"#
+        r#"[(String("cifar10"), String("missing")), (String("cifar100"), String("missing")), (String("drawn-digits"), String("embedded")), (String("fashion-mnist"), String("missing")), (String("mnist"), String("damaged"))]"#
     );
-    let mnist = &sets[2];
+    let mnist = &sets[4];
     assert_eq!((&mnist["folder"], &mnist["verified"]), (&"data/mnist".into(), &false.into()));
     assert_eq!(
         (&mnist["files"][0]["name"], &mnist["files"][0]["present"]),
@@ -91,7 +93,7 @@ fn the_list_can_be_had_as_json() {
 fn mistakes_are_told() {
     refused(
         "data fetch minst",
-        "no data set is called `minst`, allowed are `drawn-digits`, `fashion-mnist`, `mnist`",
+        "no data set is called `minst`, allowed are `cifar10`, `cifar100`, `drawn-digits`, `fashion-mnist`, `mnist`",
         "\nhint: mnist\n",
     );
     refused(
@@ -147,6 +149,37 @@ fn wrong_bytes_are_refused() {
     // The folder and its lock, nothing else.
     let left: Vec<PathBuf> = place.contents().into_iter().map(|(path, _)| path).collect();
     assert_eq!(left, ["data", "data/mnist", "data/mnist/.fetch.lock"].map(|name| place.path(name)));
+}
+
+#[test]
+fn an_archive_is_downloaded_as_it_is_and_an_unpacked_one_left_alone() {
+    const SIZE: usize = 168_513_733;
+    let server = Server::new(|_, stream| whole(stream, b"<!DOCTYPE html>"));
+    let fetch = |place: &Place, name: &str| {
+        run(place, &format!("data fetch {name} --data-dir data --mirror {}", server.url()))
+    };
+    let place = Place::new();
+    let said = fetch(&place, "cifar100");
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
+    let part =
+        format!("`{}cifar-100-binary.tar.gz` says that it sends 15 bytes, expected {SIZE}", server.url());
+    assert!(said.err.contains(&part), "{}", said.err);
+
+    // Files of the right size are taken for the right ones once they are unpacked.
+    let bytes = |name: &str| if name == "train" { 153_700_000 } else { 30_740_000 };
+    for name in ["train", "test"] {
+        let path = format!("data/cifar-100-binary/{name}.bin");
+        place.write(&path, b"");
+        let said = run(&place, "data --data-dir data").succeeded();
+        let state = if name == "train" { "missing 1 of 2, damaged 1 of 2" } else { "damaged 1 of 2" };
+        assert!(said.out.contains(&format!("cifar100       {state} ")), "{}", said.out);
+        files::open_lock_file(&place.path(&path)).unwrap().set_len(bytes(name)).unwrap();
+    }
+    let said = fetch(&place, "cifar100").succeeded();
+    assert_eq!(said.out, "cifar100: complete, 184 MB in data\n");
+    assert_eq!(server.requests().len(), 1);
+    let said = run(&place, "data --verify --json --data-dir data").succeeded().json();
+    assert_eq!((&said[1]["state"], &said[1]["bytes"]), (&"complete".into(), &184_440_000.into()));
 }
 
 #[test]
@@ -212,6 +245,6 @@ fn the_real_files_are_downloaded_over_a_bad_line() {
     assert_eq!((&said["bytes"], &said["files"][0]["downloaded"]), (&11_594_722.into(), &false.into()));
     assert_eq!(server.requests().len(), 5);
     let sets = run(&place, "data --verify --json --data-dir data").succeeded().json();
-    assert_eq!((&sets[2]["state"], &sets[2]["verified"]), (&"complete".into(), &true.into()));
+    assert_eq!((&sets[4]["state"], &sets[4]["verified"]), (&"complete".into(), &true.into()));
     run(&place, "train mnist-lenet --data-dir data --dry-run").succeeded();
 }

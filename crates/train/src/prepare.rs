@@ -174,6 +174,7 @@ impl Prepared {
                 validation: config.data.validation,
                 train_samples: limit(config.data.train_samples),
                 test_samples: limit(config.data.test_samples),
+                ..DataOptions::default()
             },
         )?;
         let spec = sets.train.spec();

@@ -25,20 +25,22 @@ pub(super) enum Plan {
 }
 
 impl Plan {
-    /// Replaces `into` by the indices of the next batch; false if there is none.
-    fn advance(&mut self, into: &mut Vec<usize>) -> bool {
+    /// Replaces `into` by the indices of the next batch, and gives its number; `None` if there is none.
+    fn advance(&mut self, into: &mut Vec<usize>) -> Option<u64> {
         match self {
             Plan::Endless { order, draw } => {
-                order.indices(*draw, into);
-                *draw = draw.wrapping_add(1);
-                true
+                let this = *draw;
+                order.indices(this, into);
+                *draw = this.wrapping_add(1);
+                Some(this)
             }
             Plan::Once { next, samples, batch } => {
+                let this = *next / *batch;
                 let end = next.saturating_add(*batch).min(*samples);
                 into.clear();
                 into.extend(*next..end);
                 *next = end;
-                !into.is_empty()
+                (!into.is_empty()).then_some(this as u64)
             }
         }
     }
@@ -84,7 +86,7 @@ impl<B: Send + 'static> Feed<B> {
         plan: Plan,
         options: LoaderOptions,
         make: impl Fn() -> B + Send + Sync + 'static,
-        pack: impl Fn(&[Sample], &mut B) + Send + Sync + 'static,
+        pack: impl Fn(u64, &mut [Sample], &mut B) + Send + Sync + 'static,
     ) -> Result<Feed<B>> {
         let LoaderOptions { threads, depth } = options;
         for (value, what) in [(threads, "threads"), (depth, "batches ahead")] {
@@ -209,9 +211,9 @@ impl<B> Shared<B> {
         self.stop.load(Ordering::Relaxed)
     }
 
-    /// Waits for room, then claims the next batch: its number; its indices are left in `indices`. `None` if
-    /// there is nothing more to do.
-    fn claim(&self, indices: &mut Vec<usize>) -> Option<u64> {
+    /// Waits for room, then claims the next batch: the number of the claim and that of the batch; its indices are
+    /// left in `indices`. `None` if there is nothing more to do.
+    fn claim(&self, indices: &mut Vec<usize>) -> Option<(u64, u64)> {
         // Waiting with the plan locked keeps the other threads from overtaking, and asleep.
         let mut plan = lock(&self.plan);
         let mut queue = lock(&self.queue);
@@ -223,12 +225,13 @@ impl<B> Shared<B> {
             queue.thread_waits = false;
         }
         drop(queue);
-        if self.stopped() || !plan.advance(indices) {
+        if self.stopped() {
             return None;
         }
+        let number = plan.advance(indices)?;
         let mut queue = lock(&self.queue);
         queue.slots.push_back(None);
-        Some(queue.taken + queue.slots.len() as u64 - 1)
+        Some((queue.taken + queue.slots.len() as u64 - 1, number))
     }
 
     fn fill(&self, claim: u64, result: Result<B>) {
@@ -255,12 +258,12 @@ struct Worker<B, M, P> {
     samples: Vec<Sample>,
 }
 
-impl<B, M: Fn() -> B, P: Fn(&[Sample], &mut B)> Worker<B, M, P> {
+impl<B, M: Fn() -> B, P: Fn(u64, &mut [Sample], &mut B)> Worker<B, M, P> {
     fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let _leaving = Leaving(&shared);
-        while let Some(claim) = shared.claim(&mut self.indices) {
-            let result = catch_unwind(AssertUnwindSafe(|| self.prepare()));
+        while let Some((claim, number)) = shared.claim(&mut self.indices) {
+            let result = catch_unwind(AssertUnwindSafe(|| self.prepare(number)));
             let result = result.unwrap_or_else(|payload| Err(panicked(&*payload)));
             let ok = result.is_ok();
             shared.fill(claim, result);
@@ -270,7 +273,7 @@ impl<B, M: Fn() -> B, P: Fn(&[Sample], &mut B)> Worker<B, M, P> {
         }
     }
 
-    fn prepare(&mut self) -> Result<B> {
+    fn prepare(&mut self, number: u64) -> Result<B> {
         if self.samples.len() < self.indices.len() {
             self.samples.resize_with(self.indices.len(), Sample::default);
         }
@@ -282,7 +285,7 @@ impl<B, M: Fn() -> B, P: Fn(&[Sample], &mut B)> Worker<B, M, P> {
         }
         let reused = lock(&self.shared.queue).free.pop();
         let mut batch = reused.unwrap_or_else(|| (self.make)());
-        (self.pack)(&self.samples[..self.indices.len()], &mut batch);
+        (self.pack)(number, &mut self.samples[..self.indices.len()], &mut batch);
         Ok(batch)
     }
 }
