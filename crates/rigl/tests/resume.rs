@@ -15,12 +15,14 @@ use rigl_base::random::{Purpose, Stream};
 use support::{Place, Said, checkpoints, events, newest, same_run};
 
 /// Short, with everything in it that a checkpoint must carry: momentum, updates, a milestone, a validation split, sums
-/// between two records of the log. Saved after every batch.
+/// between two records of the log; and with images changed at random. Saved after every batch.
 const CONFIG: &str = "
 [data]
 name = 'mnist'
 batch = 20
 validation = 0.2
+augment = 'crop-flip'
+standardize = 'per-image'
 
 [schedule]
 unit = 'steps'

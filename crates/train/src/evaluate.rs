@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use rigl_base::{Error, Result};
-use rigl_data::{Dataset, EvaluationLoader, LoaderOptions, Sample};
+use rigl_data::{CropFlip, Dataset, EvaluationLoader, LoaderOptions, Sample};
 use rigl_engine::{Batch, Outcome, Packer, Preprocessing, Session};
 
 /// Evaluates the session's network on all of `set`, `batch` samples at a time.
@@ -18,7 +18,7 @@ pub fn evaluate(
 ) -> Result<Outcome> {
     let packer = session.packer(preprocessing);
     let options = LoaderOptions { threads: 1, depth: 2 };
-    let pack = move |samples: &[Sample], packed: &mut Packed| packed.fill(&packer, samples, 1);
+    let pack = move |_, samples: &mut [Sample], packed: &mut Packed| packed.fill(&packer, samples, 1);
     let mut loader = EvaluationLoader::new(Arc::clone(set), batch, options, Packed::default, pack)?;
     let mut outcome = Outcome::default();
     while let Some(packed) = loader.next()? {
@@ -35,9 +35,34 @@ pub fn evaluate(
 pub(crate) struct Packed {
     parts: Vec<Batch>,
     error: Option<Error>,
+    /// Where an image is changed.
+    image: Vec<u8>,
 }
 
 impl Packed {
+    /// Changes the samples of batch `draw` at random, then packs them into `parts` equal parts.
+    pub(crate) fn augment_and_fill(
+        &mut self,
+        augmentation: Option<&CropFlip>,
+        packer: &Packer,
+        draw: u64,
+        samples: &mut [Sample],
+        parts: usize,
+    ) {
+        let mut failed = None;
+        for (place, sample) in samples.iter_mut().enumerate() {
+            let Some(crop) = augmentation else { break };
+            match crop.apply(draw, place, &sample.image, &mut self.image) {
+                Ok(()) => std::mem::swap(&mut sample.image, &mut self.image),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        self.fill(packer, samples, parts);
+        if failed.is_some() {
+            self.error = failed;
+        }
+    }
+
     /// Packs samples into `parts` equal parts.
     pub(crate) fn fill(&mut self, packer: &Packer, samples: &[Sample], parts: usize) {
         self.parts.resize_with(parts, Batch::default);
@@ -57,5 +82,68 @@ impl Packed {
             None => Ok(&self.parts),
             Some(error) => Err(Error::new(error.kind(), error.to_string())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rigl_data::{InMemory, Spec};
+    use rigl_graph::{ModelSpec, Models};
+
+    use super::*;
+
+    /// Random images of three channels, and what packs them.
+    fn setup(count: usize) -> (Vec<Sample>, Packer, CropFlip) {
+        let spec = Spec::new("noise", [3, 8, 8], ["a", "b"]);
+        let images = (0..count * 192).map(|i| (i * i * 31 + i / 5) as u8).collect();
+        let set = InMemory::new(spec, images, vec![1; count]).unwrap();
+        let mut samples = vec![Sample::default(); count];
+        samples.iter_mut().enumerate().for_each(|(i, sample)| set.read(i, sample).unwrap());
+        let graph = Models::default().build("mlp", &ModelSpec::new(&[3, 8, 8], 2)).unwrap();
+        let patterns = vec![None; graph.parameters().len()];
+        let options = rigl_engine::Options {
+            batch: count,
+            evaluation_batch: 1,
+            threads: 1,
+            isa: None,
+            compute: rigl_engine::Compute::Auto,
+            seed: 0,
+        };
+        let session = Session::new(&graph, patterns, &options).unwrap();
+        (samples, session.packer(&Preprocessing::per_image()), CropFlip::new(5, &[3, 8, 8], 4).unwrap())
+    }
+
+    #[test]
+    fn samples_are_changed_by_their_place_in_the_whole_batch() {
+        let (samples, packer, crop) = setup(24);
+        let parts = |parts: usize, draw: u64| {
+            let (mut packed, mut samples) = (Packed::default(), samples.clone());
+            packed.augment_and_fill(Some(&crop), &packer, draw, &mut samples, parts);
+            assert_eq!(packed.parts().unwrap().iter().map(|part| part.samples()).sum::<usize>(), 24);
+            samples
+        };
+        let mut image = Vec::new();
+        let expected = samples.iter().enumerate().map(|(place, sample)| {
+            crop.apply(9, place, &sample.image, &mut image).unwrap();
+            image.clone()
+        });
+        let expected: Vec<Vec<u8>> = expected.collect();
+        for count in [1, 2, 8] {
+            let found: Vec<Vec<u8>> = parts(count, 9).into_iter().map(|sample| sample.image).collect();
+            assert_eq!(found, expected, "{count}");
+        }
+        assert_ne!(parts(1, 10)[0].image, expected[0]);
+    }
+
+    #[test]
+    fn without_augmentation_samples_stay_as_they_are_and_one_that_is_no_image_is_an_error() {
+        let (mut samples, packer, crop) = setup(4);
+        let before = samples.clone();
+        let mut packed = Packed::default();
+        packed.augment_and_fill(None, &packer, 1, &mut samples, 2);
+        assert!(samples == before && packed.parts().is_ok());
+        samples[2].image.pop();
+        packed.augment_and_fill(Some(&crop), &packer, 1, &mut samples, 2);
+        assert!(packed.parts().unwrap_err().to_string().contains("191 bytes cannot be cropped"));
     }
 }

@@ -4,13 +4,13 @@
 use std::path::PathBuf;
 
 use rigl_base::{Error, Result};
-use rigl_data::{DataOptions, Sets};
+use rigl_data::{CropFlip, DataOptions, Sets};
 use rigl_engine::{Options, Preprocessing, Session};
 use rigl_graph::account::{Cost, TrainingCost};
 use rigl_graph::{Graph, ModelSpec, Op, ParameterKind};
 use rigl_topology::{GrowScore, Initial, Layer, LayerKind, Method, Pattern, allocate};
 
-use crate::config::{Config, Limit};
+use crate::config::{Augment, Config, Limit, Standardize};
 use crate::recipe::Recipe;
 use crate::registry::Registry;
 
@@ -144,6 +144,8 @@ pub struct Prepared {
     pub design: Design,
     /// The numbers of the run.
     pub recipe: Recipe,
+    /// What is done to training samples at random.
+    pub augmentation: Option<CropFlip>,
     /// How samples become numbers.
     pub preprocessing: Preprocessing,
     /// Threads.
@@ -191,9 +193,19 @@ impl Prepared {
                 )));
             }
         }
-        let preprocessing = Preprocessing::new(&wide(&config.data.mean), &wide(&config.data.std))?;
-        let prepared =
-            Prepared { config, sets, design, recipe, preprocessing, threads, isa: machine.isa.clone() };
+        let preprocessing = match config.data.standardize {
+            Standardize::Fixed => Preprocessing::new(&wide(&config.data.mean), &wide(&config.data.std))?,
+            Standardize::PerImage => Preprocessing::per_image(),
+        };
+        let augmentation = match config.data.augment {
+            Augment::None => None,
+            Augment::CropFlip => {
+                let crop = CropFlip::new(config.seeds.data, &spec.shape, PADDING);
+                Some(crop.map_err(|e| e.context("`data.augment`"))?)
+            }
+        };
+        let isa = machine.isa.clone();
+        let prepared = Prepared { config, sets, design, recipe, augmentation, preprocessing, threads, isa };
         prepared.check_memory()?;
         Ok(prepared)
     }
@@ -280,6 +292,9 @@ impl Prepared {
 fn evaluation_batch(micro_batch: usize) -> usize {
     micro_batch.max(500)
 }
+
+/// Pixels of padding before an image is cut.
+const PADDING: u16 = 4;
 
 /// Batches prepared ahead of use.
 pub(crate) const LOADER_DEPTH: usize = 8;

@@ -32,6 +32,16 @@ pub const ALL: &[Preset] = &[
         about: "LeNet-300-100 on Fashion-MNIST at 90 % sparsity",
         text: include_str!("presets/fashion-lenet.toml"),
     },
+    Preset {
+        name: "cifar10-wrn22-2",
+        about: "WRN-22-2 on CIFAR-10 at 90 % sparsity: the paper's section 4.2",
+        text: include_str!("presets/cifar10-wrn22-2.toml"),
+    },
+    Preset {
+        name: "cifar100-wrn22-2",
+        about: "WRN-22-2 on CIFAR-100 at 90 % sparsity, by the recipe for CIFAR-10",
+        text: include_str!("presets/cifar100-wrn22-2.toml"),
+    },
 ];
 
 /// The preset of that name.
@@ -45,8 +55,11 @@ pub fn find<'a>(name: &str, presets: &'a [Preset]) -> Result<&'a Preset> {
 
 #[cfg(test)]
 mod tests {
+    use rigl_topology::{Decay, Distribution};
+
     use super::*;
-    use crate::config::{Base, Config, Known, Layers, Sources, UpdateEnd};
+    use crate::config::{Augment, Base, Config, Known, Layers, Sources, Standardize, UpdateEnd};
+    use crate::recipe::Recipe;
 
     fn resolved(name: &str) -> Config {
         Config::resolve(&Sources { base: Base::Preset(name), overrides: &[] }, &Known::default()).unwrap()
@@ -87,5 +100,32 @@ mod tests {
         assert_eq!(config.method.update_end, UpdateEnd::Step(50_000));
         let layers = [("fc1", 0.99), ("fc2", 0.89), ("fc3", 0.0)].map(|(name, s)| (name.to_string(), s));
         assert_eq!(config.method.layers, Layers(layers.to_vec()));
+    }
+
+    #[test]
+    fn the_cifar_presets_are_the_papers_recipe() {
+        for (name, data) in [("cifar10-wrn22-2", "cifar10"), ("cifar100-wrn22-2", "cifar100")] {
+            let config = resolved(name);
+            assert_eq!((config.data.name.as_str(), config.data.batch), (data, 128));
+            assert_eq!(
+                (config.data.augment, config.data.standardize),
+                (Augment::CropFlip, Standardize::PerImage)
+            );
+            assert_eq!((config.model.name.as_str(), config.model.dropout), ("wrn-22-2", Some(0.3)));
+            let recipe = Recipe::new(&config, 50_000).unwrap();
+            assert_eq!(recipe.steps, 97_656);
+            let rates = [0, 29_999, 30_000, 60_000, 90_000, 97_655].map(|step| recipe.learning_rate(step));
+            for (found, expected) in rates.into_iter().zip([0.1, 0.1, 0.02, 0.004, 0.000_8, 0.000_8]) {
+                assert!((found - expected).abs() < 1e-12, "{rates:?}");
+            }
+            assert_eq!(
+                (config.optimizer.momentum, config.optimizer.nesterov, config.optimizer.l2),
+                (0.9, true, 5e-4)
+            );
+            assert_eq!((config.method.name.as_str(), config.method.sparsity), ("rigl", 0.9));
+            assert_eq!((recipe.updates.interval, recipe.updates.begin, recipe.updates.end), (100, 0, 75_000));
+            assert_eq!((recipe.updates.drop_fraction, recipe.updates.decay), (0.3, Decay::Cosine));
+            assert_eq!(config.method.distribution, Distribution::Erk);
+        }
     }
 }

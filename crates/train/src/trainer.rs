@@ -148,13 +148,15 @@ impl<'a> Trainer<'a> {
         let config = &prepared.config;
         let order = Order { seed: config.seeds.data, batch: config.data.batch, first_draw: position.draw };
         let packer = session.packer(&prepared.preprocessing);
-        let parts = config.data.micro_batches;
+        let (parts, augmentation) = (config.data.micro_batches, prepared.augmentation);
         let loader = Loader::new(
             Arc::clone(&prepared.sets.train),
             order,
             LoaderOptions { threads: 1, depth: LOADER_DEPTH },
             Packed::default,
-            move |samples: &[Sample], packed: &mut Packed| packed.fill(&packer, samples, parts),
+            move |draw, samples: &mut [Sample], packed: &mut Packed| {
+                packed.augment_and_fill(augmentation.as_ref(), &packer, draw, samples, parts);
+            },
         )?;
         let (log_length, before_s) = from
             .as_ref()

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use rigl_topology::{Decay, Distribution, DropScore, GrowScore, LayerFilter, StepPolicy};
 
-use super::{Compute, Config, Layers, Limit, MAX_SEED, Method, Model, Seeds, Unit, UpdateEnd};
+use super::{
+    Augment, Compute, Config, Layers, Limit, MAX_SEED, Method, Model, Seeds, Standardize, Unit, UpdateEnd,
+};
 
 prop_compose! {
     fn model()(
@@ -66,13 +68,16 @@ prop_compose! {
         compute in select(Compute::ALL), unit in select(Unit::ALL), model in model(), method in method(),
         seeds in seeds(), (batch, parts, limit) in (1..100usize, 1..10usize, option::of(1..100_000usize)),
         (momentum, nesterov, l2, rate) in (0.001..1.0f64, any::<bool>(), 0.0..1e300f64, 1e-300..1e3f64),
-        milestones in btree_set(1..1000u32, 0..5), std in vec(1e-9..1e9f64, 1..4), (patterns, tensorboard) in (0..1000u64, any::<bool>()),
+        milestones in btree_set(1..1000u32, 0..5), std in vec(1e-9..1e9f64, 1..4),
+        (augment, standardize) in (select(Augment::ALL), select(Standardize::ALL)), (patterns, tensorboard) in (0..1000u64, any::<bool>()),
     ) -> Config {
         let mut config = Config { preset: preset.into(), multiplier, compute, model, method, seeds, ..Config::default() };
         config.data.batch = batch * parts;
         config.data.micro_batches = parts;
         config.data.train_samples = limit.map_or(Limit::All, Limit::First);
         config.data.std = std;
+        config.data.augment = augment;
+        config.data.standardize = standardize;
         config.optimizer.momentum = momentum;
         config.optimizer.nesterov = nesterov;
         config.optimizer.l2 = l2;

@@ -51,6 +51,26 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// What is done at random to training images.
+    pub enum Augment {
+        /// Nothing.
+        None = "none",
+        /// Padded by 4 pixels of its own mirror image, cut at random, flipped left to right in half of the cases.
+        CropFlip = "crop-flip",
+    }
+}
+
+named_enum! {
+    /// Where the mean and the deviation come from by which inputs are scaled.
+    pub enum Standardize {
+        /// From `mean` and `std`.
+        Fixed = "fixed",
+        /// From each image itself.
+        PerImage = "per-image",
+    }
+}
+
 /// The step at which topology updates end, before the multiplier.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum UpdateEnd {
@@ -135,6 +155,12 @@ configuration! {
         train_samples: Limit = Limit::All;
         /// How many test samples are used, chosen by the data seed.
         test_samples: Limit = Limit::All;
+        /// What is done at random to training images: `crop-flip` pads them by 4 pixels of their mirror image, cuts
+        /// them at a random place, and flips half of them.
+        augment: Augment = Augment::None;
+        /// Where the mean and the deviation of inputs come from: `mean` and `std`, or each image itself, which does
+        /// without those two (the deviation is then at least 1/√n, with n values in an image).
+        standardize: Standardize = Standardize::Fixed;
         /// Subtracted from inputs, which are then divided by `std`. One number, or one per channel; images
         /// are within 0 and 1 before that.
         mean: Vec<f64> = vec![0.0], "a list of finite numbers, one for all channels or one per channel"

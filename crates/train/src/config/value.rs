@@ -5,7 +5,7 @@ use rigl_topology::{Decay, Distribution, DropScore, GrowScore, GrownInit, LayerF
 use toml_edit::{Array, InlineTable, Item, Value};
 
 use super::suggest::nearest;
-use super::{Compute, Layers, Limit, OptimizerName, Unit, UpdateEnd};
+use super::{Augment, Compute, Layers, Limit, OptimizerName, Standardize, Unit, UpdateEnd};
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized + PartialEq {
@@ -234,7 +234,19 @@ macro_rules! named {
     )+ };
 }
 
-named!(Compute, Unit, OptimizerName, Distribution, Decay, DropScore, GrowScore, GrownInit, StepPolicy);
+named!(
+    Augment,
+    Compute,
+    Unit,
+    OptimizerName,
+    Distribution,
+    Decay,
+    DropScore,
+    GrowScore,
+    GrownInit,
+    Standardize
+);
+named!(StepPolicy);
 
 fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();

@@ -12,6 +12,7 @@ use rigl_metrics::summary::{self, Flops};
 use rigl_metrics::{Record, Status, Summary, TensorBoard};
 
 use super::{SMALLER, Trainer};
+use crate::config::Standardize;
 use crate::prepare::Prepared;
 
 impl Trainer<'_> {
@@ -53,7 +54,12 @@ impl Trainer<'_> {
             configuration: config.to_toml(),
             graph: design.graph.to_text(),
             classes: sets.train.spec().classes.clone(),
-            preprocessing: format!("(x / 255 - {:?}) / {:?}", config.data.mean, config.data.std),
+            preprocessing: match config.data.standardize {
+                Standardize::Fixed => format!("(x / 255 - {:?}) / {:?}", config.data.mean, config.data.std),
+                Standardize::PerImage => {
+                    "(x / 255 - mean) / max(deviation, 1 / sqrt(n)), of each image".into()
+                }
+            },
             extra: self.position.extra()?,
             ..Metadata::default()
         })
