@@ -26,6 +26,8 @@ pub enum Error {
     },
     /// A shape is too large to be addressed.
     Shape(String),
+    /// A probability is not in 0 … 1; what was given.
+    Probability(String),
     /// Two buffers that must be apart overlap, or one lies outside the arena.
     Overlap,
     /// The machine would not give the memory.
@@ -57,6 +59,7 @@ impl fmt::Display for Error {
                 )
             }
             Error::Shape(what) => write!(f, "shape too large: {what}"),
+            Error::Probability(found) => write!(f, "`probability` is {found}, expected 0 … 1"),
             Error::Overlap => f.write_str("buffers overlap or lie outside the arena"),
             Error::Memory { bytes } => write!(f, "cannot get {bytes} bytes of memory"),
             Error::Isa { name, available } => {

@@ -16,7 +16,9 @@
 //! See [`layout`]: `[group of 64 samples][feature][64]`.
 
 mod arena;
+mod channels;
 pub mod conv;
+pub mod dropout;
 pub mod elementwise;
 mod error;
 #[doc(hidden)]
@@ -31,10 +33,14 @@ pub mod measure;
 pub mod norm;
 pub mod pack;
 pub mod passes;
+pub mod pool;
 mod rows;
 mod simd;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod threads;
+pub mod vectors;
 mod workspace;
 
 #[cfg(test)]

@@ -33,12 +33,15 @@ impl MapShape {
     /// Length in f32 of a map of `blocks`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if it cannot be addressed.
+    /// [`Error::Shape`] if it cannot be addressed, nor could a part of it.
     pub fn len(self, blocks: usize) -> Result<usize, Error> {
-        [self.channels, self.rows, self.columns, blocks, BLOCK]
+        let sides = [self.channels, self.rows, self.columns, blocks];
+        // As if there were one of what there is none of, so that no product of some of them overflows either.
+        sides
             .iter()
-            .try_fold(1usize, |product, &n| product.checked_mul(n))
+            .try_fold(BLOCK, |product, &n| product.checked_mul(n.max(1)))
             .filter(|n| n.checked_mul(4).is_some_and(|bytes| bytes <= isize::MAX as usize))
+            .map(|n| if sides.contains(&0) { 0 } else { n })
             .ok_or_else(|| {
                 let MapShape { channels, rows, columns } = self;
                 Error::Shape(format!("{channels} × {rows} × {columns} in {blocks} blocks of {BLOCK}"))
@@ -53,6 +56,12 @@ impl MapShape {
     /// f32 in a block.
     pub(crate) fn block_len(self) -> usize {
         self.rows * self.row_len()
+    }
+
+    /// Where a vector begins.
+    #[inline(always)]
+    pub(crate) fn at(self, block: usize, row: usize, channel: usize, column: usize) -> usize {
+        (((block * self.rows + row) * self.channels + channel) * self.columns + column) * BLOCK
     }
 }
 

@@ -1,6 +1,8 @@
 //! Passes over whole maps, for what no convolution does in passing: additions, sums of a map that something else
 //! made, and gradients on their way through a view.
 
+use std::ops::Range;
+
 use crate::conv::Statistics;
 use crate::conv::{AddLanes, SUM_ROWS, add_up};
 use crate::error::check_len;
@@ -178,23 +180,31 @@ impl Route<'_> {
 
 /// A map cut into strips of rows.
 #[derive(Clone, Copy)]
-struct Strips {
+pub(crate) struct Strips {
     shape: MapShape,
     blocks: usize,
     strips: usize,
 }
 
 impl Strips {
-    fn new(shape: MapShape, samples: usize) -> Strips {
-        Strips { shape, blocks: blocks(samples), strips: shape.rows.div_ceil(SUM_ROWS) }
+    /// Of a shape whose length is known; of an empty map there are none.
+    pub(crate) fn new(shape: MapShape, samples: usize) -> Strips {
+        let strips = if shape.row_len() == 0 { 0 } else { shape.rows.div_ceil(SUM_ROWS) };
+        Strips { shape, blocks: blocks(samples), strips }
     }
 
-    fn tasks(&self) -> usize {
+    pub(crate) fn tasks(&self) -> usize {
         self.blocks * self.strips
     }
 
+    /// The block and the rows of a task.
+    pub(crate) fn strip(&self, task: usize) -> (usize, Range<usize>) {
+        let first = task % self.strips * SUM_ROWS;
+        (task / self.strips, first..self.shape.rows.min(first + SUM_ROWS))
+    }
+
     /// Operations in all, for the rule on what is worth other threads: memory is what these passes wait for.
-    fn cost(&self) -> usize {
+    pub(crate) fn cost(&self) -> usize {
         self.blocks.saturating_mul(self.shape.block_len()).saturating_mul(16)
     }
 
@@ -217,14 +227,14 @@ impl Strips {
         machine: &Machine,
     ) {
         let count = 2 * self.shape.channels;
-        let (block, strip) = (task / self.strips, task % self.strips);
+        let (block, rows) = self.strip(task);
         // SAFETY: the caller vouches for scratch and sums.
         unsafe {
             let lane_sums = scratch.add(self.shape.row_len());
             let sums = sums.add(task * count);
             std::slice::from_raw_parts_mut(lane_sums, count * LANES).fill(0.0);
             std::slice::from_raw_parts_mut(sums, count).fill(0.0);
-            for r in strip * SUM_ROWS..self.shape.rows.min((strip + 1) * SUM_ROWS) {
+            for r in rows {
                 row(block, r, scratch, lane_sums);
             }
             if summed {

@@ -1,60 +1,25 @@
 //! Every kernel against plain loops in the documented order of sums, to the bit.
 
-use rigl_test::*;
+use plain::*;
 
 use super::*;
-use crate::maps::{Affine, Dropout, GradientView, MapShape, NormGradient, View, blocks};
+use crate::maps::{Dropout, GradientView, MapShape, NormGradient, View, blocks};
+use crate::testing::{Norm, Random, channel, is_sample, map, same};
 use crate::{Isa, Machine, Workspace};
 
-/// Plain loops and random numbers.
-mod rigl_test {
+/// Plain loops.
+mod plain {
     use super::super::shape::ConvShape;
     use crate::maps::{MapShape, blocks};
-
-    /// A small generator, so that tests need no other crate.
-    pub struct Random(u64);
-
-    impl Random {
-        pub fn new(seed: u64) -> Random {
-            Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
-        }
-
-        pub fn word(&mut self) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
-        }
-
-        pub fn below(&mut self, n: usize) -> usize {
-            (self.word() % n as u64) as usize
-        }
-
-        pub fn number(&mut self) -> f32 {
-            (self.word() % 4001) as f32 / 2000.0 - 1.0
-        }
-
-        pub fn numbers(&mut self, n: usize) -> Vec<f32> {
-            (0..n).map(|_| self.number()).collect()
-        }
-    }
+    use crate::testing::tree;
 
     /// Where (block, channel, row, column, lane) of a map is.
-    pub fn at(shape: MapShape, block: usize, [c, r, q, lane]: [usize; 4]) -> usize {
-        (((block * shape.rows + r) * shape.channels + c) * shape.columns + q) * 16 + lane
-    }
-
-    pub fn tree(mut lanes: [f32; 16]) -> f32 {
-        for half in [8, 4, 2, 1] {
-            for l in 0..half {
-                lanes[l] += lanes[l + half];
-            }
-        }
-        lanes[0]
+    pub(super) fn at(shape: MapShape, block: usize, [c, r, q, lane]: [usize; 4]) -> usize {
+        shape.at(block, r, c, q) + lane
     }
 
     /// (weight index, output, input, kernel row, kernel column) of every weight, in flat order.
-    pub fn weights(shape: &ConvShape) -> Vec<[usize; 5]> {
+    pub(super) fn weights(shape: &ConvShape) -> Vec<[usize; 5]> {
         let (k, per) = (shape.kernel, shape.inputs / shape.groups);
         let mut all = Vec::new();
         for o in 0..shape.outputs {
@@ -71,11 +36,11 @@ mod rigl_test {
     }
 
     /// The input row (or column) that an output sees through a tap.
-    pub fn sees(shape: &ConvShape, out: usize, tap: usize, side: usize) -> Option<usize> {
+    pub(super) fn sees(shape: &ConvShape, out: usize, tap: usize, side: usize) -> Option<usize> {
         (out * shape.stride + tap).checked_sub(shape.padding).filter(|&i| i < side)
     }
 
-    pub fn forward(
+    pub(super) fn forward(
         shape: &ConvShape,
         w: &[f32],
         mask: &[bool],
@@ -107,7 +72,7 @@ mod rigl_test {
         y
     }
 
-    pub fn data_gradient(
+    pub(super) fn data_gradient(
         shape: &ConvShape,
         w: &[f32],
         mask: &[bool],
@@ -165,7 +130,7 @@ mod rigl_test {
             .collect()
     }
 
-    pub fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], samples: usize) -> Vec<f32> {
+    pub(super) fn weight_gradient(shape: &ConvShape, x: &[f32], dy: &[f32], samples: usize) -> Vec<f32> {
         let (input, output) = (shape.input(), shape.output());
         let tiles = tiles(shape, samples);
         let gradient = |[_, o, c, h, v]: [usize; 5]| {
@@ -221,30 +186,10 @@ fn shapes(random: &mut Random, count: usize) -> Vec<ConvShape> {
     shapes
 }
 
-/// A map of random numbers whose lanes without samples are zero.
-fn map(random: &mut Random, shape: MapShape, samples: usize) -> Vec<f32> {
-    let mut map = random.numbers(shape.len(blocks(samples)).unwrap());
-    let per_block = shape.block_len();
-    for (i, x) in map.iter_mut().enumerate() {
-        if i / per_block * 16 + i % 16 >= samples {
-            *x = 0.0;
-        }
-    }
-    map
-}
-
 fn workspace(shape: &ConvShape, samples: usize, threads: usize) -> Workspace {
     let n = shape.weight_len();
     let size = Forward::workspace(shape, n, samples).max(Backward::workspace(shape, n, n, samples));
     Workspace::new(threads, size).unwrap()
-}
-
-fn same(found: &[f32], expected: &[f32], what: &str) {
-    assert_eq!(found.len(), expected.len(), "{what}");
-    for (i, (a, b)) in found.iter().zip(expected).enumerate() {
-        // A zero's sign may differ: borders are added as products with 0.
-        assert!(a == b, "{what}: {a} at {i}, expected {b}");
-    }
 }
 
 #[test]
@@ -323,27 +268,6 @@ fn plain_passes_equal_plain_loops_to_the_bit_in_every_form() {
     }
 }
 
-/// A batch norm's numbers for so many channels.
-struct Norm {
-    mean: Vec<f32>,
-    scale: Vec<f32>,
-    offset: Vec<f32>,
-}
-
-impl Norm {
-    fn new(random: &mut Random, channels: usize) -> Norm {
-        Norm {
-            mean: random.numbers(channels),
-            scale: random.numbers(channels),
-            offset: random.numbers(channels),
-        }
-    }
-
-    fn view(&self) -> Affine<'_> {
-        Affine { mean: &self.mean, scale: &self.scale, offset: &self.offset }
-    }
-}
-
 #[test]
 fn what_is_fused_around_a_convolution_equals_the_passes_one_by_one() {
     let mut random = Random::new(2);
@@ -364,7 +288,6 @@ fn what_is_fused_around_a_convolution_equals_the_passes_one_by_one() {
             relu: true,
             dropout: with_dropout.then_some(Dropout { keep: &keep, scale: 1.5 }),
         };
-        let channel = |shape: MapShape, i: usize| i / 16 / shape.columns % shape.channels;
         let normalised = |i: usize| {
             let c = channel(input, i);
             (x[i] - norm.mean[c]).mul_add(norm.scale[c], norm.offset[c])
@@ -392,13 +315,12 @@ fn what_is_fused_around_a_convolution_equals_the_passes_one_by_one() {
         );
         let through = Norm::new(&mut random, shape.outputs);
         let slope = random.numbers(shape.outputs);
-        let is_sample = |shape: MapShape, i: usize| i / shape.block_len() * 16 + i % 16 < samples;
         let dy: Vec<f32> = (0..dz.len())
             .map(|i| {
                 let c = channel(output, i);
                 let inner = slope[c].mul_add(y_map[i] - through.mean[c], through.offset[c]);
                 let v = through.scale[c].mul_add(dz[i], inner) + direct[i];
-                if is_sample(output, i) { v } else { 0.0 }
+                if is_sample(output, samples, i) { v } else { 0.0 }
             })
             .collect();
         let gradient = GradientView {
@@ -440,7 +362,7 @@ fn what_is_fused_around_a_convolution_equals_the_passes_one_by_one() {
             same(&y, &y_expected, &format!("y of {shape:?}"));
             let sum = |shape: MapShape, c: usize, of: &dyn Fn(usize) -> f64| -> f64 {
                 (0..shape.len(blocks(samples)).unwrap())
-                    .filter(|&i| channel(shape, i) == c && is_sample(shape, i))
+                    .filter(|&i| channel(shape, i) == c && is_sample(shape, samples, i))
                     .map(of)
                     .sum()
             };

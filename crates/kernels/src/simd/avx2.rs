@@ -130,6 +130,16 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn at_least(self, a: Pair, b: Pair) -> u16 {
+        // SAFETY: see `splat`.
+        unsafe {
+            let low = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(a.0, b.0));
+            let high = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(a.1, b.1));
+            (low | high << 8) as u16
+        }
+    }
+
+    #[inline(always)]
     fn keep(self, lanes: u16, x: Pair) -> Pair {
         // SAFETY: see `splat`.
         unsafe {

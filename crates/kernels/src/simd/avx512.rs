@@ -107,6 +107,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn at_least(self, a: __m512, b: __m512) -> u16 {
+        // SAFETY: see `splat`.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GE_OQ>(a, b) }
+    }
+
+    #[inline(always)]
     fn keep(self, lanes: u16, x: __m512) -> __m512 {
         // SAFETY: see `splat`.
         unsafe { _mm512_maskz_mov_ps(lanes, x) }

@@ -78,6 +78,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Where `gate` > 0 then x, else +0 (the derivative of ReLU).
     fn where_positive(self, gate: Self::V, x: Self::V) -> Self::V;
 
+    /// The lanes where a ≥ b, as bits (so none where either is NaN).
+    fn at_least(self, a: Self::V, b: Self::V) -> u16;
+
     /// Where bit l of `lanes` is set lane l of x, else +0.
     fn keep(self, lanes: u16, x: Self::V) -> Self::V;
 
@@ -295,6 +298,30 @@ mod tests {
                     let expected = if lanes >> l & 1 == 1 { x[l] } else { 0.0 };
                     assert_eq!(y[l].to_bits(), expected.to_bits(), "{} lane {l} of {lanes:x}", isa.name());
                 }
+            }
+        }
+    }
+
+    struct AtLeast<'a>(&'a [f32; 16], &'a [f32; 16]);
+
+    impl Work for AtLeast<'_> {
+        type Output = u16;
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) -> u16 {
+            // SAFETY: both arrays hold 16 f32.
+            unsafe { s.at_least(s.load(self.0.as_ptr()), s.load(self.1.as_ptr())) }
+        }
+    }
+
+    #[test]
+    fn lanes_that_are_at_least_as_large_are_bits_and_nan_is_not() {
+        const VALUES: [f32; 7] = [f32::NAN, f32::NEG_INFINITY, -1.0, -0.0, 0.0, 1.0, f32::INFINITY];
+        for isa in Isa::available() {
+            for shift in 0..49 {
+                let a: [f32; 16] = std::array::from_fn(|i| VALUES[(i + shift) % 7]);
+                let b: [f32; 16] = std::array::from_fn(|i| VALUES[(i * 3 + shift / 7) % 7]);
+                let expected = (0..16).fold(0, |bits, l| bits | u16::from(a[l] >= b[l]) << l);
+                assert_eq!(isa.run(AtLeast(&a, &b)), expected, "{} {a:?} {b:?}", isa.name());
             }
         }
     }

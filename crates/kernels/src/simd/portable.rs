@@ -89,6 +89,15 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn at_least(self, a: Lanes, b: Lanes) -> u16 {
+        let mut bits = 0;
+        for l in 0..16 {
+            bits |= u16::from(a.0[l] >= b.0[l]) << l;
+        }
+        bits
+    }
+
+    #[inline(always)]
     fn keep(self, lanes: u16, x: Lanes) -> Lanes {
         Lanes(std::array::from_fn(|l| if lanes >> l & 1 == 1 { x.0[l] } else { 0.0 }))
     }

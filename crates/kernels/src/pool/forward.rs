@@ -1,0 +1,133 @@
+//! The forward pass of pooling.
+
+use std::ops::Range;
+
+use crate::Error;
+use crate::error::check_len;
+use crate::machine::{Machine, Shared};
+use crate::maps::{View, blocks};
+use crate::passes::Strips;
+use crate::pool::{Kind, PoolShape};
+use crate::rows::Pointwise;
+use crate::simd::{LANES, Simd, Work};
+
+/// y = the largest value of each window of x.
+#[derive(Debug)]
+pub struct MaxPool<'a> {
+    /// The windows.
+    pub shape: PoolShape,
+    /// The input.
+    pub x: View<'a>,
+    /// The output map.
+    pub y: &'a mut [f32],
+    /// Samples of the batch.
+    pub samples: usize,
+}
+
+impl MaxPool<'_> {
+    /// Runs it. Lanes behind the last sample hold the same of what the view holds there.
+    ///
+    /// # Errors
+    /// If the shape is none, a length does not fit it, or a worker panicked.
+    pub fn run(self, machine: &Machine) -> Result<(), Error> {
+        let MaxPool { shape, x, y, samples } = self;
+        forward(machine, Kind::Max, shape, x, y, samples)
+    }
+}
+
+/// y = the mean value of each window of x, padding counted as zeros.
+#[derive(Debug)]
+pub struct AveragePool<'a> {
+    /// The windows.
+    pub shape: PoolShape,
+    /// The input.
+    pub x: View<'a>,
+    /// The output map.
+    pub y: &'a mut [f32],
+    /// Samples of the batch.
+    pub samples: usize,
+}
+
+impl AveragePool<'_> {
+    /// Runs it. Lanes behind the last sample hold the same of what the view holds there.
+    ///
+    /// # Errors
+    /// If the shape is none, a length does not fit it, or a worker panicked.
+    pub fn run(self, machine: &Machine) -> Result<(), Error> {
+        let AveragePool { shape, x, y, samples } = self;
+        forward(machine, Kind::Average, shape, x, y, samples)
+    }
+}
+
+fn forward(
+    machine: &Machine,
+    kind: Kind,
+    shape: PoolShape,
+    x: View,
+    y: &mut [f32],
+    samples: usize,
+) -> Result<(), Error> {
+    shape.check()?;
+    let blocks = blocks(samples);
+    x.check(shape.input(), blocks)?;
+    check_len("y", y.len(), shape.output().len(blocks)?)?;
+    let strips = Strips::new(shape.output(), samples);
+    // Memory is what it waits for: of the input, where windows lie apart.
+    let cost = strips.cost().saturating_add(Strips::new(shape.input(), samples).cost());
+    let y = Shared::new(y);
+    machine.run(strips.tasks(), cost, &|_, task| {
+        let (block, rows) = strips.strip(task);
+        machine.isa.run(ForwardStrip { kind, shape, x, y: y.get(), block, rows });
+    })
+}
+
+/// Some output rows of a block. View and output have been checked against the shape; no other task writes the rows.
+struct ForwardStrip<'a> {
+    kind: Kind,
+    shape: PoolShape,
+    x: View<'a>,
+    y: *mut f32,
+    block: usize,
+    rows: Range<usize>,
+}
+
+impl Work for ForwardStrip<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let ForwardStrip { kind, shape, x: view, y, block, rows } = self;
+        let (input, output) = (shape.input(), shape.output());
+        let share = s.splat(1.0 / (shape.kernel * shape.kernel) as f32);
+        for i in rows {
+            let window_rows = shape.window(i, input.rows);
+            for c in 0..input.channels {
+                // SAFETY: channel, rows and columns are within the shapes of view and output.
+                unsafe {
+                    let point = Pointwise::new(s, &view, c);
+                    for j in 0..output.columns {
+                        let window_columns = shape.window(j, input.columns);
+                        let mut v = match kind {
+                            Kind::Max => s.splat(f32::NEG_INFINITY),
+                            Kind::Average => s.splat(0.0),
+                        };
+                        for r in window_rows.clone() {
+                            for q in window_columns.clone() {
+                                let at = input.at(block, r, c, q);
+                                let x = point.apply(s, s.load(view.map.as_ptr().add(at)), at / LANES);
+                                v = match kind {
+                                    Kind::Max => s.max(x, v),
+                                    Kind::Average => s.add(v, x),
+                                };
+                            }
+                        }
+                        if kind == Kind::Average {
+                            v = s.mul(v, share);
+                        }
+                        s.store(y.add(output.at(block, i, c, j)), v);
+                    }
+                }
+            }
+        }
+    }
+}
