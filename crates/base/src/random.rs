@@ -81,6 +81,12 @@ impl Stream {
         Stream { key: [k0, k1], id }
     }
 
+    /// What its blocks are made of, for those who compute them elsewhere: block n is [`philox`] of the counter
+    /// (low half of n, high half of n, the two words of the id) under the key. Key, then the words of the id.
+    pub fn words(&self) -> ([u32; 2], [u32; 2]) {
+        (self.key, [self.id as u32, (self.id >> 32) as u32])
+    }
+
     /// The four words of block `n`; draw `i` is word `i % 4` of block `i / 4`.
     pub fn block(&self, n: u64) -> [u32; 4] {
         philox(words(n, self.id), self.key)

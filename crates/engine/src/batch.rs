@@ -68,7 +68,6 @@ pub(crate) enum InputLayout {
         features: usize,
     },
     /// `[block of 16 samples][row][channel][column][16]`.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for networks that begin with a convolution"))]
     Map(MapShape),
 }
 
@@ -81,8 +80,9 @@ impl InputLayout {
         }
     }
 
-    /// Length of the map of so many pieces.
-    fn len(self, pieces: usize) -> Result<usize> {
+    /// Length of the map of so many samples.
+    pub(crate) fn len(self, samples: usize) -> Result<usize> {
+        let pieces = samples.div_ceil(self.piece());
         let len = match self {
             InputLayout::Vector { features } => layout::map_len(features, pieces),
             InputLayout::Map(shape) => shape.len(pieces),
@@ -125,7 +125,7 @@ impl Packer {
         batch: &mut Batch,
     ) -> Result<()> {
         let piece = self.layout.piece();
-        batch.map.resize(self.layout.len(samples.len().div_ceil(piece))?, 0.0);
+        batch.map.resize(self.layout.len(samples.len())?, 0.0);
         let bytes = self.layout.len(1)? / piece;
         for map in batch.map.chunks_exact_mut((bytes * piece).max(1)) {
             let mut images: [&[u8]; layout::GROUP] = [&[]; layout::GROUP];

@@ -5,6 +5,7 @@
 mod batch;
 mod execute;
 mod lifetimes;
+mod norms;
 mod plan;
 mod request;
 mod session;

@@ -74,6 +74,12 @@ pub struct MicroBatch<'a> {
     pub batch: &'a Batch,
     /// Samples of the whole step, over which the loss is averaged.
     pub of_samples: usize,
+    /// The number of the batch in the run: what dropout masks are drawn by, with the seed and the part's number.
+    pub draw: u64,
+    /// The number of the part.
+    pub number: u64,
+    /// The seed of dropout masks.
+    pub seed: u64,
     /// Whether it is the first part: gradients start over.
     pub first: bool,
     /// Whether it is the last part.

@@ -3,21 +3,22 @@
 use std::sync::Mutex;
 
 use rigl_base::{Error, Result};
-use rigl_graph::Graph;
 use rigl_graph::initial::InitialValues;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
+use rigl_graph::{Graph, ParameterKind};
 use rigl_kernels::elementwise::{self, Sgd};
-use rigl_kernels::{Arena, Isa, Machine, layout, measure};
+use rigl_kernels::{Arena, Isa, LANES, Machine, Workspace, maps, measure};
 use rigl_topology::{Change, Largest, Pattern};
 
-use crate::batch::{Batch, InputLayout, Packer, Preprocessing};
-use crate::execute::{self, PassTimes};
-use crate::plan::{Pass, Plan, Purpose};
+use crate::batch::{Batch, Packer, Preprocessing};
+use crate::execute::{self, PassTimes, Scratch};
+use crate::norms::Norm;
+use crate::plan::{Pass, Plan, Purpose, conv_shape};
 use crate::request::{
     Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, StepConstants, UpdateRequest, kernel,
 };
 use crate::update;
-use crate::weights::{self, Compute, Parameter, Storage};
+use crate::weights::{self, Compute, Form, Parameter, Storage};
 
 /// A network on this machine: parameters, buffers, threads.
 #[derive(Debug)]
@@ -28,7 +29,10 @@ pub struct Session {
     training: Plan,
     evaluation: Plan,
     arena: Arena,
+    workspace: Workspace,
     parameters: Vec<Parameter>,
+    norms: Vec<Norm>,
+    scratch: Scratch,
     /// Growth candidates per parameter, from the last pass that was asked for them.
     candidates: Vec<Option<Largest>>,
     /// Dense gradients under accumulation, where there are several micro-batches.
@@ -58,10 +62,29 @@ impl Session {
             .zip(patterns)
             .map(|(p, pattern)| {
                 let initial = InitialValues::new(p, options.seed);
-                Parameter::new(&p.name, &p.shape, p.is_weight(), pattern, options.compute, |i| initial.at(i))
+                let form = match (p.kind, conv_shape(graph, graph.node(p.node))) {
+                    (ParameterKind::LinearWeight, _) => Form::Linear,
+                    (ParameterKind::ConvWeight, Some(shape)) => Form::conv(shape)?,
+                    _ => Form::Vector,
+                };
+                let value = |i| initial.at(i);
+                Parameter::new(&p.name, &p.shape, p.is_weight(), form, pattern, options.compute, value)
             })
             .collect::<Result<_>>()?;
         let count = parameters.len();
+        let norms = Norm::all(graph);
+        let widest = norms.iter().map(Norm::channels).max().unwrap_or(0);
+        let masks = training.dropouts.iter().map(|dropout| {
+            let len = dropout.shape.len(maps::blocks(options.batch)).map_err(kernel)?;
+            Ok(vec![0; len / LANES])
+        });
+        let scratch = Scratch {
+            sums: vec![0.0; 2 * widest],
+            shift: vec![0.0; widest],
+            masks: masks.collect::<Result<_>>()?,
+        };
+        let workspace = Workspace::new(options.threads, training.workspace.max(evaluation.workspace))
+            .map_err(|e| Error::environment("scratch memory").caused_by(e))?;
         Ok(Session {
             graph: graph.clone(),
             machine: Machine::new(isa, options.threads),
@@ -69,7 +92,10 @@ impl Session {
             training,
             evaluation,
             arena,
+            workspace,
             parameters,
+            norms,
+            scratch,
             candidates: (0..count).map(|_| None).collect(),
             dense: vec![Vec::new(); count],
         })
@@ -105,11 +131,7 @@ impl Session {
 
     /// What packs samples for this network.
     pub fn packer(&self, preprocessing: &Preprocessing) -> Packer {
-        Packer {
-            isa: self.machine.isa,
-            layout: InputLayout::Vector { features: self.training.features },
-            preprocessing: preprocessing.clone(),
-        }
+        Packer { isa: self.machine.isa, layout: self.training.input, preprocessing: preprocessing.clone() }
     }
 
     /// Forward and backward over a part of a step's batch; gradients add up until [`Session::step`]. For the
@@ -130,8 +152,8 @@ impl Session {
         self.pass(part, growth, Some(&mut times))?;
         let layer = |(pass, times): (&Pass, PassTimes)| LayerTime {
             parameter: match pass {
-                Pass::Linear { weight, .. } => Some(*weight),
-                Pass::Relu { .. } | Pass::Loss { .. } => None,
+                Pass::Linear { weight, .. } | Pass::Conv { weight, .. } => Some(*weight),
+                _ => None,
             },
             forward_s: times.forward.as_secs_f64(),
             weights_s: times.weights.as_secs_f64(),
@@ -163,7 +185,10 @@ impl Session {
             machine: &self.machine,
             plan: &self.training,
             arena: &mut self.arena,
+            workspace: &mut self.workspace,
             parameters: &mut self.parameters,
+            norms: &mut self.norms,
+            scratch: &mut self.scratch,
             dense: &mut self.dense,
             times,
         };
@@ -234,7 +259,10 @@ impl Session {
             machine: &self.machine,
             plan: &self.evaluation,
             arena: &mut self.arena,
+            workspace: &mut self.workspace,
             parameters: &mut self.parameters,
+            norms: &mut self.norms,
+            scratch: &mut self.scratch,
             dense: &mut self.dense,
             times: None,
         };
@@ -282,7 +310,9 @@ impl Session {
             .sum();
         let sparse = graph.parameters().iter().zip(active).filter(|(_, count)| count.is_some());
         let largest = sparse.map(|(p, _)| p.len()).max().filter(|_| dense_growth).unwrap_or(0);
-        Ok(parameters + 4 * training.arena.max(evaluation.arena) + 4 * largest)
+        let activations = 4 * training.arena.max(evaluation.arena);
+        let scratch = training.workspace.max(evaluation.workspace).bytes(options.threads);
+        Ok(parameters + activations + scratch + 4 * largest)
     }
 
     /// The first parameter that holds a number that is not finite, in its values or its gradient.
@@ -309,10 +339,19 @@ impl Session {
                 tensors.push(tensor(p, Role::Slot(MOMENTUM.into()), &p.momentum));
             }
         }
+        for buffer in self.norms.iter().flat_map(|norm| [&norm.running_mean, &norm.running_variance]) {
+            tensors.push(Tensor {
+                name: buffer.name.as_str().into(),
+                role: Role::Buffer,
+                shape: vec![buffer.values.len()],
+                values: Values::F32(buffer.values.as_slice().into()),
+                indices: None,
+            });
+        }
         tensors
     }
 
-    /// Accepts a state: every parameter of the network must be there, with its shape. Parameters that come
+    /// Accepts a state: every parameter and buffer of the network must be there, with its shape. Parameters that come
     /// with indices are sparse from then on, the others dense. Slots that are not there start at zero.
     ///
     /// # Errors
@@ -346,6 +385,16 @@ impl Session {
             p.momentum.clear();
             p.set(pattern, self.compute, values, slot.is_some().then_some(momentum))?;
         }
+        let buffers = self.norms.iter_mut().flat_map(|n| [&mut n.running_mean, &mut n.running_variance]);
+        for buffer in buffers {
+            let bad = |what: String| Error::data(format!("buffer `{}` {what}", buffer.name));
+            let tensor =
+                state::find(state, &Role::Buffer, &buffer.name).ok_or_else(|| bad("is missing".into()))?;
+            match tensor.values.as_f32() {
+                Some(values) if values.len() == buffer.values.len() => buffer.values.copy_from_slice(values),
+                _ => return Err(bad(format!("does not hold {} 32-bit floats", buffer.values.len()))),
+            }
+        }
         Ok(())
     }
 }
@@ -358,8 +407,7 @@ fn check_batch(batch: &Batch, plan: &Plan) -> Result<()> {
     if found == 0 || found > plan.batch {
         return Err(Error::internal(format!("a batch of {found} samples, planned are 1 … {}", plan.batch)));
     }
-    let expected = layout::map_len(plan.features, layout::groups(found)).map_err(kernel)?;
-    if batch.map.len() != expected {
+    if batch.map.len() != plan.input.len(found)? {
         return Err(Error::internal("the batch was packed for another network"));
     }
     Ok(())

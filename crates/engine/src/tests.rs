@@ -58,7 +58,7 @@ fn batch(session: &Session, samples: usize, salt: u64) -> Batch {
 }
 
 fn whole(batch: &Batch) -> MicroBatch<'_> {
-    MicroBatch { batch, of_samples: batch.samples(), first: true, last: true }
+    MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
 }
 
 /// Loss and gradients of the network in plain f64: dense weights from `state`.
@@ -191,6 +191,9 @@ fn train(mut session: Session, micro_batches: usize) -> (Vec<u64>, Vec<Vec<u32>>
             let part = MicroBatch {
                 batch: &part,
                 of_samples: 100,
+                draw: step,
+                number: micro as u64,
+                seed: 0,
                 first: micro == 0,
                 last: micro + 1 == micro_batches,
             };

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use rigl_base::{Error, Result};
 use rigl_kernels::LinearStream;
+use rigl_kernels::conv::{ConvShape, ConvStream, ConvTaps, Weights};
 use rigl_topology::Pattern;
 
 rigl_base::named_enum! {
@@ -29,8 +30,37 @@ pub(crate) enum Storage {
     Dense,
     /// A dense array; positions outside the pattern hold 0.
     Masked { pattern: Pattern, mask: Vec<bool> },
-    /// Values, gradient and slot of the active positions alone, in the stream's forward order.
-    Sparse { pattern: Pattern, stream: Box<LinearStream> },
+    /// Values, gradient and slot of the active positions alone, in the stream's order.
+    Sparse { pattern: Pattern, stream: Stream },
+}
+
+/// A compiled pattern.
+#[derive(Debug)]
+pub(crate) enum Stream {
+    /// Of a linear layer: numbers are stored in its forward order.
+    Linear(Box<LinearStream>),
+    /// Of a convolution: numbers are stored in the order of the pattern.
+    Conv(Box<ConvStream>),
+}
+
+/// What a parameter is to its kernels.
+#[derive(Debug)]
+pub(crate) enum Form {
+    /// The weight of a linear layer.
+    Linear,
+    /// The weight of a convolution, with what its dense arithmetic needs.
+    Conv(ConvShape, DenseConv),
+    /// Any other.
+    Vector,
+}
+
+/// How a convolution whose weight is a dense array is computed.
+#[derive(Debug)]
+pub(crate) enum DenseConv {
+    /// By the dense kernels.
+    Taps(Box<ConvTaps>),
+    /// With groups: by the sparse kernels, with every weight active.
+    Full(Box<ConvStream>),
 }
 
 /// A parameter.
@@ -45,6 +75,19 @@ pub(crate) struct Parameter {
     /// Momentum; empty until an optimiser asks for it.
     pub(crate) momentum: Vec<f32>,
     pub(crate) storage: Storage,
+    pub(crate) form: Form,
+}
+
+impl Form {
+    /// Of a convolution.
+    pub(crate) fn conv(shape: ConvShape) -> Result<Form> {
+        let impossible = |e| Error::internal("convolution").caused_by(e);
+        let dense = match shape.groups {
+            1 => DenseConv::Taps(Box::new(ConvTaps::new(shape).map_err(impossible)?)),
+            _ => DenseConv::Full(Box::new(ConvStream::full(shape).map_err(impossible)?)),
+        };
+        Ok(Form::Conv(shape, dense))
+    }
 }
 
 impl Parameter {
@@ -53,6 +96,7 @@ impl Parameter {
         name: &str,
         shape: &[usize],
         is_weight: bool,
+        form: Form,
         pattern: Option<Pattern>,
         compute: Compute,
         value: impl Fn(usize) -> f32,
@@ -76,6 +120,7 @@ impl Parameter {
             gradient: Vec::new(),
             momentum: Vec::new(),
             storage: Storage::Dense,
+            form,
         };
         parameter.set(pattern, compute, sorted, None)?;
         Ok(parameter)
@@ -93,12 +138,20 @@ impl Parameter {
             None => Storage::Dense,
             Some(pattern) => {
                 if is_sparse(pattern.density(), compute) {
-                    let [outputs, inputs] = self.shape[..] else {
-                        return Err(Error::internal(format!("parameter `{}` is no matrix", self.name)));
+                    let failed = |e| Error::internal(format!("parameter `{}`", self.name)).caused_by(e);
+                    let stream = match (&self.form, &self.shape[..]) {
+                        (Form::Conv(shape, _), _) => {
+                            let stream = ConvStream::new(*shape, pattern.indices()).map_err(failed)?;
+                            Stream::Conv(Box::new(stream))
+                        }
+                        (Form::Linear, &[outputs, inputs]) => {
+                            let stream =
+                                LinearStream::new(outputs, inputs, pattern.indices()).map_err(failed)?;
+                            Stream::Linear(Box::new(stream))
+                        }
+                        _ => return Err(Error::internal(format!("parameter `{}` is no weight", self.name))),
                     };
-                    let stream = LinearStream::new(outputs, inputs, pattern.indices())
-                        .map_err(|e| Error::internal(format!("parameter `{}`", self.name)).caused_by(e))?;
-                    Storage::Sparse { pattern, stream: Box::new(stream) }
+                    Storage::Sparse { pattern, stream }
                 } else {
                     let mut mask = vec![false; pattern.len()];
                     pattern.indices().iter().for_each(|&i| mask[i as usize] = true);
@@ -124,7 +177,8 @@ impl Parameter {
                 pattern.indices().iter().zip(sorted).for_each(|(&i, x)| dense[i as usize] = x);
                 dense
             }
-            Storage::Sparse { stream, .. } => stream.to_forward(&sorted),
+            Storage::Sparse { stream: Stream::Linear(stream), .. } => stream.to_forward(&sorted),
+            Storage::Sparse { stream: Stream::Conv(_), .. } => sorted,
         }
     }
 
@@ -135,7 +189,8 @@ impl Parameter {
             Storage::Masked { pattern, .. } => {
                 pattern.indices().iter().map(|&i| stored[i as usize]).collect()
             }
-            Storage::Sparse { stream, .. } => stream.to_sorted(stored).into(),
+            Storage::Sparse { stream: Stream::Linear(stream), .. } => stream.to_sorted(stored).into(),
+            Storage::Sparse { stream: Stream::Conv(_), .. } => stored.into(),
         }
     }
 
@@ -145,6 +200,18 @@ impl Parameter {
             Storage::Dense => None,
             Storage::Masked { pattern, .. } | Storage::Sparse { pattern, .. } => Some(pattern),
         }
+    }
+
+    /// The weight of a convolution for its kernels.
+    pub(crate) fn conv_weights(&self) -> Result<Weights<'_>> {
+        Ok(match (&self.storage, &self.form) {
+            (Storage::Sparse { stream: Stream::Conv(stream), .. }, _) => {
+                Weights::Sparse(stream, &self.values)
+            }
+            (_, Form::Conv(_, DenseConv::Taps(taps))) => Weights::Dense(taps, &self.values),
+            (_, Form::Conv(_, DenseConv::Full(stream))) => Weights::Sparse(stream, &self.values),
+            _ => return Err(Error::internal(format!("parameter `{}` is of no convolution", self.name))),
+        })
     }
 
     /// Values when dense.
@@ -172,9 +239,9 @@ pub(crate) fn planned_bytes(len: usize, count: Option<usize>, compute: Compute, 
         Some(count) if !is_sparse(count as f64 / len.max(1) as f64, compute) => {
             (arrays + 1) * len + 4 * count
         }
-        // Pattern, two orders of 16-bit columns, their link, the rank, and visits of rows, of which there are
-        // fewer than nonzeros in each order.
-        Some(count) => (arrays + 4 + 2 * 2 + 4 + 4 + 2 * 4) * count,
+        // Pattern, two orders of at most 32-bit columns, their links, and visits of rows, of which there are fewer
+        // than nonzeros in each order.
+        Some(count) => (arrays + 4 + 2 * 4 + 4 + 4 + 2 * 4) * count,
     }
 }
 

@@ -51,7 +51,15 @@ fn step(session: &mut Session, packer: &Packer, images: &[Vec<u8>], parts: usize
     for (i, images) in images.chunks(each).enumerate() {
         let labels = (0..images.len()).map(|sample| (sample % CLASSES) as u32);
         packer.pack(images.iter().map(Vec::as_slice).zip(labels), batch).unwrap();
-        let part = MicroBatch { batch, of_samples: BATCH, first: i == 0, last: i + 1 == parts };
+        let part = MicroBatch {
+            batch,
+            of_samples: BATCH,
+            draw: 0,
+            number: i as u64,
+            seed: 0,
+            first: i == 0,
+            last: i + 1 == parts,
+        };
         session.accumulate(part, &[]).unwrap();
     }
     let constants = StepConstants { learning_rate: 0.1, momentum: 0.9, nesterov: true, l2: 1e-4 };

@@ -198,7 +198,7 @@ fn momentum() -> Role {
 }
 
 fn whole(batch: &Batch) -> MicroBatch<'_> {
-    MicroBatch { batch, of_samples: batch.samples(), first: true, last: true }
+    MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
 }
 
 /// Checks the gradients accumulated in a session whose parameters are `before`.
@@ -254,7 +254,15 @@ fn gradients_added_up_over_two_parts_of_a_batch_equal_those_of_the_whole() {
                 let (first, last) = (range.start == 0, range.end == images.len());
                 let part = Samples { images: images[range.clone()].to_vec(), labels: labels[range].to_vec() };
                 let batch = golden.network.pack(&session, &part);
-                let part = MicroBatch { batch: &batch, of_samples: images.len(), first, last };
+                let part = MicroBatch {
+                    batch: &batch,
+                    of_samples: images.len(),
+                    draw: 0,
+                    number: 0,
+                    seed: 0,
+                    first,
+                    last,
+                };
                 sum.add(session.accumulate(part, &[]).unwrap());
             }
             close("loss", sum.mean_loss(), golden.steps[0].loss, golden.steps[0].tolerance);

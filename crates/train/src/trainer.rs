@@ -311,7 +311,15 @@ impl<'a> Trainer<'a> {
         let of_samples = parts.iter().map(|part| part.samples()).sum();
         let mut outcome = Outcome::default();
         for (i, batch) in parts.iter().enumerate() {
-            let part = MicroBatch { batch, of_samples, first: i == 0, last: i + 1 == parts.len() };
+            let part = MicroBatch {
+                batch,
+                of_samples,
+                draw: self.position.draw,
+                number: i as u64,
+                seed: self.prepared.config.seeds.data,
+                first: i == 0,
+                last: i + 1 == parts.len(),
+            };
             outcome.add(self.session.accumulate(part, &growth)?);
         }
         Ok(outcome)

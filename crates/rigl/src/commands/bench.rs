@@ -143,7 +143,7 @@ impl Subject {
 
 /// A batch as the whole of a step.
 fn whole(batch: &Batch) -> MicroBatch<'_> {
-    MicroBatch { batch, of_samples: batch.samples(), first: true, last: true }
+    MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
 }
 
 /// `784-300-100-10`.

@@ -1,0 +1,288 @@
+//! Convolutional networks in the engine against a plain network in f64 without padding: loss, running statistics and
+//! every gradient (by central differences), for batches that fill no block; and against themselves: storage,
+//! threads, instruction sets and micro-batches.
+
+mod plain;
+
+use plain::Plain;
+use rigl_base::random::{Purpose, Stream};
+use rigl_engine::{
+    Batch, Compute, Growth, MicroBatch, Options, Preprocessing, Session, StepConstants, UpdateRequest,
+};
+use rigl_graph::state::{self, Role};
+use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, Pool};
+use rigl_topology::{DropScore, GrowScore, LayerBudget, Pattern};
+
+const SHAPE: [usize; 3] = [3, 7, 6];
+const CLASSES: usize = 4;
+
+/// Pre-activation blocks, one with a projection, as in wide residual networks.
+fn pre_activation() -> Graph {
+    let mut g = Builder::new("pre-activation");
+    let norm = BatchNorm::default();
+    let x = g.input("image", &SHAPE);
+    let x = g.conv2d("conv", x, 4, Conv2d::k3());
+    let h = g.batch_norm("a.bn1", x, norm);
+    let h = g.relu(h);
+    let r = g.conv2d("a.conv1", h, 6, Conv2d::k3().stride(2));
+    let r = g.batch_norm("a.bn2", r, norm);
+    let r = g.relu(r);
+    let r = g.conv2d("a.conv2", r, 6, Conv2d::k3());
+    let skip = g.conv2d("a.skip", h, 6, Conv2d::k1().stride(2));
+    let x = g.add(r, skip);
+    let h = g.batch_norm("b.bn1", x, norm);
+    let h = g.relu(h);
+    let r = g.conv2d("b.conv1", h, 6, Conv2d::k3());
+    let r = g.batch_norm("b.bn2", r, norm);
+    let r = g.relu(r);
+    let r = g.conv2d("b.conv2", r, 6, Conv2d::k3().bias());
+    let x = g.add(r, x);
+    let h = g.batch_norm("bn", x, norm);
+    let h = g.relu(h);
+    let h = g.global_avg_pool(h);
+    let h = g.linear("fc", h, CLASSES, Linear::default());
+    g.cross_entropy(h, CLASSES, 0.1);
+    g.finish().unwrap()
+}
+
+/// Post-activation blocks, pools, groups, a norm of the input, and a map that is flattened.
+fn post_activation() -> Graph {
+    let mut g = Builder::new("post-activation");
+    let norm = BatchNorm::default();
+    let x = g.input("image", &SHAPE);
+    let x = g.batch_norm("bn0", x, norm);
+    let x = g.conv2d("conv1", x, 4, Conv2d::k(5).bias());
+    let x = g.batch_norm("bn1", x, norm);
+    let x = g.relu(x);
+    let x = g.max_pool(x, Pool::k(3).stride(2).padding(1));
+    let r = g.conv2d("depthwise", x, 4, Conv2d::k3().groups(4));
+    let r = g.batch_norm("bn2", r, norm);
+    let r = g.relu(r);
+    let r = g.conv2d("grouped", r, 4, Conv2d::k3().groups(2));
+    let r = g.batch_norm("bn3", r, norm);
+    let x = g.add(r, x);
+    let x = g.relu(x);
+    let s = g.conv2d("projection", x, 4, Conv2d::k1());
+    let s = g.batch_norm("bn4", s, norm);
+    let r = g.conv2d("conv3", x, 4, Conv2d::k3());
+    let r = g.batch_norm("bn5", r, norm);
+    let x = g.add(r, s);
+    let x = g.relu(x);
+    let x = g.avg_pool(x, Pool::k(2));
+    let x = g.flatten(x);
+    let h = g.linear("fc1", x, 9, Linear::default());
+    let h = g.relu(h);
+    let h = g.linear("fc2", h, CLASSES, Linear::default());
+    g.cross_entropy(h, CLASSES, 0.0);
+    g.finish().unwrap()
+}
+
+/// Maps that several norms read, that are added to themselves, and that meet again after a convolution.
+fn tangled() -> Graph {
+    let mut g = Builder::new("tangled");
+    let norm = BatchNorm::default();
+    let x = g.input("image", &SHAPE);
+    let x = g.conv2d("conv1", x, 4, Conv2d::k3());
+    let a = g.batch_norm("bn1", x, norm);
+    let b = g.batch_norm("bn2", x, norm);
+    let b = g.relu(b);
+    let c = g.conv2d("conv2", a, 4, Conv2d::k3());
+    let y = g.add(c, b);
+    let y = g.add(y, y);
+    let d = g.conv2d("conv3", y, 4, Conv2d::k3());
+    let y = g.add(d, y);
+    let y = g.relu(y);
+    let y = g.batch_norm("bn3", y, norm);
+    let e = g.conv2d("conv4", y, 4, Conv2d::k3());
+    let y = g.add(e, x);
+    let h = g.global_avg_pool(y);
+    let h = g.linear("fc", h, CLASSES, Linear::default());
+    g.cross_entropy(h, CLASSES, 0.0);
+    g.finish().unwrap()
+}
+
+fn patterns(graph: &Graph, density: f64) -> Vec<Option<Pattern>> {
+    let of = |(i, p): (usize, &rigl_graph::Parameter)| {
+        let count = ((p.len() as f64 * density) as usize).max(1);
+        // An output of `fc1` without inputs would lie on the bend of the ReLU behind it.
+        (p.is_weight() && p.layer() != "fc1")
+            .then(|| Pattern::random(p.len(), count, Stream::new(9, Purpose::Test, i as u64)).unwrap())
+    };
+    graph.parameters().iter().enumerate().map(of).collect()
+}
+
+fn options(batch: usize) -> Options {
+    Options { batch, evaluation_batch: batch, threads: 2, isa: None, compute: Compute::Auto, seed: 3 }
+}
+
+fn images(samples: usize, salt: u64) -> (Vec<Vec<u8>>, Vec<u32>) {
+    let mut draws = Stream::new(salt, Purpose::Test, 1).draws();
+    let features = SHAPE.iter().product();
+    let images = (0..samples).map(|_| (0..features).map(|_| draws.word() as u8).collect()).collect();
+    (images, (0..samples).map(|_| draws.below(CLASSES as u64) as u32).collect())
+}
+
+fn pack(session: &Session, images: &[Vec<u8>], labels: &[u32]) -> Batch {
+    let mut batch = Batch::default();
+    let packer = session.packer(&Preprocessing::new(&[0.5], &[0.25]).unwrap());
+    packer.pack(images.iter().map(Vec::as_slice).zip(labels.iter().copied()), &mut batch).unwrap();
+    batch
+}
+
+fn whole(batch: &Batch) -> MicroBatch<'_> {
+    MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
+}
+
+/// Values of all parameters, dense, in the graph's order.
+fn values(session: &Session) -> Vec<Vec<f32>> {
+    let state = session.state();
+    let of = |p: &rigl_graph::Parameter| {
+        let tensor = state::find(&state, &Role::Parameter, &p.name).unwrap();
+        let values = tensor.values.as_f32().unwrap();
+        match &tensor.indices {
+            None => values.to_vec(),
+            Some(indices) => {
+                let mut dense = vec![0.0; p.len()];
+                indices.iter().zip(values).for_each(|(&i, &v)| dense[i as usize] = v);
+                dense
+            }
+        }
+    };
+    session.graph().parameters().iter().map(of).collect()
+}
+
+const PLAIN_STEP: StepConstants =
+    StepConstants { learning_rate: 1.0, momentum: 0.0, nesterov: false, l2: 0.0 };
+
+#[test]
+fn loss_statistics_and_every_gradient_equal_an_unpadded_network_in_f64() {
+    for graph in [pre_activation(), post_activation(), tangled()] {
+        for samples in [2, 15, 17, 100] {
+            for density in [0.3, 1.0] {
+                let patterns = patterns(&graph, density);
+                let mut session = Session::new(&graph, patterns.clone(), &options(samples)).unwrap();
+                let (images, labels) = images(samples, samples as u64);
+                let batch = pack(&session, &images, &labels);
+                let before = values(&session);
+                let outcome = session.accumulate(whole(&batch), &[]).unwrap();
+                session.step(PLAIN_STEP).unwrap();
+                let after = values(&session);
+                let plain = Plain::new(&graph, &images, &labels);
+                let doubles: Vec<Vec<f64>> =
+                    before.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
+                let (loss, statistics) = plain.run(&doubles);
+                let name = graph.name();
+                assert!(
+                    (outcome.mean_loss() - loss).abs() < 1e-5 * loss.abs(),
+                    "{name}, {samples}: loss {}, {loss}",
+                    outcome.mean_loss()
+                );
+                let state = session.state();
+                for (buffer, expected) in graph.buffers().iter().zip(&statistics) {
+                    let tensor = state::find(&state, &Role::Buffer, &buffer.name).unwrap();
+                    for (found, expected) in tensor.values.as_f32().unwrap().iter().zip(expected) {
+                        assert!(
+                            (f64::from(*found) - expected).abs() < 1e-5,
+                            "{name}, {samples}: `{}` {found}, {expected}",
+                            buffer.name
+                        );
+                    }
+                }
+                for (number, p) in graph.parameters().iter().enumerate() {
+                    let active = |i: usize| patterns[number].as_ref().is_none_or(|p| p.contains(i as u32));
+                    // A few positions of each parameter; a wrong gradient is seldom wrong in one place.
+                    let positions: Vec<usize> =
+                        (0..p.len()).filter(|&i| active(i)).step_by(1 + p.len() / 12).collect();
+                    let scale = positions
+                        .iter()
+                        .map(|&i| f64::from(before[number][i] - after[number][i]).abs())
+                        .fold(1e-3, f64::max);
+                    for i in positions {
+                        let found = f64::from(before[number][i]) - f64::from(after[number][i]);
+                        let mut moved = doubles.clone();
+                        let h = 1e-6;
+                        moved[number][i] += h;
+                        let up = plain.run(&moved).0;
+                        moved[number][i] -= 2.0 * h;
+                        let exact = (up - plain.run(&moved).0) / (2.0 * h);
+                        assert!(
+                            (found - exact).abs() < 2e-4 * scale + 1e-5,
+                            "{name}, {samples} samples, density {density}: gradient of `{}` at {i}: {found}, {exact}",
+                            p.name
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Some steps with topology updates between them; the bits of all that is left.
+fn train(graph: &Graph, options: &Options, parts: usize) -> (Vec<u64>, Vec<Vec<u32>>) {
+    let mut session = Session::new(graph, patterns(graph, 0.3), options).unwrap();
+    let mut losses = Vec::new();
+    let sparse: Vec<usize> =
+        (0..graph.parameters().len()).filter(|&p| session.pattern(p).is_some()).collect();
+    for step in 0..9u64 {
+        let updating = step % 4 == 3;
+        let growth: Vec<Growth> =
+            sparse.iter().map(|&parameter| Growth { parameter, count: 2 }).filter(|_| updating).collect();
+        let (images, labels) = images(34, step);
+        let each = 34 / parts;
+        for part in 0..parts {
+            let range = part * each..(part + 1) * each;
+            let batch = pack(&session, &images[range.clone()], &labels[range]);
+            let part = MicroBatch {
+                batch: &batch,
+                of_samples: 34,
+                draw: step,
+                number: part as u64,
+                seed: 1,
+                first: part == 0,
+                last: part + 1 == parts,
+            };
+            losses.push(session.accumulate(part, &growth).unwrap().loss.to_bits());
+        }
+        if updating {
+            let requests: Vec<UpdateRequest> = sparse
+                .iter()
+                .map(|&parameter| UpdateRequest {
+                    parameter,
+                    budget: LayerBudget::replace(session.pattern(parameter).unwrap().count(), 2),
+                    drop: DropScore::Magnitude,
+                    grow: GrowScore::Gradient,
+                    stream: Stream::new(1, Purpose::Growth, step),
+                })
+                .collect();
+            session.update(&requests).unwrap();
+        } else {
+            let constants = StepConstants { learning_rate: 0.05, momentum: 0.9, nesterov: true, l2: 1e-3 };
+            session.step(constants).unwrap();
+        }
+    }
+    (losses, values(&session).into_iter().map(|v| v.into_iter().map(f32::to_bits).collect()).collect())
+}
+
+#[test]
+fn threads_instruction_sets_and_storage_change_no_bit() {
+    for graph in [pre_activation(), post_activation(), tangled()] {
+        for parts in [1, 2] {
+            let base = options(34);
+            let expected = train(&graph, &base, parts);
+            for threads in [1, 3] {
+                assert_eq!(train(&graph, &Options { threads, ..base.clone() }, parts), expected);
+            }
+            for isa in rigl_engine::instruction_sets() {
+                let isa = Some(isa.to_string());
+                assert_eq!(train(&graph, &Options { isa, ..base.clone() }, parts), expected);
+            }
+            let masked = train(&graph, &Options { compute: Compute::Masked, ..base.clone() }, parts);
+            assert_eq!(masked.0, expected.0, "losses of {}", graph.name());
+            // An inactive 0 may have either sign.
+            for (masked, sparse) in masked.1.iter().zip(&expected.1) {
+                let numbers = |bits: &[u32]| bits.iter().map(|&b| f32::from_bits(b)).collect::<Vec<_>>();
+                assert_eq!(numbers(masked), numbers(sparse), "{}", graph.name());
+            }
+        }
+    }
+}
