@@ -26,6 +26,10 @@ pub const TOKENS: &[&str] = &[
     "layers",
     "filter",
     "hidden",
+    "depth",
+    "width",
+    "dropout",
+    "bn-momentum",
     "milestones",
     "divide-by",
     "update-end",
@@ -35,6 +39,8 @@ pub const TOKENS: &[&str] = &[
     "\"mnist-lenet\"",
     "\"quickstart\"",
     "'mlp'",
+    "'wide-resnet'",
+    "'resnet-cifar'",
     "[method.layers]\n",
     "[data]\n",
     "[[data]]\n",
@@ -139,7 +145,13 @@ fn schedule(config: &Config) -> Signal {
     Signal::accepted(&[recipe.milestones.len()])
 }
 
+/// Beyond this depth one number asks for more memory than inputs are allowed.
+const MAX_DEPTH: usize = 64;
+
 fn network(config: &Config) -> Signal {
+    if config.model.depth.is_some_and(|depth| depth > MAX_DEPTH) {
+        return Signal::accepted(&[]);
+    }
     let design = match Design::new(config, &WORLD.registry, &[1, 28, 28], 10) {
         Err(error) => return Signal::refused(&error, &[Kind::Usage]),
         Ok(design) => design,
