@@ -1,7 +1,8 @@
 //! A network and its cost, layer by layer.
 
 use rigl_base::Result;
-use rigl_graph::account::Cost;
+use rigl_graph::ParameterKind;
+use rigl_graph::account::{Cost, ParameterCost};
 use rigl_train::{Design, Prepared};
 use serde_json::{Value, json};
 
@@ -47,7 +48,8 @@ fn text(prepared: &Prepared) -> Result<String> {
     ))
 }
 
-/// Layer, shape, weights, active weights, density, FLOPs and bytes, with totals against dense.
+/// Layer, shape, weights, active weights, density, FLOPs and bytes, with totals against dense. Norms, of which there
+/// are many and which cost next to nothing, have one row.
 pub(crate) fn table(design: &Design) -> Table {
     let cost = &design.cost;
     let mut table = Table::new(&[
@@ -59,7 +61,8 @@ pub(crate) fn table(design: &Design) -> Table {
         ("FLOPs", Align::Right),
         ("size", Align::Right),
     ]);
-    for p in &cost.parameters {
+    let (norms, layers): (Vec<_>, Vec<_>) = cost.parameters.iter().partition(|p| is_norm(p));
+    for p in layers {
         let shape: Vec<String> = p.shape.iter().map(ToString::to_string).collect();
         table.row(vec![
             p.name.clone(),
@@ -69,6 +72,18 @@ pub(crate) fn table(design: &Design) -> Table {
             percent(1.0 - p.sparsity),
             count(p.flops),
             bytes(p.bytes),
+        ]);
+    }
+    if !norms.is_empty() {
+        let values = count(norms.iter().map(|p| p.weights as u64).sum());
+        table.row(vec![
+            "norms".into(),
+            String::new(),
+            values.clone(),
+            values,
+            percent(1.0),
+            count(norms.iter().map(|p| p.flops).sum()),
+            bytes(norms.iter().map(|p| p.bytes).sum()),
         ]);
     }
     table.rule();
@@ -102,6 +117,10 @@ pub(crate) fn table(design: &Design) -> Table {
     table
 }
 
+fn is_norm(parameter: &ParameterCost) -> bool {
+    matches!(parameter.kind, ParameterKind::NormScale | ParameterKind::NormShift)
+}
+
 /// The same as JSON.
 pub(crate) fn value(cost: &Cost) -> Value {
     let parameters: Vec<Value> = cost
@@ -126,4 +145,28 @@ pub(crate) fn value(cost: &Cost) -> Value {
 /// FLOPs as people write them.
 pub(crate) fn flops(x: f64) -> String {
     format!("{}FLOPs", si(x))
+}
+
+#[cfg(test)]
+mod tests {
+    use rigl_train::{Config, Registry};
+
+    use super::*;
+
+    #[test]
+    fn norms_have_one_row() {
+        let mut config = Config::default();
+        config.model.name = "wrn-22-2".into();
+        let design = Design::new(&config, &Registry::default(), &[3, 32, 32], 10).unwrap();
+        let text = table(&design).to_string();
+        let rows: Vec<&str> = text.lines().collect();
+        // Heading, two rules, 22 convolutions, the classifier with its bias, the norms, three totals.
+        assert_eq!(rows.len(), 3 + 24 + 1 + 3, "{text}");
+        let norms = rows.iter().find(|row| row.starts_with("norms")).unwrap();
+        // Scale and shift of each of 1,360 channels; their size is that of one bias each.
+        assert_eq!(
+            norms.split_whitespace().collect::<Vec<_>>(),
+            ["norms", "2,720", "2,720", "100.00", "%", "0", "5.44", "kB"]
+        );
+    }
 }
