@@ -45,7 +45,6 @@ class Float32Errors(TorchFunctionMode):
             nn.functional.adaptive_avg_pool2d: self.global_avg_pool2d,
             nn.functional.cross_entropy: self.cross_entropy,
             torch.add: self.add,
-            torch.Tensor.add: self.add,
         }.get(func, func)
         return replacement(*args, **(kwargs or {}))
 
@@ -55,7 +54,9 @@ class Float32Errors(TorchFunctionMode):
         return value + math.sqrt(terms) * UNIT * size * draw
 
     def rounded(self, value, operations=1):
-        return self.off(value, operations**2, value.abs())
+        """A result of so many operations on each number, whose constants are rounded too: the same error in all."""
+        shared = 2 * torch.rand((), generator=self.generator, dtype=value.dtype) - 1
+        return self.off(value, operations**2, value.abs()) + operations * UNIT * shared * value
 
     def conv2d(self, x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
         return Convolution.apply(self, x, weight, bias, (stride, padding, dilation, groups))
