@@ -3,19 +3,18 @@
 
 use std::ops::Range;
 
-use crate::conv::{DataGradient, SUM_ROWS, add_up};
+use crate::conv::{DataGradient, add_up};
 use crate::error::check_len;
 use crate::machine::{Machine, Shared};
 use crate::maps::{GradientView, MapShape, View, blocks, lanes};
-use crate::passes::Strips;
+use crate::passes::{Strips, task_sums};
 use crate::rows::{NormTerms, Pointwise};
 use crate::simd::{LANES, Simd};
 use crate::{Error, Workspace, WorkspaceSize};
 
-/// Scratch for [`scatter`] with `worker` f32 for each worker.
+/// Scratch of [`scatter`] with `worker` f32 for each worker.
 pub(crate) fn workspace(shape: MapShape, samples: usize, worker: usize) -> WorkspaceSize {
-    let tasks = blocks(samples).saturating_mul(shape.rows.div_ceil(SUM_ROWS));
-    WorkspaceSize { worker, shared: 0, sums: tasks.saturating_mul(2).saturating_mul(shape.channels) }
+    WorkspaceSize { worker, shared: 0, sums: task_sums(shape, samples) }
 }
 
 /// What a task writes: the gradient of some rows of a block, all channels of them.

@@ -13,7 +13,7 @@
 //! tree, and blocks are added in order.
 //!
 //! # Layout
-//! See [`layout`]: `[group of 64 samples][feature][64]`.
+//! See [`layout`]: `[group of 64 samples][feature][64]`; and [`maps`] for images.
 
 mod arena;
 mod channels;

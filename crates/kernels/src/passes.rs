@@ -14,11 +14,17 @@ use crate::{Error, Workspace, WorkspaceSize};
 
 /// The scratch that any pass over a map of this shape needs.
 pub fn workspace(shape: MapShape, samples: usize) -> WorkspaceSize {
-    WorkspaceSize {
-        worker: shape.row_len() + 2 * LANES * shape.channels,
-        shared: 0,
-        sums: blocks(samples) * shape.rows.div_ceil(SUM_ROWS) * 2 * shape.channels,
+    let vectors = shape.channels.saturating_mul(shape.columns.saturating_add(2));
+    WorkspaceSize { worker: vectors.saturating_mul(LANES), shared: 0, sums: task_sums(shape, samples) }
+}
+
+/// f64 for two sums per channel of every task.
+pub(crate) fn task_sums(shape: MapShape, samples: usize) -> usize {
+    if shape.columns == 0 {
+        return 0;
     }
+    let tasks = blocks(samples).saturating_mul(shape.rows.div_ceil(SUM_ROWS));
+    tasks.saturating_mul(2).saturating_mul(shape.channels)
 }
 
 /// y = a (+ b), with the sums that the next batch norm needs.

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use crate::{Error, fault};
 
 /// Threads of a pool, at most: more than this is a mistake, and would take the machine with it.
-const MOST: usize = 1024;
+pub(crate) const MOST: usize = 1024;
 
 /// Rounds of spinning before a worker yields, and of yielding before it parks.
 const SPINS: u32 = 4_000;

@@ -1,6 +1,7 @@
 //! Scratch memory of kernels: asked for beforehand, made once, used by every call.
 
 use crate::machine::Shared;
+use crate::threads::MOST;
 use crate::{Arena, Error};
 
 /// How much scratch a kernel needs; of several kernels, that of the largest ([`WorkspaceSize::max`]).
@@ -27,7 +28,8 @@ impl WorkspaceSize {
 
     /// Bytes for so many threads.
     pub fn bytes(self, threads: usize) -> usize {
-        4 * (self.worker * threads + self.shared) + 8 * self.sums
+        let floats = self.worker.saturating_mul(threads).saturating_add(self.shared);
+        floats.saturating_mul(4).saturating_add(self.sums.saturating_mul(8))
     }
 }
 
@@ -52,16 +54,20 @@ pub(crate) struct Parts<'a> {
 }
 
 impl Workspace {
-    /// Scratch of this size for machines of up to `threads` threads.
+    /// Scratch of this size for machines of up to `threads` threads (at least one, at most the 1024 of a pool).
     ///
     /// # Errors
     /// [`Error::Memory`] if the system refuses.
     pub fn new(threads: usize, size: WorkspaceSize) -> Result<Workspace, Error> {
         let mut arenas =
-            (0..threads.max(1)).map(|_| Arena::new(size.worker)).collect::<Result<Vec<_>, _>>()?;
+            (0..threads.clamp(1, MOST)).map(|_| Arena::new(size.worker)).collect::<Result<Vec<_>, _>>()?;
         let workers = arenas.iter_mut().map(|arena| arena.whole()).map(Shared::new).collect();
         let shared = Arena::new(size.shared)?;
-        Ok(Workspace { size, arenas, workers, shared, sums: vec![0.0; size.sums] })
+        let mut sums = Vec::new();
+        sums.try_reserve_exact(size.sums)
+            .map_err(|_| Error::Memory { bytes: size.sums.saturating_mul(8) })?;
+        sums.resize(size.sums, 0.0);
+        Ok(Workspace { size, arenas, workers, shared, sums })
     }
 
     /// What a kernel on `threads` threads works with.

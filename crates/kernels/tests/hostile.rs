@@ -16,13 +16,29 @@ use rigl_kernels::pack::{pack_maps, pack_vectors};
 use rigl_kernels::{Arena, Epilogue, Error, Isa, LinearStream, Machine, Pool, linear_sparse, measure};
 use support::case::{Case, number, results, same};
 use support::guard::{Buffer, GUARDED, Place};
+use support::lengths::{DIMENSIONS, check_lengths};
 
-/// Every public function of the crate, by file. A new one is missing here until the tests below call it.
+/// Every public function of the crate, by file. A new one is missing here until the tests below, or those of
+/// `hostile_maps`, call it.
 const PUBLIC: &[&str] = &[
     "arena borrow",
     "arena is_empty",
     "arena len",
     "arena new",
+    "conv/backward run",
+    "conv/backward workspace",
+    "conv/forward run",
+    "conv/forward workspace",
+    "conv/shape check",
+    "conv/shape input",
+    "conv/shape output",
+    "conv/shape weight_len",
+    "conv/stream count",
+    "conv/stream full",
+    "conv/stream new",
+    "conv/stream shape",
+    "conv/taps new",
+    "dropout draw_mask",
     "elementwise relu",
     "elementwise relu_backward",
     "elementwise sgd",
@@ -40,10 +56,29 @@ const PUBLIC: &[&str] = &[
     "linear_sparse gradient",
     "loss softmax_cross_entropy",
     "machine new",
+    "maps blocks",
+    "maps len",
+    "maps plain",
     "measure multiply_add_peak",
     "measure read_bandwidth",
+    "norm backward",
+    "norm moments",
+    "norm run_on",
+    "norm scale",
     "pack pack_maps",
     "pack pack_vectors",
+    "passes run",
+    "passes run",
+    "passes workspace",
+    "pool/backward run",
+    "pool/backward run",
+    "pool/backward workspace",
+    "pool/backward workspace",
+    "pool/forward run",
+    "pool/forward run",
+    "pool/mod check",
+    "pool/mod input",
+    "pool/mod output",
     "simd/mod available",
     "simd/mod detect",
     "simd/mod name",
@@ -58,6 +93,17 @@ const PUBLIC: &[&str] = &[
     "threads new",
     "threads run",
     "threads threads",
+    "vectors/mod run",
+    "vectors/mod run",
+    "vectors/mod run",
+    "vectors/mod run",
+    "vectors/mod run",
+    "vectors/mod run",
+    "vectors/mod workspace",
+    "vectors/mod workspace",
+    "workspace bytes",
+    "workspace max",
+    "workspace new",
 ];
 
 #[test]
@@ -174,26 +220,6 @@ fn numbers_that_are_none_give_the_same_on_every_instruction_set() {
     }
 }
 
-/// Calls with the right lengths succeed; each length that is wrong is refused, in either place.
-fn check_lengths<const N: usize>(
-    name: &str,
-    right: [usize; N],
-    call: impl Fn([usize; N], Place) -> Result<(), Error>,
-) {
-    for place in GUARDED {
-        assert_eq!(call(right, place), Ok(()), "{name}");
-        for (i, len) in right.into_iter().enumerate() {
-            for wrong in [len.saturating_sub(1), len + 1, 0, 1, len / 2, 2 * len, len + GROUP] {
-                let mut lengths = right;
-                lengths[i] = wrong;
-                let result = call(lengths, place);
-                let refused = matches!(result, Err(Error::Length { found, .. }) if found == wrong);
-                assert!(wrong == len || refused, "{name}: {wrong} for {len} at {i}: {result:?}");
-            }
-        }
-    }
-}
-
 #[test]
 fn slices_too_short_or_too_long_are_refused() {
     let (outputs, inputs, samples, groups) = (5, 7, 70, 2);
@@ -282,24 +308,6 @@ fn slices_too_short_or_too_long_are_refused() {
         }
     }
 }
-
-/// Dimensions no layer has, and some that one might have.
-const DIMENSIONS: [usize; 14] = [
-    0,
-    1,
-    4,
-    5,
-    64,
-    1 << 12,
-    1 << 16,
-    u32::MAX as usize,
-    1 << 32,
-    1 << 40,
-    usize::MAX / 256,
-    isize::MAX as usize,
-    usize::MAX - 1,
-    usize::MAX,
-];
 
 #[test]
 fn shapes_that_do_not_fit_their_slices_are_refused_whatever_overflows() {

@@ -117,13 +117,16 @@ fn worker_parts(shape: &ConvShape) -> [usize; 5] {
 
 impl Backward<'_> {
     /// The scratch that it needs for a weight of `weights` numbers, a weight gradient of `gradient` numbers, and a
-    /// batch of `samples`.
+    /// batch of `samples`; none for a shape that [`ConvShape::check`] refuses.
     pub fn workspace(shape: &ConvShape, weights: usize, gradient: usize, samples: usize) -> WorkspaceSize {
-        let tasks = shape.strips(samples) * blocks(samples);
+        if shape.check().is_err() {
+            return WorkspaceSize::default();
+        }
+        let tasks = shape.strips(samples).saturating_mul(blocks(samples));
         WorkspaceSize {
             worker: worker_parts(shape).iter().sum(),
-            shared: weights + tasks * gradient,
-            sums: tasks * (2 * shape.inputs + shape.outputs),
+            shared: tasks.saturating_mul(gradient).saturating_add(weights),
+            sums: tasks.saturating_mul(2 * shape.inputs + shape.outputs),
         }
     }
 

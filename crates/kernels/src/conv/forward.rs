@@ -62,13 +62,16 @@ fn worker_parts(shape: &ConvShape) -> [usize; 3] {
 }
 
 impl Forward<'_> {
-    /// The scratch that it needs for a weight of `weights` numbers and a batch of `samples`.
+    /// The scratch that it needs for a weight of `weights` numbers and a batch of `samples`; none for a shape that [`ConvShape::check`] refuses.
     pub fn workspace(shape: &ConvShape, weights: usize, samples: usize) -> WorkspaceSize {
-        let tasks = shape.strips(samples) * blocks(samples);
+        if shape.check().is_err() {
+            return WorkspaceSize::default();
+        }
+        let tasks = shape.strips(samples).saturating_mul(blocks(samples));
         WorkspaceSize {
             worker: worker_parts(shape).iter().sum(),
             shared: weights,
-            sums: tasks * 2 * shape.outputs,
+            sums: tasks.saturating_mul(2 * shape.outputs),
         }
     }
 

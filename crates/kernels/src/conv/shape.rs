@@ -71,9 +71,10 @@ impl ConvShape {
         Ok(())
     }
 
-    /// Values of the weight.
+    /// Values of the weight; as many as can be counted, of a shape that [`ConvShape::check`] refuses.
     pub fn weight_len(&self) -> usize {
-        self.outputs * (self.inputs / self.groups) * self.kernel * self.kernel
+        let of_output = (self.inputs / self.groups.max(1)).saturating_mul(self.kernel.saturating_pow(2));
+        self.outputs.saturating_mul(of_output)
     }
 
     /// The shape of the input.
@@ -81,9 +82,12 @@ impl ConvShape {
         MapShape { channels: self.inputs, rows: self.rows, columns: self.columns }
     }
 
-    /// The shape of the output.
+    /// The shape of the output; of no use, if the shape is one that [`ConvShape::check`] refuses.
     pub fn output(&self) -> MapShape {
-        let side = |n: usize| (n + 2 * self.padding - self.kernel) / self.stride + 1;
+        let side = |n: usize| {
+            let padded = n.saturating_add(self.padding.saturating_mul(2));
+            (padded.saturating_sub(self.kernel) / self.stride.max(1)).saturating_add(1)
+        };
         MapShape { channels: self.outputs, rows: side(self.rows), columns: side(self.columns) }
     }
 
