@@ -231,6 +231,9 @@ def norms():
     text = stem("norm-residual").relu("relu").conv("conv", 4, 3, p=1).bn("bn").add("add", "relu").relu("relu2")
     yield text.end(), 5, {}
     yield Text("norm-of-the-image").bn("bn").conv("conv", 4, 3, p=1).end(), 5, {}
+
+
+def vector_norms():
     yield Text("norm-vector").linear("fc1", 9, "false").bn("bn").end(), 5, {}
     yield Text("norm-vector-relu").linear("fc1", 7).bn("bn", "0.01", "0.3").relu("relu").end(), 70, {}
     yield stem("norm-of-means", 8).relu("relu").mean().bn("bn").relu("relu2").end(), 17, {}
@@ -338,4 +341,5 @@ if __name__ == "__main__":
     write("layers-groups", (c for c in convolutions() if "-g1-" not in c[0]))
     write("layers-sparse", sparse())
     write("layers-norm", norms())
+    write("layers-norm-vector", vector_norms())
     write("layers-join", joins())
