@@ -12,6 +12,9 @@ const OPENED: usize = 256 << 10;
 /// The fixed part of a gzip header.
 const GZIP_HEADER: usize = 10;
 
+/// The header of an entry of a tar archive, and what contents are filled up to.
+const TAR_BLOCK: usize = 512;
+
 /// A format with checksums.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Envelope {
@@ -19,6 +22,8 @@ pub enum Envelope {
     Gzip,
     /// A checkpoint: the header's length stands in front of it, two CRC-32C inside it.
     Checkpoint,
+    /// A tar archive: every header holds the length of the contents behind it, and a checksum of itself.
+    Tar,
 }
 
 impl Envelope {
@@ -35,6 +40,15 @@ impl Envelope {
             Envelope::Checkpoint => {
                 let header = checkpoint_header(file)?;
                 Some([file[header.clone()].to_vec(), file[header.end..].to_vec()])
+            }
+            Envelope::Tar => {
+                let (mut headers, mut contents) = (Vec::new(), Vec::new());
+                for (at, size) in tar_entries(file) {
+                    headers.extend(&file[at..at + TAR_BLOCK]);
+                    let rest = &file[at + TAR_BLOCK..];
+                    contents.extend(&rest[..size.min(rest.len())]);
+                }
+                (!headers.is_empty()).then_some([headers, contents])
             }
         }
     }
@@ -53,6 +67,17 @@ impl Envelope {
                 file.extend(head);
                 file.extend(contents);
             }
+            Envelope::Tar => {
+                let mut rest = contents.as_slice();
+                for header in head.chunks_exact(TAR_BLOCK) {
+                    file.extend(header);
+                    let size = tar_size(header).unwrap_or(0).min(rest.len());
+                    file.extend(&rest[..size]);
+                    file.resize(file.len().next_multiple_of(TAR_BLOCK), 0);
+                    rest = &rest[size..];
+                }
+                file.extend([0; 2 * TAR_BLOCK]);
+            }
         }
         self.reseal(&mut file);
         file
@@ -64,8 +89,36 @@ impl Envelope {
         let _ = match self {
             Envelope::Gzip => reseal_gzip(file),
             Envelope::Checkpoint => reseal_checkpoint(file),
+            Envelope::Tar => {
+                for (at, _) in tar_entries(file) {
+                    let header = &mut file[at..at + TAR_BLOCK];
+                    header[148..156].fill(b' ');
+                    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+                    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+                }
+                Some(())
+            }
         };
     }
+}
+
+/// Where headers stand, and the sizes they say, as far as one follows another.
+fn tar_entries(file: &[u8]) -> Vec<(usize, usize)> {
+    let (mut entries, mut at) = (Vec::new(), 0usize);
+    while let Some(header) = file.get(at..).and_then(|rest| rest.get(..TAR_BLOCK)) {
+        if header.iter().all(|&byte| byte == 0) {
+            break;
+        }
+        let size = tar_size(header).unwrap_or(0);
+        entries.push((at, size));
+        at = at.saturating_add(TAR_BLOCK).saturating_add(size.min(file.len()).next_multiple_of(TAR_BLOCK));
+    }
+    entries
+}
+
+fn tar_size(header: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(&header[124..136]).ok()?;
+    usize::from_str_radix(text.trim_matches(['\0', ' ']), 8).ok()
 }
 
 /// Where the compressed bytes begin.
@@ -204,8 +257,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_put_into_a_tar_archive_is_what_comes_out() {
+        let mut header = [0; TAR_BLOCK];
+        header[..3].copy_from_slice(b"a/b");
+        header[124..135].copy_from_slice(b"00000001004");
+        let contents: Vec<u8> = (0..516).map(|i| i as u8).collect();
+        let mut file = Envelope::Tar.close([header.to_vec(), contents.clone()]);
+        assert_eq!(file.len(), 5 * TAR_BLOCK);
+        let wanted = [rigl_data::archive::Wanted { name: "a/b", bytes: 516 }];
+        let read = |file: &[u8]| rigl_data::archive::read(file, "f", &wanted);
+        assert!(read(&file).unwrap()[0] == contents);
+        let [head, found] = Envelope::Tar.open(&file).unwrap();
+        assert_eq!((head.len(), found), (TAR_BLOCK, contents));
+        file[100] = b'7';
+        assert!(read(&file).is_err());
+        Envelope::Tar.reseal(&mut file);
+        assert!(read(&file).is_ok());
+    }
+
+    #[test]
     fn what_is_too_damaged_is_left_alone() {
-        for envelope in [Envelope::Gzip, Envelope::Checkpoint] {
+        for envelope in [Envelope::Gzip, Envelope::Checkpoint, Envelope::Tar] {
             for file in
                 [&[][..], &[0x1f, 0x8b], &[0x1f, 0x8b, 8, 4, 0, 0, 0, 0, 0, 0, 255, 255], &[255; 9], &[0; 8]]
             {

@@ -2,7 +2,7 @@
 
 use crate::envelope::Envelope;
 use crate::signal::Signal;
-use crate::targets::{checkpoint, config, graph, idx, log};
+use crate::targets::{checkpoint, config, graph, idx, log, records};
 
 /// A parser, and what is worth trying on it.
 #[derive(Debug)]
@@ -55,6 +55,22 @@ pub static ALL: &[Target] = &[
         envelope: Some(Envelope::Gzip),
         // No deflate stream grows by more than 1032, and a vector may have twice the room it needs.
         growth: 4 * 1032,
+    },
+    Target {
+        name: "records",
+        about: "files of records: labels and images",
+        run: records::bytes,
+        tokens: &["\x02", "\x03"],
+        envelope: None,
+        growth: 16,
+    },
+    Target {
+        name: "archive",
+        about: "a tar archive with files of records, compressed or not",
+        run: records::archive,
+        tokens: records::TOKENS,
+        envelope: Some(Envelope::Tar),
+        growth: 64,
     },
     Target {
         name: "config",

@@ -74,6 +74,8 @@ targets! {
     whatever_a_file_of_images_holds = "idx-images",
     whatever_a_file_of_labels_holds = "idx-labels",
     whatever_a_gzip_file_holds = "gzip",
+    whatever_records_hold = "records",
+    whatever_an_archive_holds = "archive",
     whatever_a_configuration_says = "config",
     whatever_is_set_on_the_command_line = "override",
     whatever_a_checkpoint_holds = "checkpoint",

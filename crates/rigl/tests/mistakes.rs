@@ -50,7 +50,8 @@ fn refused_with(place: &Place, line: &str, parts: &[&str]) -> Said {
 #[test]
 fn names_that_do_not_exist() {
     let place = Place::new();
-    let presets = "allowed are `quickstart`, `mnist-lenet`, `fashion-lenet`, `cifar10-wrn22-2`, `cifar100-wrn22-2`";
+    let presets =
+        "allowed are `quickstart`, `mnist-lenet`, `fashion-lenet`, `cifar10-wrn22-2`, `cifar100-wrn22-2`";
     let cases = [
         ("train quickstrat", &*format!("no preset is called `quickstrat`, {presets}"), "quickstart"),
         ("train frobnicate", &format!("no preset is called `frobnicate`, {presets}"), ""),

@@ -5,3 +5,4 @@ pub mod config;
 pub mod graph;
 pub mod idx;
 pub mod log;
+pub mod records;
