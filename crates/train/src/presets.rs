@@ -34,7 +34,7 @@ pub const ALL: &[Preset] = &[
     },
     Preset {
         name: "cifar10-wrn22-2",
-        about: "WRN-22-2 on CIFAR-10 at 90 % sparsity: the paper's section 4.2",
+        about: "WRN-22-2 on CIFAR-10 at 90 % sparsity: the paper's experiment",
         text: include_str!("presets/cifar10-wrn22-2.toml"),
     },
     Preset {
