@@ -1,7 +1,7 @@
 //! The backward pass of a convolution: both gradients from rows that are staged once.
 
 use crate::conv::forward::{AddLanes, SUM_ROWS, add_up, gather};
-use crate::conv::product::Place;
+use crate::conv::product::{Place, SIDE};
 use crate::conv::shape::ConvShape;
 use crate::conv::stream::ConvStream;
 use crate::conv::tile::{
@@ -80,12 +80,19 @@ impl WeightGradient<'_> {
         }
     }
 
+    /// Numbers of a task's part of it.
     fn count(&self) -> usize {
         match self {
             WeightGradient::None => 0,
-            WeightGradient::Sparse(_, out) | WeightGradient::Dense(_, out) => out.len(),
+            WeightGradient::Sparse(_, out) => out.len(),
+            WeightGradient::Dense(taps, _) => squares(&taps.shape) * SIDE * SIDE,
         }
     }
+}
+
+/// Squares of results and weights that a dense gradient is computed in.
+fn squares(shape: &ConvShape) -> usize {
+    shape.outputs.div_ceil(SIDE) * (shape.weight_len() / shape.outputs).div_ceil(SIDE)
 }
 
 /// Slots of the window of input rows.
@@ -116,13 +123,16 @@ fn worker_parts(shape: &ConvShape) -> [usize; 5] {
 }
 
 impl Backward<'_> {
-    /// The scratch that it needs for a weight of `weights` numbers, a weight gradient of `gradient` numbers, and a
-    /// batch of `samples`; none for a shape that [`ConvShape::check`] refuses.
+    /// The scratch that it needs for a weight of `weights` numbers, a weight gradient of `gradient` numbers (or, with
+    /// as many as the weight has when dense, any), and a batch of `samples`; none for a shape that [`ConvShape::check`] refuses.
     pub fn workspace(shape: &ConvShape, weights: usize, gradient: usize, samples: usize) -> WorkspaceSize {
         if shape.check().is_err() {
             return WorkspaceSize::default();
         }
         let tasks = shape.strips(samples).saturating_mul(blocks(samples));
+        // In squares a dense gradient takes a little more than its numbers.
+        let gradient =
+            if gradient < shape.weight_len() { gradient } else { squares(shape).saturating_mul(SIDE * SIDE) };
         WorkspaceSize {
             worker: worker_parts(shape).iter().sum(),
             shared: tasks.saturating_mul(gradient).saturating_add(weights),
@@ -205,10 +215,21 @@ impl Backward<'_> {
         match &mut weight {
             WeightGradient::None => {}
             WeightGradient::Sparse(stream, out) => {
-                let source = Some(stream.forward.source.as_slice());
-                reduce(machine, partials, tasks, source, out, accumulate)?;
+                let source = stream.forward.source.as_slice();
+                let place = |i: usize| Some(source[i] as usize);
+                reduce(machine, partials, (tasks, count), &place, out, accumulate)?;
             }
-            WeightGradient::Dense(_, out) => reduce(machine, partials, tasks, None, out, accumulate)?,
+            WeightGradient::Dense(taps, out) => {
+                let weights = taps.forward.taps.len();
+                let squares = weights.div_ceil(SIDE);
+                let place = |i: usize| {
+                    let (square, inside) = (i / (SIDE * SIDE), i % (SIDE * SIDE));
+                    let result = square / squares * SIDE + inside / SIDE;
+                    let weight = square % squares * SIDE + inside % SIDE;
+                    (result < shape.outputs && weight < weights).then_some(result * weights + weight)
+                };
+                reduce(machine, partials, (tasks, count), &place, out, accumulate)?;
+            }
         }
         if let Some(bias) = &mut bias {
             for (channel, out) in bias.iter_mut().enumerate() {
@@ -223,35 +244,41 @@ impl Backward<'_> {
     }
 }
 
-/// Adds the partial gradients of all tasks in their order; number i of each goes to `source[i]`, or to i.
+/// Adds the partial gradients of all tasks, `count` numbers each, in their order; number i goes to `place(i)`, if
+/// anywhere.
 fn reduce(
     machine: &Machine,
     partials: &[f32],
-    tasks: usize,
-    source: Option<&[u32]>,
+    (tasks, count): (usize, usize),
+    place: &(dyn Fn(usize) -> Option<usize> + Sync),
     out: &mut [f32],
     accumulate: bool,
 ) -> Result<(), Error> {
-    const CHUNK: usize = 1 << 12;
-    let count = out.len();
+    const CHUNK: usize = 1 << 10;
     let target = Shared::new(out);
+    let len = out.len();
     machine.run(count.div_ceil(CHUNK), count * tasks * 2, &|_, chunk| {
-        for i in chunk * CHUNK..count.min((chunk + 1) * CHUNK) {
-            let at = source.map_or(i, |source| source[i] as usize);
-            // SAFETY: sources are different and below the count (`Order`), chunks are disjoint.
-            unsafe {
-                let out = target.get().add(at);
-                let mut sum = if accumulate { *out } else { 0.0 };
-                let (mut task, mut at) = (0, i);
-                if !accumulate && tasks > 0 {
-                    sum = *partials.get_unchecked(at);
-                    (task, at) = (1, at + count);
+        let range = chunk * CHUNK..count.min((chunk + 1) * CHUNK);
+        let mut sums = [0.0f32; CHUNK];
+        let sums = &mut sums[..range.len()];
+        for (task, partial) in partials.chunks_exact(count).take(tasks).enumerate() {
+            let partial = &partial[range.clone()];
+            if accumulate && task == 0 {
+                for (i, sum) in range.clone().zip(&mut *sums) {
+                    // SAFETY: places are below the length, and different, so no other task writes here.
+                    *sum = place(i).filter(|&at| at < len).map_or(0.0, |at| unsafe { *target.get().add(at) });
                 }
-                while task < tasks {
-                    sum += *partials.get_unchecked(at);
-                    (task, at) = (task + 1, at + count);
-                }
-                *out = sum;
+            }
+            if task == 0 && !accumulate {
+                sums.copy_from_slice(partial);
+            } else {
+                sums.iter_mut().zip(partial).for_each(|(sum, &part)| *sum += part);
+            }
+        }
+        for (i, &sum) in range.zip(&*sums) {
+            if let Some(at) = place(i).filter(|&at| at < len) {
+                // SAFETY: as above.
+                unsafe { *target.get().add(at) = sum };
             }
         }
     })

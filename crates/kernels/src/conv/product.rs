@@ -213,14 +213,16 @@ impl<const R: usize, const C: usize> Work for SparseGradient<'_, R, C> {
     }
 }
 
-/// Sides of the tile of weights that [`DenseGradient`] adds up together.
+/// Side of the squares of weights that [`DenseGradient`] adds up together.
 pub(crate) const SIDE: usize = 4;
 
 /// Adds one tile of positions to the dense weight gradient of [`SIDE`] results, in the order of
 /// [`SparseGradient`].
 ///
-/// Whoever runs it vouches for `bases` and `gradient` as there, and that `partial` holds `taps.len()` numbers for
-/// each of `results`, at most [`SIDE`].
+/// The result lies in squares of [`SIDE`] results × [`SIDE`] weights, one after the other.
+///
+/// Whoever runs it vouches for `bases` and `gradient` as there, with at most [`SIDE`] results, and that `partial`
+/// holds a square for every [`SIDE`] taps.
 pub(crate) struct DenseGradient<'a, const R: usize, const C: usize> {
     pub(crate) taps: &'a [u32],
     pub(crate) tap_rows: usize,
@@ -276,8 +278,8 @@ impl<const R: usize, const C: usize> Work for DenseGradient<'_, R, C> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        // SAFETY: what the caller vouches for; results and weights behind the last are read as the last and not
-        // written.
+        // SAFETY: what the caller vouches for; results and weights behind the last are read as the last, and their
+        // places in the squares are not looked at again.
         unsafe {
             let dy: [[*const f32; R]; SIDE] = std::array::from_fn(|o| {
                 self.gradient.rows.map(|row| row.add(o.min(self.results - 1) * self.gradient.channel))
@@ -295,15 +297,12 @@ impl<const R: usize, const C: usize> Work for DenseGradient<'_, R, C> {
                         self.chains::<S, 2, 2>(s, &dy, &x, at, &mut waiting);
                     }
                 }
-                let mut sums = [0.0f32; LANES];
-                s.store(sums.as_mut_ptr(), s.sum16(waiting));
-                for (o, sums) in sums.chunks_exact(SIDE).enumerate().take(self.results) {
-                    let out = self.partial.add(o * self.taps.len() + chunk * SIDE);
-                    for (k, &sum) in sums.iter().enumerate().take(taps.len()) {
-                        let out = out.add(k);
-                        *out = if self.first { sum } else { *out + sum };
-                    }
+                let out = self.partial.add(chunk * LANES);
+                let mut sums = s.sum16(waiting);
+                if !self.first {
+                    sums = s.add(s.load(out), sums);
                 }
+                s.store(out, sums);
             }
         }
     }

@@ -145,10 +145,15 @@ impl ConvShape {
         channel * staging.plane + staging.left + first - tap
     }
 
-    /// Output rows of a tile: more than one where a row alone would not fill a tile.
+    /// Output rows of a tile: two where there are two, since a tile of 2 × 8 positions sees fewer inputs than one
+    /// of 16.
     pub(crate) fn tile_rows(&self) -> usize {
-        let MapShape { rows, columns, .. } = self.output();
-        if columns <= TILE / 2 { 2.min(rows) } else { 1 }
+        2.min(self.output().rows)
+    }
+
+    /// Columns of a full tile of so many rows.
+    pub(crate) fn tile_columns(&self) -> usize {
+        TILE / self.tile_rows()
     }
 
     /// Into how many strips of output rows each block is cut: a function of the shape and the batch alone.

@@ -11,10 +11,10 @@
 //! kernel rows and columns that equal r + padding and q + padding modulo s.
 
 use crate::Error;
-use crate::conv::shape::{ConvShape, OFFSET_BITS, TILE};
+use crate::conv::shape::{ConvShape, OFFSET_BITS};
 
 /// Bytes of staged rows that a block of channels should keep in the nearest cache.
-const WINDOW: usize = 28 << 10;
+const WINDOW: usize = 42 << 10;
 
 /// Nonzeros that a visit should have on average, for its accumulators to pay for their loads and stores.
 const VISIT_NONZEROS: usize = 5;
@@ -177,7 +177,7 @@ fn forward(shape: &ConvShape, indices: &[u32]) -> Order {
     }
     accumulate(&mut ends);
     let rows = shape.kernel + (shape.tile_rows() - 1) * shape.stride;
-    let columns = (TILE.min(shape.output().columns) + shape.kernel - 1) * shape.stride;
+    let columns = (shape.tile_columns().min(shape.output().columns) + shape.kernel - 1) * shape.stride;
     Order::new(shape.kernel, shape.outputs, shape.inputs, rows * columns * 64, &nonzeros, &ends)
 }
 
@@ -206,7 +206,7 @@ fn backward(shape: &ConvShape, indices: &[u32]) -> Vec<Order> {
     let classes = nonzeros.iter().zip(&ends).enumerate().map(|(class, (nonzeros, ends))| {
         let (row_taps, column_taps) = (shape.class_taps(class / s), shape.class_taps(class % s));
         let rows = row_taps + shape.tile_rows() - 1;
-        let columns = TILE.min(shape.class_columns(class % s)) + column_taps.saturating_sub(1);
+        let columns = shape.tile_columns().min(shape.class_columns(class % s)) + column_taps.saturating_sub(1);
         Order::new(row_taps, shape.inputs, shape.outputs, rows * columns * 64, nonzeros, ends)
     });
     classes.collect()

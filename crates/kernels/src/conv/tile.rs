@@ -200,6 +200,7 @@ pub(crate) unsafe fn dense_gradient(
     mut first: bool,
 ) {
     let (tap_rows, taps) = (taps.rows, taps.taps.as_slice());
+    let squares = taps.len().div_ceil(SIDE);
     let sizes: &[usize] = if rows == 1 { &CHAINS } else { &CHAINS[1..] };
     cover(columns, sizes, |column, size| {
         let moved = bases.moved(column, rows * tap_rows);
@@ -207,7 +208,7 @@ pub(crate) unsafe fn dense_gradient(
         for result in (0..results).step_by(SIDE) {
             let skip = result * dy.channel;
             let dy = GradientRows { rows: dy.rows.map(|row| row.wrapping_add(skip)), ..dy };
-            let partial = partial.wrapping_add(result * taps.len());
+            let partial = partial.wrapping_add(result / SIDE * squares * SIDE * SIDE);
             let results = SIDE.min(results - result);
             sized!(isa, rows, size, DenseGradient, {
                 taps, tap_rows, results, bases, gradient: dy.tile(column), partial, first
