@@ -1,7 +1,7 @@
 //! The backward pass of a convolution: both gradients from rows that are staged once.
 
-use crate::conv::forward::{AddLanes, SUM_ROWS, add_up, gather};
-use crate::conv::product::{Place, SIDE};
+use crate::conv::forward::{AddLanes, NOTHING, SUM_ROWS, add_up, gather, rows_ahead};
+use crate::conv::product::{Ahead, Place, SIDE};
 use crate::conv::shape::ConvShape;
 use crate::conv::stream::ConvStream;
 use crate::conv::tile::{
@@ -390,7 +390,9 @@ impl Pass<'_> {
                             let (view, staging) = (self.x, x_staging);
                             isa.run(StageView { view, shape: input, block, row, staging, out });
                         });
-                        self.weights_of_tile(&xs, &gs, row, rows, partial, row == range.start);
+                        // While this is computed, the gradient's next rows come; the input's, with the other half.
+                        let ahead = self.gradient_ahead(block, first + to + 1, rows);
+                        self.weights_of_tile(&xs, &gs, row, rows, partial, row == range.start, ahead);
                     }
                     if bias_sums.is_some() {
                         for r in 0..rows {
@@ -407,7 +409,17 @@ impl Pass<'_> {
                 if let Some((out, accumulate, sums)) = self.data {
                     let input_row = |row: usize| (row * shape.stride).min(shape.rows);
                     let x_range = input_row(row)..input_row(row + rows);
-                    self.data_of_rows(&gs, x_range.clone(), buffer);
+                    let next = x_range.end + shape.kernel / 2;
+                    let wanted = rows * shape.stride;
+                    let ahead = Ahead {
+                        ranges: [
+                            rows_ahead(self.x.map, input, block, next..next + wanted),
+                            NOTHING,
+                            NOTHING,
+                            NOTHING,
+                        ],
+                    };
+                    self.data_of_rows(&gs, x_range.clone(), buffer, ahead);
                     let mut begins = [0; 16];
                     let classes = self.classes(&mut begins);
                     for r in x_range.clone() {
@@ -450,6 +462,22 @@ impl Pass<'_> {
         Classes { padding: shape.padding, begins: &begins[..shape.stride] }
     }
 
+    /// The rows of the gradient's maps to bring near: `rows` from row `from` on.
+    fn gradient_ahead(&self, block: usize, from: isize, rows: usize) -> Ahead {
+        let output = self.weights.shape().output();
+        let from = from.max(0) as usize;
+        let of = |map: &[f32]| rows_ahead(map, output, block, from..from + rows);
+        let norm = self.gradient.norm;
+        Ahead {
+            ranges: [
+                self.gradient.direct.map_or(NOTHING, of),
+                norm.map_or(NOTHING, |norm| of(norm.dz)),
+                norm.map_or(NOTHING, |norm| of(norm.x)),
+                NOTHING,
+            ],
+        }
+    }
+
     /// The weight gradient of `rows` output rows from `row` on, which are staged with the input rows they see.
     ///
     /// # Safety
@@ -462,6 +490,7 @@ impl Pass<'_> {
         rows: usize,
         partial: *mut f32,
         first: bool,
+        ahead: Ahead,
     ) {
         let shape = self.weights.shape();
         let isa = self.machine.isa;
@@ -478,7 +507,8 @@ impl Pass<'_> {
             match self.weight {
                 Kind::None => {}
                 Kind::Sparse(stream) => {
-                    sparse_gradient(isa, &stream.forward, size, &bases, dy, partial, first);
+                    let order = &stream.forward;
+                    sparse_gradient(isa, order, size, &bases, dy, partial, first, ahead);
                 }
                 Kind::Dense(taps) => {
                     let taps = &taps.forward;
@@ -492,7 +522,13 @@ impl Pass<'_> {
     ///
     /// # Safety
     /// As [`Pass::task`]; the gradient rows that they are reached from are staged, and the buffer holds the rows.
-    unsafe fn data_of_rows(&self, gs: &Window, range: std::ops::Range<usize>, buffer: *mut f32) {
+    unsafe fn data_of_rows(
+        &self,
+        gs: &Window,
+        range: std::ops::Range<usize>,
+        buffer: *mut f32,
+        ahead: Ahead,
+    ) {
         let shape = self.weights.shape();
         let isa = self.machine.isa;
         let (input, s) = (shape.input(), shape.stride);
@@ -521,7 +557,9 @@ impl Pass<'_> {
                         match self.weights {
                             Weights::Sparse(stream, _) => {
                                 let order = &stream.backward[class];
-                                sparse_product(isa, order, values, None, size, &bases, place(row));
+                                let ahead = ahead.part(class, s * s);
+                                let place = place(row);
+                                sparse_product(isa, order, values, None, size, &bases, place, ahead);
                             }
                             Weights::Dense(taps, _) => {
                                 let taps = &taps.backward[class];

@@ -1,13 +1,13 @@
 //! The forward pass of a convolution.
 
-use crate::conv::product::Place;
+use crate::conv::product::{Ahead, Place};
 use crate::conv::shape::ConvShape;
 use crate::conv::tile::{BASES, Bases, dense_product, sparse_product};
 use crate::conv::window::Window;
 use crate::conv::{Weights, flops};
 use crate::error::check_len;
 use crate::machine::{Machine, Shared};
-use crate::maps::{View, blocks, lanes};
+use crate::maps::{MapShape, View, blocks, lanes};
 use crate::rows::{StageView, StoreForward};
 use crate::simd::{LANES, Simd, Work};
 use crate::{Error, Workspace, WorkspaceSize};
@@ -194,6 +194,24 @@ impl<'a> SyncPass<'a> {
     }
 }
 
+/// Nothing to bring near.
+pub(crate) const NOTHING: (*const f32, usize) = (std::ptr::null(), 0);
+
+/// Rows of a stored map to bring near, as far as there are such.
+pub(crate) fn rows_ahead(
+    map: &[f32],
+    shape: MapShape,
+    block: usize,
+    rows: std::ops::Range<usize>,
+) -> (*const f32, usize) {
+    let (first, end) = (rows.start.min(shape.rows), rows.end.min(shape.rows));
+    let start = block * shape.block_len() + first * shape.row_len();
+    match map.get(start..start + (end - first) * shape.row_len()) {
+        Some(rows) => (rows.as_ptr(), rows.len() / LANES),
+        None => NOTHING,
+    }
+}
+
 /// Rows after which lane sums are added to sums in f64.
 pub(crate) const SUM_ROWS: usize = 8;
 
@@ -239,7 +257,20 @@ impl Pass<'_> {
                 let size = (rows, output.columns);
                 match self.weights {
                     Weights::Sparse(stream, _) => {
-                        sparse_product(isa, &stream.forward, self.values, bias, size, &bases, place);
+                        let next = first + (rows as isize - 1) * stride + k;
+                        let next = next.max(0) as usize;
+                        let ahead = Ahead {
+                            ranges: [
+                                rows_ahead(self.x.map, input, block, next..next + tile_rows * shape.stride),
+                                self.residual.map_or(NOTHING, |view| {
+                                    rows_ahead(view.map, output, block, row..row + rows)
+                                }),
+                                NOTHING,
+                                NOTHING,
+                            ],
+                        };
+                        let (order, values) = (&stream.forward, self.values);
+                        sparse_product(isa, order, values, bias, size, &bases, place, ahead);
                     }
                     Weights::Dense(taps, values) => {
                         let (taps, values) = (&taps.forward, values.as_ptr());

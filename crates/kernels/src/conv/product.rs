@@ -27,6 +27,48 @@ fn split(tap: u32) -> (usize, usize) {
     ((tap >> OFFSET_BITS) as usize, (tap & ((1 << OFFSET_BITS) - 1)) as usize * LANES)
 }
 
+/// Stored rows that will be staged next, brought near while a tile is computed: staging them would else wait for
+/// memory, and computing for nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Ahead {
+    /// Where they lie, and how many lines.
+    pub(crate) ranges: [(*const f32, usize); AHEAD],
+}
+
+/// Ranges of rows that a convolution may stage at a time.
+pub(crate) const AHEAD: usize = 4;
+
+impl Ahead {
+    /// The part for one of `of` tiles.
+    pub(crate) fn part(&self, tile: usize, of: usize) -> Ahead {
+        let part = |(start, lines): (*const f32, usize)| {
+            let each = lines.div_ceil(of.max(1));
+            let first = (tile * each).min(lines);
+            (start.wrapping_add(first * LANES), each.min(lines - first))
+        };
+        Ahead { ranges: self.ranges.map(part) }
+    }
+
+    /// Lines of each range to fetch at each of `visits`.
+    fn each(&self, visits: usize) -> usize {
+        let most = self.ranges.iter().map(|(_, lines)| *lines).max().unwrap_or(0);
+        most.div_ceil(visits.max(1))
+    }
+
+    /// Brings up to `count` lines of each range near.
+    #[inline(always)]
+    fn fetch<S: Simd>(&mut self, s: S, count: usize) {
+        for (start, lines) in &mut self.ranges {
+            let now = count.min(*lines);
+            for line in 0..now {
+                s.prefetch(start.wrapping_add(line * LANES));
+            }
+            *start = start.wrapping_add(now * LANES);
+            *lines -= now;
+        }
+    }
+}
+
 /// All results of a sparse product on one tile.
 ///
 /// Whoever runs it vouches that `values` holds a number per nonzero of the order, `bias` one per result, `bases`
@@ -38,6 +80,7 @@ pub(crate) struct SparseTile<'a, const R: usize, const C: usize> {
     pub(crate) bias: Option<*const f32>,
     pub(crate) bases: *const *const f32,
     pub(crate) place: Place,
+    pub(crate) ahead: Ahead,
 }
 
 impl<const R: usize, const C: usize> Work for SparseTile<'_, R, C> {
@@ -45,13 +88,15 @@ impl<const R: usize, const C: usize> Work for SparseTile<'_, R, C> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let SparseTile { order, values, bias, bases, place } = self;
+        let SparseTile { order, values, bias, bases, place, mut ahead } = self;
+        let each = ahead.each(order.visits.len());
         let mut j = 0;
         for (number, pair) in order.blocks.windows(2).enumerate() {
             let is_first = number == 0;
             // SAFETY: the blocks and visits are those of an `Order`; the rest is what the caller vouches for.
             unsafe {
                 for visit in order.visits.get_unchecked(pair[0] as usize..pair[1] as usize) {
+                    ahead.fetch(s, each);
                     let result = visit.result as usize;
                     let out = place.out.add(result * place.result);
                     let mut sums = [[s.splat(0.0); C]; R];
@@ -157,6 +202,7 @@ pub(crate) struct SparseGradient<'a, const R: usize, const C: usize> {
     pub(crate) partial: *mut f32,
     /// Whether this is the first tile: `partial` holds nothing yet.
     pub(crate) first: bool,
+    pub(crate) ahead: Ahead,
 }
 
 impl<const R: usize, const C: usize> Work for SparseGradient<'_, R, C> {
@@ -164,13 +210,15 @@ impl<const R: usize, const C: usize> Work for SparseGradient<'_, R, C> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let SparseGradient { order, bases, gradient, partial, first } = self;
+        let SparseGradient { order, bases, gradient, partial, first, mut ahead } = self;
+        let each = ahead.each(order.visits.len());
         // Lane sums wait until there are 16, which are then added up together.
         let mut waiting = [s.splat(0.0); LANES];
         let (mut j, mut written) = (0, 0);
         // SAFETY: the visits are those of an `Order`; the rest is what the caller vouches for.
         unsafe {
             for visit in &order.visits {
+                ahead.fetch(s, each);
                 let mut dy = [[s.splat(0.0); C]; R];
                 for (dy, row) in dy.iter_mut().zip(gradient.rows) {
                     let row = row.add(visit.result as usize * gradient.channel);

@@ -206,7 +206,8 @@ fn backward(shape: &ConvShape, indices: &[u32]) -> Vec<Order> {
     let classes = nonzeros.iter().zip(&ends).enumerate().map(|(class, (nonzeros, ends))| {
         let (row_taps, column_taps) = (shape.class_taps(class / s), shape.class_taps(class % s));
         let rows = row_taps + shape.tile_rows() - 1;
-        let columns = shape.tile_columns().min(shape.class_columns(class % s)) + column_taps.saturating_sub(1);
+        let columns =
+            shape.tile_columns().min(shape.class_columns(class % s)) + column_taps.saturating_sub(1);
         Order::new(row_taps, shape.inputs, shape.outputs, rows * columns * 64, nonzeros, ends)
     });
     classes.collect()

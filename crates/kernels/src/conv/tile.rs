@@ -1,7 +1,9 @@
 //! From rows to tiles: which sizes of tiles cover a row, and the compiled form for each.
 
 use crate::Isa;
-use crate::conv::product::{DenseGradient, DenseTile, GradientTile, Place, SIDE, SparseGradient, SparseTile};
+use crate::conv::product::{
+    Ahead, DenseGradient, DenseTile, GradientTile, Place, SIDE, SparseGradient, SparseTile,
+};
 use crate::conv::stream::Order;
 use crate::conv::taps::Taps;
 use crate::simd::LANES;
@@ -67,6 +69,7 @@ macro_rules! sized {
 ///
 /// # Safety
 /// As [`SparseTile`] for all these columns.
+#[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn sparse_product(
     isa: Isa,
     order: &Order,
@@ -75,12 +78,14 @@ pub(crate) unsafe fn sparse_product(
     (rows, columns): (usize, usize),
     bases: &Bases,
     place: Place,
+    ahead: Ahead,
 ) {
     let tile = |rows: usize, first: usize, size: usize, bases: &Bases, out: *mut f32| {
+        let ahead = ahead.part(first / size, columns.div_ceil(size));
         let bases = bases.moved(first, rows * order.tap_rows);
         let bases = bases.0.as_ptr();
         let place = Place { out: out.wrapping_add(first * LANES), ..place };
-        sized!(isa, rows, size, SparseTile, { order, values, bias, bases, place });
+        sized!(isa, rows, size, SparseTile, { order, values, bias, bases, place, ahead });
     };
     if isa.is_wide() {
         let sizes: &[usize] = if rows == 1 { &CHAINS } else { &CHAINS[1..] };
@@ -164,6 +169,7 @@ impl GradientRows {
 ///
 /// # Safety
 /// As [`SparseGradient`] for all these columns.
+#[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn sparse_gradient(
     isa: Isa,
     order: &Order,
@@ -172,13 +178,15 @@ pub(crate) unsafe fn sparse_gradient(
     dy: GradientRows,
     partial: *mut f32,
     mut first: bool,
+    ahead: Ahead,
 ) {
     let sizes: &[usize] = if rows == 1 { &CHAINS } else { &CHAINS[1..] };
     cover(columns, sizes, |column, size| {
+        let ahead = ahead.part(column / size, columns.div_ceil(size));
         let moved = bases.moved(column, rows * order.tap_rows);
         let bases = moved.0.as_ptr();
         sized!(isa, rows, size, SparseGradient, {
-            order, bases, gradient: dy.tile(column), partial, first
+            order, bases, gradient: dy.tile(column), partial, first, ahead
         });
         first = false;
     });

@@ -51,6 +51,9 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Orders [`Simd::store_past`] before every later store, also as other threads see them.
     fn fence(self);
 
+    /// Asks for the line at `p` to be brought near, which may be anywhere: nothing is accessed.
+    fn prefetch(self, p: *const f32);
+
     /// Reads 16 bytes as numbers 0 … 255.
     ///
     /// # Safety

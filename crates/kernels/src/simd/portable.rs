@@ -45,6 +45,9 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
+
+    #[inline(always)]
     fn fence(self) {}
 
     #[inline(always)]
