@@ -48,7 +48,7 @@ impl Statistics<'_> {
 }
 
 /// Maps of this many bytes and more are written past the caches.
-const PAST_BYTES: usize = 4 << 40;
+const PAST_BYTES: usize = 4 << 20;
 
 /// Slots of the window of input rows.
 fn slots(shape: &ConvShape) -> usize {
