@@ -392,7 +392,7 @@ impl Pass<'_> {
                         });
                         // While this is computed, the gradient's next rows come; the input's, with the other half.
                         let ahead = self.gradient_ahead(block, first + to + 1, rows);
-                        self.weights_of_tile(&xs, &gs, row, rows, partial, row == range.start, ahead);
+                        self.weights_of_tile((&xs, &gs), row, rows, partial, row == range.start, ahead);
                     }
                     if bias_sums.is_some() {
                         for r in 0..rows {
@@ -484,8 +484,7 @@ impl Pass<'_> {
     /// As [`Pass::task`]; `partial` holds `count` numbers.
     unsafe fn weights_of_tile(
         &self,
-        xs: &Window,
-        gs: &Window,
+        (xs, gs): (&Window, &Window),
         row: usize,
         rows: usize,
         partial: *mut f32,
