@@ -112,7 +112,10 @@ fn main() {
                 if std::env::var("FWD").is_ok() {
                     continue;
                 }
-                for (slot, w, d) in [(1, true, false), (2, false, true), (3, true, true)] {
+                for (slot, w, d) in [(1, true, false), (2, false, true), (3, true, true)]
+                    .into_iter()
+                    .filter(|s| std::env::var("SLOT").map_or(true, |v| v.parse::<usize>().unwrap() == s.0))
+                {
                     let t = Instant::now();
                     let weight = if !w {
                         WeightGradient::None

@@ -49,22 +49,35 @@ impl Ahead {
         Ahead { ranges: self.ranges.map(part) }
     }
 
-    /// Lines of each range to fetch at each of `visits`.
-    fn each(&self, visits: usize) -> usize {
-        let most = self.ranges.iter().map(|(_, lines)| *lines).max().unwrap_or(0);
-        most.div_ceil(visits.max(1))
+    /// Spreads the lines over so many visits.
+    fn over(&self, visits: usize) -> Fetch {
+        let lines: usize = self.ranges.iter().map(|(_, lines)| lines).sum();
+        Fetch { ranges: self.ranges, range: 0, each: lines.div_ceil(visits.max(1)) }
     }
+}
 
-    /// Brings up to `count` lines of each range near.
+/// Lines on their way.
+struct Fetch {
+    ranges: [(*const f32, usize); AHEAD],
+    range: usize,
+    each: usize,
+}
+
+impl Fetch {
+    /// Brings the next lines near.
     #[inline(always)]
-    fn fetch<S: Simd>(&mut self, s: S, count: usize) {
-        for (start, lines) in &mut self.ranges {
-            let now = count.min(*lines);
+    fn next<S: Simd>(&mut self, s: S) {
+        let mut left = self.each;
+        while left > 0 {
+            let Some((start, lines)) = self.ranges.get_mut(self.range) else { return };
+            let now = left.min(*lines);
             for line in 0..now {
                 s.prefetch(start.wrapping_add(line * LANES));
             }
             *start = start.wrapping_add(now * LANES);
             *lines -= now;
+            left -= now;
+            self.range += usize::from(*lines == 0);
         }
     }
 }
@@ -88,15 +101,15 @@ impl<const R: usize, const C: usize> Work for SparseTile<'_, R, C> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let SparseTile { order, values, bias, bases, place, mut ahead } = self;
-        let each = ahead.each(order.visits.len());
+        let SparseTile { order, values, bias, bases, place, ahead } = self;
+        let mut ahead = ahead.over(order.visits.len());
         let mut j = 0;
         for (number, pair) in order.blocks.windows(2).enumerate() {
             let is_first = number == 0;
             // SAFETY: the blocks and visits are those of an `Order`; the rest is what the caller vouches for.
             unsafe {
                 for visit in order.visits.get_unchecked(pair[0] as usize..pair[1] as usize) {
-                    ahead.fetch(s, each);
+                    ahead.next(s);
                     let result = visit.result as usize;
                     let out = place.out.add(result * place.result);
                     let mut sums = [[s.splat(0.0); C]; R];
@@ -210,15 +223,15 @@ impl<const R: usize, const C: usize> Work for SparseGradient<'_, R, C> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let SparseGradient { order, bases, gradient, partial, first, mut ahead } = self;
-        let each = ahead.each(order.visits.len());
+        let SparseGradient { order, bases, gradient, partial, first, ahead } = self;
+        let mut ahead = ahead.over(order.visits.len());
         // Lane sums wait until there are 16, which are then added up together.
         let mut waiting = [s.splat(0.0); LANES];
         let (mut j, mut written) = (0, 0);
         // SAFETY: the visits are those of an `Order`; the rest is what the caller vouches for.
         unsafe {
             for visit in &order.visits {
-                ahead.fetch(s, each);
+                ahead.next(s);
                 let mut dy = [[s.splat(0.0); C]; R];
                 for (dy, row) in dy.iter_mut().zip(gradient.rows) {
                     let row = row.add(visit.result as usize * gradient.channel);
