@@ -149,3 +149,8 @@ fn batch_norms_of_maps_and_their_running_statistics_equal_those_of_pytorch() {
 fn activations_additions_and_pools_equal_those_of_pytorch() {
     check(include_str!("../../../reference/golden/layers-join.json"));
 }
+
+#[test]
+fn batch_norms_of_vectors_and_their_running_statistics_equal_those_of_pytorch() {
+    check(include_str!("../../../reference/golden/layers-norm-vector.json"));
+}
