@@ -237,16 +237,33 @@ impl Session {
     /// # Errors
     /// If a request contradicts a parameter's pattern, or gradients were not collected.
     pub fn update(&mut self, requests: &[UpdateRequest]) -> Result<Vec<Change>> {
-        let mut changes = Vec::with_capacity(requests.len());
-        for request in requests {
-            let parameter = self
-                .parameters
-                .get_mut(request.parameter)
-                .ok_or_else(|| Error::internal("no such parameter"))?;
-            let candidates = self.candidates[request.parameter].take();
-            changes.push(update::apply(parameter, self.compute, request, candidates)?);
+        struct Job<'a> {
+            parameter: &'a mut Parameter,
+            candidates: Option<Largest>,
+            change: Option<Result<Change>>,
         }
-        Ok(changes)
+        let mut parameters: Vec<Option<&mut Parameter>> = self.parameters.iter_mut().map(Some).collect();
+        let mut jobs = Vec::with_capacity(requests.len());
+        for request in requests {
+            let parameter = parameters
+                .get_mut(request.parameter)
+                .and_then(Option::take)
+                .ok_or_else(|| Error::internal("no such parameter, or one update of it too many"))?;
+            let candidates = self.candidates[request.parameter].take();
+            jobs.push(Mutex::new(Job { parameter, candidates, change: None }));
+        }
+        let compute = self.compute;
+        let update = |_: usize, number: usize| {
+            let mut job = jobs[number].lock().unwrap_or_else(|e| e.into_inner());
+            let candidates = job.candidates.take();
+            job.change = Some(update::apply(job.parameter, compute, &requests[number], candidates));
+        };
+        self.machine.pool.run(jobs.len(), &update).map_err(kernel)?;
+        let change = |job: Mutex<Job>| {
+            let job = job.into_inner().unwrap_or_else(|e| e.into_inner());
+            job.change.unwrap_or_else(|| Err(Error::internal("an update was not done")))
+        };
+        jobs.into_iter().map(change).collect()
     }
 
     /// Forward alone: losses and hits of a batch.

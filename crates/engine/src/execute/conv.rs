@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use rigl_base::random::{Purpose, Stream, name_id, pair_id};
 use rigl_base::{Error, Result};
+use rigl_kernels::Machine;
 use rigl_kernels::conv::{Backward, ConvShape, DataGradient, Forward, Statistics, WeightGradient};
 use rigl_kernels::dropout::{MaskStream, draw_mask};
 use rigl_kernels::maps::{Dropout, GradientView, MapShape, View, blocks};
@@ -212,10 +213,11 @@ impl Context<'_> {
             }
             result
         };
+        let mut result = result;
         if let (Some(collectors), true, true) = (collect, result.is_ok(), part.last) {
             if let Some(pattern) = self.parameters[weight].pattern() {
                 let scores: &[f32] = if of_dense.is_empty() { &of_weight } else { &of_dense };
-                push(collectors, scores, pattern.indices());
+                result = push(self.machine, collectors, scores, pattern.indices());
             }
             of_dense = Vec::new();
         }
@@ -334,10 +336,16 @@ pub(super) fn sums_of<'s>(target: Target, norms: &[Norm], sums: &'s mut [f64]) -
     target.finishes.map(|norm| &mut sums[..2 * norms[norm].channels()])
 }
 
-/// Pushes a dense gradient to the selection.
-fn push(collectors: &[Mutex<Largest>], scores: &[f32], active: &[u32]) {
-    if let Some(collector) = collectors.first() {
-        let mut collector = collector.lock().unwrap_or_else(|e| e.into_inner());
-        collector.push_by(0, scores, active, f32::abs);
-    }
+/// Numbers of a dense gradient that one task scores.
+const SCORED: usize = 1 << 14;
+
+/// Pushes a dense gradient to the selection, piece by piece.
+fn push(machine: &Machine, collectors: &[Mutex<Largest>], scores: &[f32], active: &[u32]) -> Result<()> {
+    let score = |worker: usize, piece: usize| {
+        let first = piece * SCORED;
+        let piece = &scores[first..scores.len().min(first + SCORED)];
+        let mut collector = collectors[worker].lock().unwrap_or_else(|e| e.into_inner());
+        collector.push_by(first as u32, piece, active, f32::abs);
+    };
+    machine.pool.run(scores.len().div_ceil(SCORED), &score).map_err(kernel)
 }

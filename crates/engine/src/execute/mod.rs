@@ -95,6 +95,9 @@ impl Context<'_> {
                 Pass::Measure { shape, x, norms } => {
                     self.add(*shape, crate::plan::ViewOf::plain(*x), None, None, norms, batch)?;
                 }
+                Pass::Unflatten { features, x, y, norms } => {
+                    self.unflatten(*features, *x, *y, norms, batch)?
+                }
                 Pass::Pool { kind, shape, x, y } => self.pool(*kind, *shape, *x, *y, batch)?,
                 Pass::GlobalPool { shape, x, y } => self.vector_of_map(*shape, *x, *y, true, batch)?,
                 Pass::Flatten { shape, x, y } => self.vector_of_map(*shape, *x, *y, false, batch)?,
@@ -141,6 +144,9 @@ impl Context<'_> {
             }
             (Step::FromVector { dy, target, .. }, Pass::Flatten { shape, x, .. }) => {
                 self.map_of_vector(*shape, *x, *dy, *target, false, part)?;
+            }
+            (Step::ToVector { gradient, dx, .. }, Pass::Unflatten { features, .. }) => {
+                self.unflatten_backward(*features, *gradient, *dx, part)?;
             }
             _ => return Err(rigl_base::Error::internal("a step of the plan does not fit its pass")),
         }

@@ -4,12 +4,14 @@ use rigl_base::Result;
 use rigl_kernels::conv::DataGradient;
 use rigl_kernels::maps::MapShape;
 use rigl_kernels::pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward, PoolShape};
-use rigl_kernels::vectors::{Flatten, FlattenBackward, GlobalAveragePool, GlobalAveragePoolBackward};
+use rigl_kernels::vectors::{
+    Flatten, FlattenBackward, GlobalAveragePool, GlobalAveragePoolBackward, Unflatten, UnflattenBackward,
+};
 
 use super::Context;
 use super::conv::{Around, gradient_ranges, sums_of};
 use crate::batch::Batch;
-use crate::plan::{BufferId, GradientOf, PoolKind, Target, ViewOf};
+use crate::plan::{BufferId, GradientOf, PoolKind, Source, Target, ViewOf, one_position};
 use crate::request::{MicroBatch, kernel};
 
 impl Context<'_> {
@@ -108,5 +110,43 @@ impl Context<'_> {
         }
         .map_err(kernel)?;
         self.finish(Some(target), part)
+    }
+
+    /// A vector becomes a map of one position, which norms measure.
+    pub(super) fn unflatten(
+        &mut self,
+        features: usize,
+        x: Source,
+        y: BufferId,
+        norms: &[usize],
+        batch: &Batch,
+    ) -> Result<()> {
+        let (plan, samples) = (self.plan, batch.samples());
+        let shape = one_position(features);
+        let (reads, writes) = ([plan.source(x, samples)], [plan.range(y, samples)]);
+        let ([in_arena], [map]) = self.arena.borrow(reads, writes).map_err(kernel)?;
+        let x = if x == Source::Batch { &batch.map } else { in_arena };
+        Unflatten { shape, x, y: map, samples }.run(self.machine).map_err(kernel)?;
+        if norms.is_empty() {
+            return Ok(());
+        }
+        self.add(shape, ViewOf::plain(Source::Buffer(y)), None, None, norms, batch)
+    }
+
+    pub(super) fn unflatten_backward(
+        &mut self,
+        features: usize,
+        gradient: GradientOf,
+        dx: BufferId,
+        part: MicroBatch,
+    ) -> Result<()> {
+        let (plan, samples) = (self.plan, part.batch.samples());
+        let reads = gradient_ranges(plan, gradient, samples);
+        let ([direct, dz, map], [out]) =
+            self.arena.borrow(reads, [plan.range(dx, samples)]).map_err(kernel)?;
+        let around = Around::new(plan, self.parameters, self.norms, &self.scratch.masks);
+        let gradient = around.gradient(gradient, [direct, dz, map], part.batch);
+        let (shape, accumulate) = (one_position(features), false);
+        UnflattenBackward { shape, gradient, out, accumulate, samples }.run(self.machine).map_err(kernel)
     }
 }

@@ -2,7 +2,7 @@
 
 use rigl_kernels::maps::MapShape;
 
-use super::{BufferId, Form, GradientOf, Pass, Source, Step, Target, ViewOf};
+use super::{BufferId, Form, GradientOf, Pass, Source, Step, Target, ViewOf, one_position};
 
 /// What has been left for a stored map, or a vector, so far.
 #[derive(Clone, Debug, Default)]
@@ -49,7 +49,11 @@ fn views(pass: &Pass) -> Vec<ViewOf> {
         Pass::Conv { x, residual, .. } => std::iter::once(*x).chain(*residual).collect(),
         Pass::Add { a, b, .. } => std::iter::once(*a).chain(*b).collect(),
         Pass::Pool { x, .. } | Pass::GlobalPool { x, .. } | Pass::Flatten { x, .. } => vec![*x],
-        Pass::Linear { .. } | Pass::Relu { .. } | Pass::Measure { .. } | Pass::Loss { .. } => vec![],
+        Pass::Linear { .. }
+        | Pass::Relu { .. }
+        | Pass::Measure { .. }
+        | Pass::Unflatten { .. }
+        | Pass::Loss { .. } => vec![],
     }
 }
 
@@ -203,6 +207,12 @@ impl Compiler<'_> {
                 let gradient = self.gradient(number, *y, shape.output());
                 if let Some(target) = self.target(*x, shape.input()) {
                     self.steps.push(Step::Pool { pass: number, gradient, target });
+                }
+            }
+            Pass::Unflatten { features, x, y, .. } => {
+                let gradient = self.gradient(number, *y, one_position(*features));
+                if let Some(dx) = self.vector(*x, *features) {
+                    self.steps.push(Step::ToVector { pass: number, gradient, dx });
                 }
             }
             Pass::GlobalPool { shape, x, y } | Pass::Flatten { shape, x, y } => {

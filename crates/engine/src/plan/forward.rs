@@ -6,7 +6,7 @@ use rigl_kernels::conv::ConvShape;
 use rigl_kernels::maps::MapShape;
 use rigl_kernels::pool::PoolShape;
 
-use super::{BufferId, DropoutOf, Form, Pass, PoolKind, Purpose, Source, ViewOf};
+use super::{BufferId, DropoutOf, Form, Pass, PoolKind, Purpose, Source, ViewOf, one_position};
 use crate::batch::InputLayout;
 
 /// What this step of compilation makes.
@@ -89,18 +89,35 @@ impl Compiler<'_> {
         self.values[node.inputs[input].index()]
     }
 
-    fn map(&self, node: &Node, input: usize) -> Result<(MapShape, ViewOf), String> {
+    /// What a node reads, as a map: a vector becomes one of a single position.
+    fn map(&mut self, node: &Node, input: usize) -> Result<(MapShape, ViewOf), String> {
         match self.value(node, input) {
             Value::Map(shape, view) => Ok((shape, view)),
-            _ => Err(format!("`{}` of a vector cannot be trained yet", node.op.word())),
+            Value::Vector(features, x) => {
+                let shape = one_position(features);
+                let y = self.buffer(Form::Map(shape));
+                self.forward.passes.push(Pass::Unflatten { features, x, y, norms: Vec::new() });
+                Ok((shape, ViewOf::plain(Source::Buffer(y))))
+            }
+            Value::Nothing => Err(format!("`{}` reads the loss", node.op.word())),
         }
     }
 
-    fn vector(&self, node: &Node, input: usize) -> Result<(usize, Source), String> {
+    /// What a node reads, as a vector.
+    fn vector(&mut self, node: &Node, input: usize) -> Result<(usize, Source), String> {
         match self.value(node, input) {
             Value::Vector(features, source) => Ok((features, source)),
-            _ => Err(format!("`{}` of a map cannot be trained", node.op.word())),
+            Value::Map(shape, view) => Ok(self.flat(shape, view)),
+            Value::Nothing => Err(format!("`{}` reads the loss", node.op.word())),
         }
+    }
+
+    /// A map as a vector.
+    fn flat(&mut self, shape: MapShape, x: ViewOf) -> (usize, Source) {
+        let features = shape.channels * shape.rows * shape.columns;
+        let y = self.buffer(Form::Vector(features));
+        self.forward.passes.push(Pass::Flatten { shape, x, y });
+        (features, Source::Buffer(y))
     }
 
     /// The one reader of a node.
@@ -117,10 +134,8 @@ impl Compiler<'_> {
             Op::Input { ref shape } => self.input(id, shape)?,
             Op::Flatten => match self.value(node, 0) {
                 Value::Map(shape, x) => {
-                    let features = shape.channels * shape.rows * shape.columns;
-                    let y = self.buffer(Form::Vector(features));
-                    self.forward.passes.push(Pass::Flatten { shape, x, y });
-                    Value::Vector(features, Source::Buffer(y))
+                    let (features, y) = self.flat(shape, x);
+                    Value::Vector(features, y)
                 }
                 // Row-major features are in the same order flattened or not.
                 value => value,
@@ -186,16 +201,14 @@ impl Compiler<'_> {
                 self.norms += 1;
                 Value::Map(shape, ViewOf { norm: Some(self.norms - 1), ..view })
             }
-            Op::Dropout { probability } => match self.value(node, 0) {
-                value if !training || probability == 0.0 => value,
-                Value::Map(shape, view) => {
-                    let view = if view.dropout.is_none() { view } else { self.stored(shape, view) };
-                    let name = node.name.clone();
-                    self.forward.dropouts.push(DropoutOf { name, shape, probability });
-                    Value::Map(shape, ViewOf { dropout: Some(self.forward.dropouts.len() - 1), ..view })
-                }
-                _ => return Err("`dropout` of a vector cannot be trained yet".into()),
-            },
+            Op::Dropout { probability } if !training || probability == 0.0 => self.value(node, 0),
+            Op::Dropout { probability } => {
+                let (shape, view) = self.map(node, 0)?;
+                let view = if view.dropout.is_none() { view } else { self.stored(shape, view) };
+                let name = node.name.clone();
+                self.forward.dropouts.push(DropoutOf { name, shape, probability });
+                Value::Map(shape, ViewOf { dropout: Some(self.forward.dropouts.len() - 1), ..view })
+            }
             Op::Add => {
                 let (shape, a) = self.map(node, 0)?;
                 let (_, b) = self.map(node, 1)?;
@@ -332,7 +345,9 @@ impl Compiler<'_> {
             let mut at = 0;
             for (number, pass) in self.forward.passes.iter_mut().enumerate() {
                 match pass {
-                    Pass::Conv { y, norms, .. } | Pass::Add { y, norms, .. }
+                    Pass::Conv { y, norms, .. }
+                    | Pass::Add { y, norms, .. }
+                    | Pass::Unflatten { y, norms, .. }
                         if Source::Buffer(*y) == source =>
                     {
                         norms.clone_from(&of_source);
@@ -342,7 +357,11 @@ impl Compiler<'_> {
                 }
             }
             let measured = self.forward.passes.iter().any(|pass| {
-                matches!(pass, Pass::Conv { y, .. } | Pass::Add { y, .. } if Source::Buffer(*y) == source)
+                matches!(
+                    pass,
+                    Pass::Conv { y, .. } | Pass::Add { y, .. } | Pass::Unflatten { y, .. }
+                        if Source::Buffer(*y) == source
+                )
             });
             if !measured {
                 self.forward.passes.insert(at, Pass::Measure { shape, x: source, norms: of_source });

@@ -136,6 +136,8 @@ pub(crate) enum Pass {
     GlobalPool { shape: MapShape, x: ViewOf, y: BufferId },
     /// A map as a vector.
     Flatten { shape: MapShape, x: ViewOf, y: BufferId },
+    /// A vector as a map of one position, for what only maps have: norms and dropout.
+    Unflatten { features: usize, x: Source, y: BufferId, norms: Vec<usize> },
     /// The loss; with a gradient in training.
     Loss { classes: usize, smoothing: f32, logits: Source, gradient: Option<BufferId> },
 }
@@ -155,6 +157,8 @@ pub(crate) enum Step {
     Pool { pass: usize, gradient: GradientOf, target: Target },
     /// From a vector to a map, through a global pool or a flattening.
     FromVector { pass: usize, dy: BufferId, target: Target },
+    /// From a map of one position to the vector that it was.
+    ToVector { pass: usize, gradient: GradientOf, dx: BufferId },
 }
 
 impl Step {
@@ -166,7 +170,8 @@ impl Step {
             | Step::Conv { pass, .. }
             | Step::Route { pass, .. }
             | Step::Pool { pass, .. }
-            | Step::FromVector { pass, .. } => pass,
+            | Step::FromVector { pass, .. }
+            | Step::ToVector { pass, .. } => pass,
         }
     }
 }
@@ -178,6 +183,11 @@ pub(crate) struct DropoutOf {
     pub(crate) name: String,
     pub(crate) shape: MapShape,
     pub(crate) probability: f32,
+}
+
+/// The shape of a vector as a map.
+pub(crate) fn one_position(features: usize) -> MapShape {
+    MapShape { channels: features, rows: 1, columns: 1 }
 }
 
 /// What a plan is for.
@@ -286,7 +296,7 @@ impl Pass {
             }
         };
         match self {
-            Pass::Linear { x, y, .. } | Pass::Relu { x, y, .. } => {
+            Pass::Linear { x, y, .. } | Pass::Relu { x, y, .. } | Pass::Unflatten { x, y, .. } => {
                 source(x);
                 touch(*y);
             }
@@ -333,6 +343,7 @@ impl Pass {
                 .max(passes::workspace(shape.output(), samples)),
             Pass::GlobalPool { shape, .. } => vectors::GlobalAveragePoolBackward::workspace(*shape, samples),
             Pass::Flatten { shape, .. } => vectors::FlattenBackward::workspace(*shape, samples),
+            Pass::Unflatten { features, .. } => passes::workspace(one_position(*features), samples),
         }
     }
 }
@@ -377,6 +388,10 @@ impl Step {
             Step::FromVector { dy, target, .. } => {
                 touch(*dy);
                 touch(target.out);
+            }
+            Step::ToVector { gradient, dx, .. } => {
+                gradient.touches(touch);
+                touch(*dx);
             }
         }
     }

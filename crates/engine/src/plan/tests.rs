@@ -91,7 +91,7 @@ fn every_norm_is_measured_once_and_its_gradient_finished_once() {
                 Step::Route { target, .. } | Step::Pool { target, .. } | Step::FromVector { target, .. } => {
                     target.finishes
                 }
-                Step::Linear { .. } | Step::Relu { .. } => None,
+                Step::Linear { .. } | Step::Relu { .. } | Step::ToVector { .. } => None,
             })
             .collect();
         finished.sort_unstable();
@@ -137,6 +137,11 @@ fn a_gradient_is_written_before_it_is_added_to_or_read() {
                     reads.push(*dy);
                     writes.push(target.out);
                 }
+                Step::ToVector { gradient, dx, .. } => {
+                    reads.extend(gradient.direct);
+                    reads.extend(gradient.norm.map(|(_, dz)| dz));
+                    writes.push(*dx);
+                }
             }
             assert!(!reads.is_empty(), "{name}: {step:?}");
             assert!(reads.iter().all(|read| written.contains(read)), "{name}: {step:?}");
@@ -148,10 +153,12 @@ fn a_gradient_is_written_before_it_is_added_to_or_read() {
 #[test]
 fn what_cannot_be_run_is_refused_by_the_name_of_the_node() {
     let mut g = Builder::new("net");
-    let x = g.input("image", &[20]);
-    let h = g.linear("a", x, 10, Linear::default());
-    let h = g.dropout(h, 0.5);
+    let a = g.input("image", &[20]);
+    let b = g.input("other", &[20]);
+    let a = g.linear("a", a, 10, Linear::default());
+    let b = g.linear("b", b, 10, Linear::default());
+    let h = g.add(a, b);
     g.cross_entropy(h, 10, 0.0);
     let error = Plan::compile(&g.finish().unwrap(), 1, Purpose::Training).unwrap_err();
-    assert!(error.to_string().contains("`dropout`"), "{error}");
+    assert!(error.to_string().contains("`image`"), "{error}");
 }

@@ -90,7 +90,8 @@ impl<'a> Plain<'a> {
                         let variance = all.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n;
                         let m = f64::from(momentum);
                         means.push(m * mean);
-                        variances.push(1.0 - m + m * variance * n / (n - 1.0));
+                        // A single value says nothing about the variance.
+                        variances.push(if n > 1.0 { 1.0 - m + m * variance * n / (n - 1.0) } else { 1.0 });
                         let scale = parameter(0)[c] / (variance + f64::from(epsilon)).sqrt();
                         for x in out.iter_mut().flat_map(|x| &mut x[range.clone()]) {
                             *x = (*x - mean) * scale + parameter(1)[c];
