@@ -4,6 +4,7 @@ use std::alloc::System;
 
 use rigl_base::random::{Purpose, Stream};
 use rigl_engine::{Batch, Compute, MicroBatch, Options, Packer, Preprocessing, Session, StepConstants};
+use rigl_graph::models::{ModelSpec, Models};
 use rigl_graph::{Builder, Graph, Linear};
 use rigl_topology::Pattern;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
@@ -11,12 +12,10 @@ use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const INPUTS: usize = 784;
 const CLASSES: usize = 10;
-const BATCH: usize = 64;
 
 /// Large enough that its layers are worth several threads.
-fn graph() -> Graph {
+fn linear() -> Graph {
     let mut g = Builder::new("net");
     let x = g.input("image", &[1, 28, 28]);
     let mut h = g.flatten(x);
@@ -29,31 +28,52 @@ fn graph() -> Graph {
     g.finish().unwrap()
 }
 
-fn session(density: Option<f64>, compute: Compute, threads: usize) -> Session {
-    let graph = graph();
+/// With norms, skips with and without a convolution, and dropout.
+fn residual() -> Graph {
+    let spec = ModelSpec {
+        depth: Some(16),
+        width: Some(0.5),
+        dropout: Some(0.3),
+        ..ModelSpec::new(&[3, 16, 16], CLASSES)
+    };
+    Models::default().build("wide-resnet", &spec).unwrap()
+}
+
+/// A network and how it is run.
+struct Case {
+    graph: Graph,
+    samples: usize,
+    /// Steps in which nothing may be allocated.
+    steps: usize,
+}
+
+fn session(case: &Case, density: Option<f64>, compute: Compute, threads: usize) -> Session {
+    let Case { graph, samples, .. } = case;
     let pattern = |(i, p): (usize, &rigl_graph::Parameter)| {
         let count = (p.len() as f64 * density.filter(|_| p.is_weight())?) as usize;
         Some(Pattern::random(p.len(), count, Stream::new(0, Purpose::Test, i as u64)).unwrap())
     };
     let patterns = graph.parameters().iter().enumerate().map(pattern).collect();
-    let options = Options { batch: BATCH, evaluation_batch: BATCH, threads, isa: None, compute, seed: 0 };
-    Session::new(&graph, patterns, &options).unwrap()
+    let options =
+        Options { batch: *samples, evaluation_batch: *samples, threads, isa: None, compute, seed: 0 };
+    Session::new(graph, patterns, &options).unwrap()
 }
 
-fn images(samples: usize) -> Vec<Vec<u8>> {
+fn images(case: &Case) -> Vec<Vec<u8>> {
     let mut draws = Stream::new(1, Purpose::Test, 0).draws();
-    (0..samples).map(|_| (0..INPUTS).map(|_| draws.word() as u8).collect()).collect()
+    let features: usize = case.graph.inputs().flat_map(|input| case.graph.node(input).shape.iter()).product();
+    (0..case.samples).map(|_| (0..features).map(|_| draws.word() as u8).collect()).collect()
 }
 
 /// One step on `parts` micro-batches, which are packed on the way, and an evaluation of the last one.
 fn step(session: &mut Session, packer: &Packer, images: &[Vec<u8>], parts: usize, batch: &mut Batch) {
     let each = images.len() / parts;
-    for (i, images) in images.chunks(each).enumerate() {
-        let labels = (0..images.len()).map(|sample| (sample % CLASSES) as u32);
-        packer.pack(images.iter().map(Vec::as_slice).zip(labels), batch).unwrap();
+    for (i, part) in images.chunks(each).enumerate() {
+        let labels = (0..part.len()).map(|sample| (sample % CLASSES) as u32);
+        packer.pack(part.iter().map(Vec::as_slice).zip(labels), batch).unwrap();
         let part = MicroBatch {
             batch,
-            of_samples: BATCH,
+            of_samples: images.len(),
             draw: 0,
             number: i as u64,
             seed: 0,
@@ -67,32 +87,41 @@ fn step(session: &mut Session, packer: &Packer, images: &[Vec<u8>], parts: usize
     session.evaluate(batch).unwrap();
 }
 
+/// One test: what other tests allocate at the same time would be counted too.
 #[test]
 fn after_two_steps_training_and_evaluation_allocate_nothing() {
-    let images = images(BATCH);
-    for (storage, density, compute) in [
-        ("sparse", Some(0.1), Compute::Sparse),
-        ("masked", Some(0.7), Compute::Masked),
-        ("dense", None, Compute::Auto),
-    ] {
-        for threads in [1, 2] {
-            for parts in [1, 2] {
-                let mut session = session(density, compute, threads);
-                assert!(session.parameters().iter().any(|p| p.storage == storage));
-                let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
-                let mut batch = Batch::default();
-                let mut steps = |count| {
-                    let region = Region::new(ALLOCATOR);
-                    for _ in 0..count {
-                        step(&mut session, &packer, &images, parts, &mut batch);
-                    }
-                    let Stats { allocations, reallocations, .. } = region.change();
-                    allocations + reallocations
-                };
-                assert_ne!(steps(2), 0, "the first steps make their buffers, or nothing is counted");
-                // A thread allocates as it begins, which may be late: each but the caller may spoil one round.
-                let rounds: Vec<usize> = (0..threads).map(|_| steps(50)).collect();
-                assert!(rounds.contains(&0), "{storage}, {threads} threads, {parts} parts: {rounds:?}");
+    let linear = Case { graph: linear(), samples: 64, steps: 50 };
+    let residual = Case { graph: residual(), samples: 34, steps: 5 };
+    for case in [linear, residual] {
+        let images = images(&case);
+        for (storage, density, compute) in [
+            ("sparse", Some(0.1), Compute::Sparse),
+            ("masked", Some(0.7), Compute::Masked),
+            ("dense", None, Compute::Auto),
+        ] {
+            for threads in [1, 2] {
+                for parts in [1, 2] {
+                    let mut session = session(&case, density, compute, threads);
+                    assert!(session.parameters().iter().any(|p| p.storage == storage));
+                    let packer = session.packer(&Preprocessing::per_image());
+                    let mut batch = Batch::default();
+                    let mut steps = |count| {
+                        let region = Region::new(ALLOCATOR);
+                        for _ in 0..count {
+                            step(&mut session, &packer, &images, parts, &mut batch);
+                        }
+                        let Stats { allocations, reallocations, .. } = region.change();
+                        allocations + reallocations
+                    };
+                    assert_ne!(steps(2), 0, "the first steps make their buffers, or nothing is counted");
+                    // A thread allocates as it begins, which may be late: each but the caller may spoil one round.
+                    let rounds: Vec<usize> = (0..threads).map(|_| steps(case.steps)).collect();
+                    let name = case.graph.name();
+                    assert!(
+                        rounds.contains(&0),
+                        "{name} {storage}, {threads} threads, {parts} parts: {rounds:?}"
+                    );
+                }
             }
         }
     }
