@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use rigl_base::files;
 use rigl_base::random::{Purpose, Stream};
-use support::{Place, Said, checkpoints, events, newest, same_run};
+use support::{Place, Said, checkpoints, events, kill, kills, newest, same_run, spawn};
 
 /// Short, with everything in it that a checkpoint must carry: momentum, updates, a milestone, a validation split, sums
 /// between two records of the log; and with images changed at random. Saved after every batch.
@@ -87,24 +87,6 @@ fn start(place: &Place, name: &str, threads: usize) -> Child {
     spawn(place.command(line.iter().chain(&machine)))
 }
 
-fn spawn(mut command: Command) -> Child {
-    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
-}
-
-/// Kills a command. `false` if it had ended before, which must have been well.
-#[track_caller]
-fn kill(mut child: Child) -> bool {
-    child.kill().unwrap();
-    let said = Said::from(child.wait_with_output().unwrap());
-    match said.code {
-        None => true,
-        Some(_) => {
-            said.succeeded();
-            false
-        }
-    }
-}
-
 /// Waits until `ready`, or the command has ended.
 fn wait_until(child: &mut Child, ready: impl Fn() -> bool) {
     while !ready() && child.try_wait().unwrap().is_none() {
@@ -116,10 +98,6 @@ fn wait_until(child: &mut Child, ready: impl Fn() -> bool) {
 #[track_caller]
 fn finish(place: &Place, name: &str) {
     Said::from(start(place, name, 1).wait_with_output().unwrap()).succeeded();
-}
-
-fn kills() -> usize {
-    std::env::var("RIGL_TEST_KILLS").map_or(10, |text| text.parse().expect("RIGL_TEST_KILLS is a number"))
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use rigl_base::files;
+use rigl_base::random::{Purpose, Stream};
 use rigl_data::drawn;
 use rigl_formats::{Checkpoint, Metadata, Store, checkpoint};
 use rigl_metrics::Summary;
@@ -79,6 +80,24 @@ impl Place {
         }
     }
 
+    /// Writes a small data set called `cifar10` into the folder `data`, of so many records in each file: noise that is
+    /// brighter in one channel than in others, by class.
+    pub fn write_cifar10(&self, records: usize) {
+        for (file, name) in CIFAR10.iter().enumerate() {
+            let mut draws = Stream::new(3, Purpose::Test, file as u64).draws();
+            let mut bytes = Vec::new();
+            for _ in 0..records {
+                let class = draws.below(10) as u8;
+                bytes.push(class);
+                for channel in 0..3 {
+                    let light = u64::from(class) * [25, 9, 3][channel] % 128;
+                    bytes.extend((0..1024).map(|_| (light + draws.below(128)) as u8));
+                }
+            }
+            self.write(&format!("data/cifar-10-batches-bin/{name}"), bytes);
+        }
+    }
+
     /// Every file and folder in here with its size, sorted: to see that nothing has changed. But for locks, whose
     /// text names the process that held them last.
     pub fn contents(&self) -> Vec<(PathBuf, u64)> {
@@ -108,6 +127,16 @@ impl Place {
     }
 }
 
+/// The files of CIFAR-10, unpacked.
+pub const CIFAR10: [&str; 6] = [
+    "data_batch_1.bin",
+    "data_batch_2.bin",
+    "data_batch_3.bin",
+    "data_batch_4.bin",
+    "data_batch_5.bin",
+    "test_batch.bin",
+];
+
 /// The files of MNIST.
 pub const MNIST: [&str; 4] = [
     "train-images-idx3-ubyte",
@@ -132,6 +161,30 @@ pub fn mnist(train: usize, test: usize) -> [Vec<u8>; 4] {
     };
     let ((a, b), (c, d)) = (set(0, train), set(train, test));
     [a, b, c, d]
+}
+
+/// Starts a command, to be waited for or killed.
+pub fn spawn(mut command: Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+/// Kills a command. `false` if it had ended before, which must have been well.
+#[track_caller]
+pub fn kill(mut child: Child) -> bool {
+    child.kill().unwrap();
+    let said = Said::from(child.wait_with_output().unwrap());
+    match said.code {
+        None => true,
+        Some(_) => {
+            said.succeeded();
+            false
+        }
+    }
+}
+
+/// Kills at random moments in a test: `RIGL_TEST_KILLS`, 10 if it is not set.
+pub fn kills() -> usize {
+    std::env::var("RIGL_TEST_KILLS").map_or(10, |text| text.parse().expect("RIGL_TEST_KILLS is a number"))
 }
 
 impl Said {
