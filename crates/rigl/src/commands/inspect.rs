@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use rigl_base::{Error, Result};
 use rigl_formats::Checkpoint;
-use rigl_graph::{Graph, state};
+use rigl_graph::{Buffer, Graph, Parameter, ParameterKind, state};
 use rigl_train::Registry;
 use serde_json::{Map, Value};
 
@@ -36,6 +36,8 @@ pub(crate) fn run(args: &Inspect, registry: &Registry, printer: &Printer) -> Res
 struct Network {
     graph: Graph,
     layers: Vec<Layer>,
+    /// What else there is, in numbers; nothing in a file of patterns.
+    others: Vec<(&'static str, usize)>,
     pixels: Option<Pixels>,
 }
 
@@ -43,19 +45,26 @@ impl Network {
     fn of(checkpoint: &Checkpoint, pixels: bool) -> Result<Network> {
         let Checkpoint { metadata, state } = checkpoint;
         let graph = Graph::parse(&metadata.graph)?;
+        let mut others = Vec::new();
         if !is_patterns(checkpoint) {
             state::check(&graph, state)?;
+            let no_weights = || graph.parameters().iter().filter(|p| !p.is_weight());
+            let biases = no_weights().all(|p| p.kind == ParameterKind::Bias);
+            let name = if biases { "biases" } else { "norms and biases" };
+            others.push((name, no_weights().map(Parameter::len).sum()));
+            others.push(("running statistics", graph.buffers().iter().map(Buffer::len).sum()));
+            others.retain(|(_, numbers)| *numbers > 0);
         }
         let weights = layers::weights(&graph, state)?;
         let layers = weights.iter().map(Layer::of).collect();
         let pixels = if pixels { Some(Pixels::of(&graph, &weights)?) } else { None };
         drop(weights);
-        Ok(Network { graph, layers, pixels })
+        Ok(Network { graph, layers, others, pixels })
     }
 
     /// Its layers, and its pixels where these are wanted.
     fn text(&self) -> String {
-        let table = layers::table(&self.layers).to_string();
+        let table = layers::table(&self.layers, &self.others).to_string();
         self.pixels.as_ref().map_or(table.clone(), |pixels| format!("{table}\n{pixels}"))
     }
 

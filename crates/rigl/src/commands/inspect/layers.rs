@@ -157,9 +157,10 @@ fn cut_off(shape: &[usize], pattern: Option<&Pattern>) -> [usize; 2] {
 }
 
 /// The layers with their totals. Explored is of sparse layers, as everywhere.
-pub(super) fn table(layers: &[Layer]) -> Table {
+/// What is no weight follows in numbers.
+pub(super) fn table(layers: &[Layer], others: &[(&str, usize)]) -> Table {
     let mut columns = vec![
-        ("weight", Align::Left),
+        ("layer", Align::Left),
         ("shape", Align::Left),
         ("active", Align::Right),
         ("density", Align::Right),
@@ -168,35 +169,30 @@ pub(super) fn table(layers: &[Layer]) -> Table {
         ("unused inputs", Align::Right),
     ];
     if layers.iter().any(|layer| layer.values.is_some()) {
-        let names = ["min", "mean |w|", "max", "zeros"];
-        columns.extend(names.map(|name| (name, Align::Right)));
+        columns.extend(["mean |w|", "zeros"].map(|name| (name, Align::Right)));
     }
     let mut table = Table::new(&columns);
     for layer in layers {
-        let of = |some: usize, all: usize| format!("{} of {}", count(some as u64), count(all as u64));
         let mut row = vec![
-            layer.name.clone(),
+            layer.name.strip_suffix(".weight").unwrap_or(&layer.name).to_string(),
             shape_text(&layer.shape),
             count(layer.active as u64),
             percent(layer.density()),
             percent(layer.explored()),
-            of(layer.dead_outputs, layer.outputs),
-            of(layer.unused_inputs, layer.inputs),
+            count(layer.dead_outputs as u64),
+            count(layer.unused_inputs as u64),
         ];
         if let Some(v) = &layer.values {
-            row.extend([
-                number(f64::from(v.min)),
-                number(v.mean_magnitude),
-                number(f64::from(v.max)),
-                percent(v.zeros as f64 / layer.active as f64),
-            ]);
+            row.extend([number(v.mean_magnitude), percent(v.zeros as f64 / layer.active as f64)]);
         }
         table.row(row);
+    }
+    if layers.len() > 1 || !others.is_empty() {
+        table.rule();
     }
     if layers.len() > 1 {
         let sum = |of: &dyn Fn(&Layer) -> usize| layers.iter().map(of).sum::<usize>();
         let (active, weights) = (sum(&|l| l.active), sum(&|l| l.weights));
-        table.rule();
         table.row(vec![
             "all weights".into(),
             String::new(),
@@ -204,6 +200,9 @@ pub(super) fn table(layers: &[Layer]) -> Table {
             percent(active as f64 / weights as f64),
             percent(explored(layers)),
         ]);
+    }
+    for (name, numbers) in others {
+        table.row(vec![(*name).to_string(), String::new(), count(*numbers as u64)]);
     }
     table
 }
