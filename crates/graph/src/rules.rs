@@ -227,7 +227,9 @@ fn windows(size: usize, kernel: usize, stride: usize, padding: usize) -> Result<
     let padded = padding.checked_mul(2).and_then(|both| both.checked_add(size));
     match padded.and_then(|padded| padded.checked_sub(kernel)) {
         Some(room) => Ok(room / stride + 1),
-        None => Err(format!("a kernel of {kernel} is larger than {size} with a padding of {padding}")),
+        None => Err(format!(
+            "a kernel of {kernel} does not fit into {size} rows or columns with a padding of {padding}"
+        )),
     }
 }
 
@@ -323,16 +325,16 @@ mod tests {
         assert!(error(conv(0, 3, 1, 1, 1)).contains("at least 1"));
         assert!(error(conv(huge, 3, 1, 1, 1)).contains("4294967295"));
         assert!(error(conv(8, huge, 1, huge - 1, 1)).contains("4294967295"));
-        assert!(error(conv(8, 11, 1, 0, 1)).contains("larger than 8"));
+        assert!(error(conv(8, 11, 1, 0, 1)).contains("does not fit into 8"));
         let wide = conv(60_000, 3, 1, 1, 1).shape(&[&[1000, 250, 250]]).unwrap_err();
         assert!(wide.contains("multiply-accumulates"), "{wide}");
         let pool = |kernel, stride, padding| error(Op::MaxPool { kernel, stride, padding });
         assert!(pool(3, 1, 2).contains("half the kernel, 1, found 2"));
         assert!(pool(0, 1, 0).contains("at least 1"));
         assert!(pool(2, 0, 0).contains("at least 1"));
-        assert!(pool(9, 1, 0).contains("larger than 8"));
+        assert!(pool(9, 1, 0).contains("does not fit into 8"));
         assert!(
-            pool(huge, 1, huge / 2).contains("larger than 8")
+            pool(huge, 1, huge / 2).contains("does not fit into 8")
                 || pool(huge, 1, huge / 2).contains("4294967295")
         );
     }

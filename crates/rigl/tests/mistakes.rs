@@ -217,6 +217,68 @@ fn missing_data_files() {
 }
 
 #[test]
+fn convolutional_networks_that_cannot_be() {
+    // The network is looked at before the data, which is not there.
+    let place = Place::new();
+    let wide = "--model wide-resnet --set model.depth";
+    let cases = [
+        (&*format!("{wide}=12"), "`wide-resnet` has depths 6n + 4 from 10 to 2002, found 12", "10"),
+        (&*format!("{wide}=21"), "`wide-resnet` has depths 6n + 4 from 10 to 2002, found 21", "22"),
+        (
+            "--set model.depth=16",
+            "`wrn-22-2` has no option `depth`, allowed are `dropout`, `bn-momentum`",
+            "",
+        ),
+        (
+            "--set model.dropout=1",
+            "`--set`: `model.dropout` is `1`, expected `auto` or a number with 0 ≤ dropout < 1",
+            "",
+        ),
+        (
+            "--set model.bn-momentum=0",
+            "`--set`: `model.bn-momentum` is `0`, expected `auto` or a number with 0 < bn-momentum ≤ 1",
+            "",
+        ),
+        (
+            "--set method.layers.block4=0.5",
+            "no layer matches `block4`, nearest are `block1.layer.0.conv1`, `block1.layer.0.conv2`, \
+             `block1.layer.1.conv1`",
+            "block1.layer.0.conv1",
+        ),
+    ];
+    for (flags, error, hint) in cases {
+        refused(&place, &format!("train cifar10-wrn22-2 {flags}"), error, hint);
+    }
+    refused(
+        &place,
+        "train quickstart --model vgg-cifar",
+        "`vgg-cifar` halves images five times, so they must have 32×32 pixels at least, found 28×28",
+        "",
+    );
+}
+
+#[test]
+fn missing_and_damaged_files_of_cifar10() {
+    let place = Place::new();
+    let missing = "data set `cifar10`: `cifar-10-binary.tar.gz` is missing; looked in `data/cifar10` and `data` \
+                   (the unpacked folder `cifar-10-batches-bin` will do)";
+    let line = "train cifar10-wrn22-2 --data-dir data";
+    refused(&place, line, missing, "rigl data fetch cifar10 --data-dir data");
+    place.write_cifar10(3);
+    let file = "data/cifar-10-batches-bin/data_batch_4.bin";
+    let good = std::fs::read(place.path(file)).unwrap();
+    place.write(file, &good[..good.len() - 1]);
+    let records = "9218 bytes, expected a whole number of records of 3073, at least one";
+    refused(&place, line, &format!("`{file}` has {records}"), "");
+    let mut label = good.clone();
+    label[3073] = 10;
+    place.write(file, label);
+    refused_with(&place, line, &[file, "label 10", "below 10"]);
+    files::remove(&place.path(file)).unwrap();
+    refused_with(&place, line, &["data set `cifar10`", "data_batch_4.bin"]);
+}
+
+#[test]
 fn damaged_data_files() {
     let good = mnist(20, 20);
     let gz = |bytes: &[u8]| {

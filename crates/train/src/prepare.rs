@@ -165,8 +165,12 @@ impl Prepared {
             Limit::First(n) => Some(n),
         };
         let threads = machine.threads();
-        // The network is checked before data is read where that can be done, and the data set may take a while.
-        registry.models.get(&config.model.name)?;
+        // The network is checked before data is read where that can be done: the data set may take a while, or have to
+        // be downloaded first.
+        match registry.datasets.description(&config.data.name) {
+            Some((spec, _)) => _ = Design::new(&config, registry, &spec.shape, spec.classes.len())?,
+            None => _ = registry.models.get(&config.model.name)?,
+        }
         let sets = registry.datasets.load(
             &config.data.name,
             &DataOptions {

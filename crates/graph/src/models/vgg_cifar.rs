@@ -12,6 +12,9 @@ use crate::init::Init;
 const DEPTHS: [(usize, [usize; 5]); 4] =
     [(11, [1, 1, 2, 2, 2]), (13, [2, 2, 2, 2, 2]), (16, [2, 2, 3, 3, 3]), (19, [2, 2, 4, 4, 4])];
 
+/// Rows and columns of which five halvings leave one.
+const LEAST: usize = 32;
+
 /// Depth and width as asked for, by default 16 and 1.
 pub(super) fn vgg_cifar(spec: &ModelSpec) -> Result<Graph> {
     let name = "vgg-cifar";
@@ -24,6 +27,13 @@ pub(super) fn vgg_cifar(spec: &ModelSpec) -> Result<Graph> {
         return Err(error.hint(near.to_string()));
     };
 
+    if let &[_, rows, columns] = &spec.sample_shape[..]
+        && rows.min(columns) < LEAST
+    {
+        return Err(Error::usage(format!(
+            "`{name}` halves images five times, so they must have {LEAST}×{LEAST} pixels at least, found {rows}×{columns}"
+        )));
+    }
     let mut g = Builder::new(name);
     let mut h = g.input("image", &spec.sample_shape);
     // The places of convolution, norm, ReLU and pooling in one list.
@@ -82,6 +92,9 @@ mod tests {
         assert_eq!(error.message(), "`vgg-cifar` has depths 11, 13, 16 and 19, found 18");
         assert_eq!(error.hint_text(), Some("19"));
         let error = vgg_cifar(&ModelSpec::new(&[3, 28, 28], 10)).unwrap_err();
-        assert!(error.message().contains("`max-pool5`: max-pool: a kernel of 2 is larger than 1"), "{error}");
+        assert_eq!(
+            error.message(),
+            "`vgg-cifar` halves images five times, so they must have 32×32 pixels at least, found 28×28"
+        );
     }
 }
