@@ -67,7 +67,12 @@ pub(crate) enum Command {
     Flops(Flops),
     /// List the presets, or print one
     Presets(Presets),
-    /// Measure a training step on this machine
+    /// Measure a training step on this machine, as a whole or layer by layer
+    ///
+    /// Data is noise, prepared beforehand, in the shape of the recipe's data set. Dropout is left out unless `--set
+    /// model.dropout=…` asks for it. GFLOP/s count 2 for each active weight, output position and sample. Where each layer is
+    /// timed, a convolution computes its two gradients one after the other; in training, and in `bench step`, one pass
+    /// computes both, which takes less.
     Bench(Bench),
     /// List the data sets and where they lie, or download one
     Data(Data),
@@ -194,12 +199,7 @@ Examples:
   rigl bench layers mnist-lenet --compute masked
   rigl bench step --layers 1024-4096-4096-10 --batch 128 --density 0.05 --threads 2";
 
-/// Measure a training step on this machine: as a whole, or layer by layer
-///
-/// Data is noise, prepared beforehand, in the shape of the recipe's data set. Dropout is left out unless `--set
-/// model.dropout=…` asks for it. GFLOP/s count 2 for each active weight, output position and sample. Where each layer is
-/// timed, a convolution computes its two gradients one after the other; in training, and in `bench step`, one pass
-/// computes both, which takes less.
+/// Measure a training step on this machine.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = BENCH_EXAMPLES)]
 pub(crate) struct Bench {

@@ -71,6 +71,14 @@ fn a_step_is_measured_with_its_update_and_without_dropout() {
 }
 
 #[test]
+fn the_help_says_how_layers_are_timed() {
+    let said = Place::new().run("bench --help").succeeded();
+    let text = said.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(text.contains("a convolution computes its two gradients one after the other"), "{}", said.out);
+    assert!(text.contains("Dropout is left out"), "{}", said.out);
+}
+
+#[test]
 fn another_network_takes_nothing_from_that_of_the_recipe() {
     for (model, more) in [("mlp", "--set model.hidden=[5]"), ("vgg-cifar", "--set model.width=0.1")] {
         let line = format!("bench step cifar10-wrn22-2 --model {model} {more} --batch 1 --seconds 0.001");
