@@ -13,7 +13,7 @@ use rigl_topology::{Change, Largest, Pattern};
 use crate::batch::{Batch, Packer, Preprocessing};
 use crate::execute::{self, PassTimes, Scratch};
 use crate::norms::Norm;
-use crate::plan::{Pass, Plan, Purpose, conv_shape};
+use crate::plan::{DropoutOf, Pass, Plan, Purpose, conv_shape};
 use crate::request::{
     Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, StepConstants, UpdateRequest, kernel,
 };
@@ -74,10 +74,7 @@ impl Session {
         let count = parameters.len();
         let norms = Norm::all(graph);
         let widest = norms.iter().map(Norm::channels).max().unwrap_or(0);
-        let masks = training.dropouts.iter().map(|dropout| {
-            let len = dropout.shape.len(maps::blocks(options.batch)).map_err(kernel)?;
-            Ok(vec![0; len / LANES])
-        });
+        let masks = training.dropouts.iter().map(|dropout| Ok(vec![0; mask_words(dropout, options.batch)?]));
         let scratch = Scratch {
             sums: vec![0.0; 2 * widest],
             shift: vec![0.0; widest],
@@ -329,7 +326,9 @@ impl Session {
         let largest = sparse.map(|(p, _)| p.len()).max().filter(|_| dense_growth).unwrap_or(0);
         let activations = 4 * training.arena.max(evaluation.arena);
         let scratch = training.workspace.max(evaluation.workspace).bytes(options.threads);
-        Ok(parameters + activations + scratch + 4 * largest)
+        let masks = training.dropouts.iter().map(|dropout| mask_words(dropout, options.batch));
+        let masks = 2 * masks.sum::<Result<usize>>()?;
+        Ok(parameters + activations + scratch + masks + 4 * largest)
     }
 
     /// The first parameter that holds a number that is not finite, in its values or its gradient.
@@ -418,6 +417,11 @@ impl Session {
 
 /// The name of the optimiser's slot.
 const MOMENTUM: &str = "momentum";
+
+/// Words of a dropout's mask.
+fn mask_words(dropout: &DropoutOf, batch: usize) -> Result<usize> {
+    Ok(dropout.shape.len(maps::blocks(batch)).map_err(kernel)? / LANES)
+}
 
 fn check_batch(batch: &Batch, plan: &Plan) -> Result<()> {
     let found = batch.samples();

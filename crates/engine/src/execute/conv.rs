@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use rigl_base::random::{Purpose, Stream, name_id, pair_id};
 use rigl_base::{Error, Result};
 use rigl_kernels::Machine;
-use rigl_kernels::conv::{Backward, ConvShape, DataGradient, Forward, Statistics, WeightGradient};
+use rigl_kernels::conv::{Backward, DataGradient, Forward, Statistics, WeightGradient};
 use rigl_kernels::dropout::{MaskStream, draw_mask};
 use rigl_kernels::maps::{Dropout, GradientView, MapShape, View, blocks};
 use rigl_kernels::passes::{Add, Route};
@@ -100,11 +100,10 @@ impl Context<'_> {
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments)]
+    /// A convolution of a view, plus a residual, with the statistics of the result for the norms that read it.
     pub(super) fn conv(
         &mut self,
         (weight, bias): (usize, Option<usize>),
-        _shape: &ConvShape,
         x: ViewOf,
         residual: Option<ViewOf>,
         y: BufferId,

@@ -86,8 +86,8 @@ impl Context<'_> {
                 Pass::Loss { classes, smoothing, logits, gradient } => {
                     sums = self.loss(*classes, *smoothing, *logits, *gradient, batch, weight)?;
                 }
-                Pass::Conv { weight, bias, shape, x, residual, y, norms } => {
-                    self.conv((*weight, *bias), shape, *x, *residual, *y, norms, batch)?;
+                Pass::Conv { weight, bias, x, residual, y, norms, .. } => {
+                    self.conv((*weight, *bias), *x, *residual, *y, norms, batch)?;
                 }
                 Pass::Add { shape, a, b, y, norms } => {
                     self.add(*shape, *a, *b, Some(*y), norms, batch)?;
