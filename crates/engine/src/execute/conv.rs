@@ -190,7 +190,7 @@ impl Context<'_> {
         );
         let mut of_dense = std::mem::take(&mut self.dense[weight]);
         let pass = ConvPass { weight, x, gradient, keep, data, collecting: collect.is_some() };
-        let result = if self.times.is_none() {
+        let mut result = if self.times.is_none() {
             self.conv_gradients(pass, part, &mut of_weight, of_bias.as_deref_mut(), &mut of_dense)
         } else {
             // One half after the other, so that each has its time.
@@ -212,7 +212,6 @@ impl Context<'_> {
             }
             result
         };
-        let mut result = result;
         if let (Some(collectors), true, true) = (collect, result.is_ok(), part.last) {
             if let Some(pattern) = self.parameters[weight].pattern() {
                 let scores: &[f32] = if of_dense.is_empty() { &of_weight } else { &of_dense };

@@ -95,11 +95,6 @@ fn squares(shape: &ConvShape) -> usize {
     shape.outputs.div_ceil(SIDE) * (shape.weight_len() / shape.outputs).div_ceil(SIDE)
 }
 
-/// Slots of the window of input rows.
-fn input_slots(shape: &ConvShape) -> usize {
-    shape.kernel + (shape.tile_rows() - 1) * shape.stride
-}
-
 /// The gradient rows that the data gradient of input rows `stride · (row, row + rows)` needs beside `row .. row +
 /// rows`, relative to `row`: from, to.
 fn reach(shape: &ConvShape, rows: usize) -> (isize, isize) {
@@ -116,15 +111,16 @@ fn gradient_slots(shape: &ConvShape) -> usize {
 
 /// f32 of a worker's two windows, row buffer, and two kinds of lane sums.
 fn worker_parts(shape: &ConvShape) -> [usize; 5] {
-    let input = Window::len(shape.input_staging(), shape.inputs, input_slots(shape));
+    let input = Window::len(shape.input_staging(), shape.inputs, shape.window_rows());
     let gradient = Window::len(shape.gradient_staging(), shape.outputs, gradient_slots(shape));
     let buffer = shape.tile_rows() * shape.stride * shape.input().row_len();
     [input, gradient, buffer, 2 * LANES * shape.inputs, LANES * shape.outputs]
 }
 
 impl Backward<'_> {
-    /// The scratch that it needs for a weight of `weights` numbers, a weight gradient of `gradient` numbers (or, with
-    /// as many as the weight has when dense, any), and a batch of `samples`; none for a shape that [`ConvShape::check`] refuses.
+    /// The scratch that it needs for a weight of `weights` numbers, a weight gradient of up to `gradient` numbers (all
+    /// that the weight has when dense: a dense one too), and a batch of `samples`; none for a shape that
+    /// [`ConvShape::check`] refuses.
     pub fn workspace(shape: &ConvShape, weights: usize, gradient: usize, samples: usize) -> WorkspaceSize {
         if shape.check().is_err() {
             return WorkspaceSize::default();
@@ -341,7 +337,7 @@ impl Pass<'_> {
         // SAFETY: `scratch` holds the parts one behind the other (`Backward::workspace`); rows of a window are staged
         // before they are read; partials, sums and rows of maps are this task's own.
         unsafe {
-            let mut xs = Window::new(scratch, x_staging, input, input_slots(&shape));
+            let mut xs = Window::new(scratch, x_staging, input, shape.window_rows());
             let mut gs = Window::new(scratch.add(x_len), g_staging, output, gradient_slots(&shape));
             let buffer = scratch.add(x_len + g_len);
             let x_sums = buffer.add(buffer_len);

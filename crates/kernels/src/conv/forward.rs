@@ -50,14 +50,9 @@ impl Statistics<'_> {
 /// Maps of this many bytes and more are written past the caches.
 const PAST_BYTES: usize = 4 << 20;
 
-/// Slots of the window of input rows.
-fn slots(shape: &ConvShape) -> usize {
-    shape.kernel + (shape.tile_rows() - 1) * shape.stride
-}
-
 /// f32 of a worker's window, row buffer and lane sums.
 fn worker_parts(shape: &ConvShape) -> [usize; 3] {
-    let window = Window::len(shape.input_staging(), shape.inputs, slots(shape));
+    let window = Window::len(shape.input_staging(), shape.inputs, shape.window_rows());
     [window, shape.tile_rows() * shape.output().row_len(), 2 * LANES * shape.outputs]
 }
 
@@ -234,7 +229,7 @@ impl Pass<'_> {
         // SAFETY: `scratch` holds the parts one behind the other (`Forward::workspace`); a window's rows are staged
         // before they are read, with the borders that the offsets of the taps allow for (`ConvShape`).
         unsafe {
-            let mut window = Window::new(scratch, staging, input, slots(&shape));
+            let mut window = Window::new(scratch, staging, input, shape.window_rows());
             let buffer = scratch.add(window_len);
             let lane_sums = buffer.add(buffer_len);
             let sums = sums.add(task * 2 * shape.outputs);

@@ -151,6 +151,11 @@ impl ConvShape {
         2.min(self.output().rows)
     }
 
+    /// Input rows that a tile sees: slots of the window of staged rows.
+    pub(crate) fn window_rows(&self) -> usize {
+        self.kernel + (self.tile_rows() - 1) * self.stride
+    }
+
     /// Columns of a full tile of so many rows.
     pub(crate) fn tile_columns(&self) -> usize {
         TILE / self.tile_rows()

@@ -176,7 +176,7 @@ fn forward(shape: &ConvShape, indices: &[u32]) -> Order {
         nonzeros.push(Nonzero { summed: input as u32, tap, source });
     }
     accumulate(&mut ends);
-    let rows = shape.kernel + (shape.tile_rows() - 1) * shape.stride;
+    let rows = shape.window_rows();
     let columns = (shape.tile_columns().min(shape.output().columns) + shape.kernel - 1) * shape.stride;
     Order::new(shape.kernel, shape.outputs, shape.inputs, rows * columns * 64, &nonzeros, &ends)
 }
