@@ -3,13 +3,14 @@
 
 use std::ops::Range;
 
-use crate::conv::{DataGradient, add_up};
+use crate::conv::DataGradient;
 use crate::error::check_len;
 use crate::machine::{Machine, Shared};
 use crate::maps::{GradientView, MapShape, View, blocks, lanes};
 use crate::passes::{Strips, task_sums};
 use crate::rows::{NormTerms, Pointwise};
 use crate::simd::{LANES, Simd};
+use crate::sums::add_up;
 use crate::{Error, Workspace, WorkspaceSize};
 
 /// Scratch of [`scatter`] with `worker` f32 for each worker.

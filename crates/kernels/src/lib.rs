@@ -37,6 +37,7 @@ pub mod pool;
 mod rows;
 mod simd;
 mod stream;
+mod sums;
 #[cfg(test)]
 mod testing;
 mod threads;

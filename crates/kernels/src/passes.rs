@@ -4,12 +4,12 @@
 use std::ops::Range;
 
 use crate::conv::Statistics;
-use crate::conv::{AddLanes, SUM_ROWS, add_up};
 use crate::error::check_len;
 use crate::machine::{Machine, Shared};
 use crate::maps::{GradientView, MapShape, View, blocks, lanes};
 use crate::rows::{Classes, StageGradient, StageView, Staging, StoreForward, StoreGradient};
 use crate::simd::LANES;
+use crate::sums::{AddLanes, SUM_ROWS, add_up};
 use crate::{Error, Workspace, WorkspaceSize};
 
 /// The scratch that any pass over a map of this shape needs.

@@ -1,7 +1,7 @@
 //! What tests of kernels on maps stand on: random numbers, and plain loops for what is the same everywhere.
 
-use crate::conv::SUM_ROWS;
 use crate::maps::{Affine, BLOCK, Dropout, GradientView, MapShape, NormGradient, View, blocks};
+use crate::sums::SUM_ROWS;
 
 /// A small generator, so that tests need no other crate.
 pub(crate) struct Random(u64);

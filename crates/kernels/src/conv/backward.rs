@@ -1,6 +1,6 @@
 //! The backward pass of a convolution: both gradients from rows that are staged once.
 
-use crate::conv::forward::{AddLanes, NOTHING, SUM_ROWS, add_up, gather, rows_ahead};
+use crate::conv::forward::{NOTHING, gather, rows_ahead};
 use crate::conv::product::{Ahead, Place, SIDE};
 use crate::conv::shape::ConvShape;
 use crate::conv::stream::ConvStream;
@@ -14,6 +14,7 @@ use crate::machine::{Machine, Shared};
 use crate::maps::{GradientView, View, blocks, lanes};
 use crate::rows::{Classes, StageGradient, StageView, StoreGradient, SumRow};
 use crate::simd::LANES;
+use crate::sums::{AddLanes, SUM_ROWS, add_up};
 use crate::{Error, Workspace, WorkspaceSize};
 
 /// The gradients of a convolution's weight, bias and input.

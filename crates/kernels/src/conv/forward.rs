@@ -9,7 +9,8 @@ use crate::error::check_len;
 use crate::machine::{Machine, Shared};
 use crate::maps::{MapShape, View, blocks, lanes};
 use crate::rows::{StageView, StoreForward};
-use crate::simd::{LANES, Simd, Work};
+use crate::simd::LANES;
+use crate::sums::{AddLanes, SUM_ROWS, add_up};
 use crate::{Error, Workspace, WorkspaceSize};
 
 /// y = W ∗ x + b (+ residual), with the sums that the next batch norm needs.
@@ -131,37 +132,6 @@ pub(crate) fn gather(source: &[u32], values: &[f32], into: &mut [f32]) {
     }
 }
 
-/// Adds up the sums of all tasks, in their order.
-pub(crate) fn add_up(tasks: &[f64], sums: &mut [f64]) {
-    sums.fill(0.0);
-    for task in tasks.chunks_exact(sums.len().max(1)) {
-        sums.iter_mut().zip(task).for_each(|(sum, part)| *sum += part);
-    }
-}
-
-/// Lane sums of each channel, added by the lane tree to sums of a task.
-pub(crate) struct AddLanes {
-    pub(crate) lanes: *mut f32,
-    pub(crate) sums: *mut f64,
-    pub(crate) count: usize,
-}
-
-impl Work for AddLanes {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        for i in 0..self.count {
-            // SAFETY: the caller has `count` vectors and sums; the vectors begin anew at zero.
-            unsafe {
-                let lanes = self.lanes.add(i * LANES);
-                *self.sums.add(i) += f64::from(s.sum(s.load(lanes)));
-                s.store(lanes, s.splat(0.0));
-            }
-        }
-    }
-}
-
 /// What all tasks share.
 struct Pass<'a> {
     machine: &'a Machine,
@@ -206,9 +176,6 @@ pub(crate) fn rows_ahead(
         None => NOTHING,
     }
 }
-
-/// Rows after which lane sums are added to sums in f64.
-pub(crate) const SUM_ROWS: usize = 8;
 
 impl Pass<'_> {
     /// The strip `task % strips` of block `task / strips`.

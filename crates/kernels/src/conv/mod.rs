@@ -28,7 +28,6 @@ mod window;
 mod tests;
 
 pub use backward::{Backward, DataGradient, WeightGradient};
-pub(crate) use forward::{AddLanes, SUM_ROWS, add_up};
 pub use forward::{Forward, Statistics};
 pub use shape::ConvShape;
 pub use stream::ConvStream;

@@ -1,10 +1,11 @@
 //! The backward pass of pooling.
 
 use crate::channels::{Reader, Strip, Writer, scatter, workspace};
-use crate::conv::{DataGradient, SUM_ROWS};
+use crate::conv::DataGradient;
 use crate::maps::{GradientView, View, blocks};
 use crate::pool::{Kind, PoolShape};
 use crate::simd::{LANES, Simd, Work};
+use crate::sums::SUM_ROWS;
 use crate::{Error, Machine, Workspace, WorkspaceSize};
 
 /// The gradient of a [`MaxPool`](crate::pool::MaxPool): that of an output goes to the first of its largest inputs.
