@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use rigl_base::random::{Purpose, Stream, name_id, pair_id};
 use rigl_base::{Error, Result};
 use rigl_kernels::Machine;
-use rigl_kernels::conv::{Backward, DataGradient, Forward, Statistics, WeightGradient};
+use rigl_kernels::conv::{Backward, DataGradient, Forward, WeightGradient};
 use rigl_kernels::dropout::{MaskStream, draw_mask};
 use rigl_kernels::maps::{Dropout, GradientView, MapShape, View, blocks};
 use rigl_kernels::passes::{Add, Route};
@@ -116,15 +116,15 @@ impl Context<'_> {
         let reads =
             [plan.source(x.source, samples), residual.map_or(0..0, |view| plan.source(view.source, samples))];
         let ([x_map, r_map], [y]) = self.arena.borrow(reads, [plan.range(y, samples)]).map_err(kernel)?;
-        let around = Around::new(plan, self.parameters, self.norms, &self.scratch.masks);
-        let (shift, sums) = (&self.scratch.shift[..channels], &mut self.scratch.sums[..2 * channels]);
+        let (masks, statistics) = self.scratch.lend(channels);
+        let around = Around::new(plan, self.parameters, self.norms, masks);
         Forward {
             weights: self.parameters[weight].conv_weights()?,
             bias: bias.map(|bias| self.parameters[bias].values.as_slice()),
             x: around.view(x, x_map, batch),
             residual: residual.map(|view| around.view(view, r_map, batch)),
             y,
-            statistics: (channels > 0).then_some(Statistics { shift, sums }),
+            statistics,
             samples,
         }
         .run(self.machine, self.workspace)
@@ -148,14 +148,14 @@ impl Context<'_> {
             [plan.source(a.source, samples), b.map_or(0..0, |view| plan.source(view.source, samples))];
         let ([a_map, b_map], [y_map]) =
             self.arena.borrow(reads, [plan.optional(y, samples)]).map_err(kernel)?;
-        let around = Around::new(plan, self.parameters, self.norms, &self.scratch.masks);
-        let (shift, sums) = (&self.scratch.shift[..channels], &mut self.scratch.sums[..2 * channels]);
+        let (masks, statistics) = self.scratch.lend(channels);
+        let around = Around::new(plan, self.parameters, self.norms, masks);
         Add {
             shape,
             a: around.view(a, a_map, batch),
             b: b.map(|view| around.view(view, b_map, batch)),
             y: y.map(|_| y_map),
-            statistics: (channels > 0).then_some(Statistics { shift, sums }),
+            statistics,
             samples,
         }
         .run(self.machine, self.workspace)

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rigl_base::Result;
+use rigl_kernels::conv::Statistics;
 use rigl_kernels::loss::LossSums;
 use rigl_kernels::{Arena, Machine, Workspace};
 use rigl_topology::Largest;
@@ -41,6 +42,14 @@ pub(crate) struct Scratch {
     pub(crate) shift: Vec<f32>,
     /// The mask of each dropout.
     pub(crate) masks: Vec<Vec<u16>>,
+}
+
+impl Scratch {
+    /// Masks to read, and room for the statistics of so many channels, if there are any to be measured.
+    fn lend(&mut self, channels: usize) -> (&[Vec<u16>], Option<Statistics<'_>>) {
+        let (shift, sums) = (&self.shift[..channels], &mut self.sums[..2 * channels]);
+        (&self.masks, (channels > 0).then_some(Statistics { shift, sums }))
+    }
 }
 
 /// Where the time of a pass went.
