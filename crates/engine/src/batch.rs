@@ -89,6 +89,28 @@ impl InputLayout {
         };
         len.map_err(|e| Error::usage("batch").caused_by(e))
     }
+
+    /// Appends what a map holds of its first samples, one sample after the other, each in its own order (row-major).
+    pub(crate) fn unpack(self, map: &[f32], samples: usize, numbers: &mut Vec<f32>) -> Result<()> {
+        if map.len() != self.len(samples)? {
+            return Err(Error::internal("the batch was packed for another network"));
+        }
+        let piece = self.piece();
+        let each = self.len(1)? / piece;
+        for sample in 0..samples {
+            let map = &map[sample / piece * piece * each..][..piece * each];
+            let at = |place: usize| map[place * piece + sample % piece];
+            match self {
+                InputLayout::Vector { features } => numbers.extend((0..features).map(at)),
+                InputLayout::Map(MapShape { channels, rows, columns }) => {
+                    let row =
+                        |c: usize, r: usize| (0..columns).map(move |q| at((r * channels + c) * columns + q));
+                    numbers.extend((0..channels).flat_map(|c| (0..rows).flat_map(move |r| row(c, r))));
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Packs samples into batches; made by [`Session::packer`](crate::Session::packer), used from any thread.
@@ -116,6 +138,15 @@ impl Packer {
             *batch = Batch::default();
         }
         packed
+    }
+
+    /// Appends the numbers of a batch as the network reads them, one sample after the other, each in its own order
+    /// (row-major in its shape).
+    ///
+    /// # Errors
+    /// [`Kind::Internal`](rigl_base::Kind::Internal) if the batch was packed for another network.
+    pub fn unpack(&self, batch: &Batch, numbers: &mut Vec<f32>) -> Result<()> {
+        self.layout.unpack(&batch.map, batch.samples(), numbers)
     }
 
     /// Piece by piece, so that no list of all images is needed.
@@ -249,6 +280,29 @@ mod tests {
                         assert!(sample < samples || x == 0.0);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn unpacked_samples_are_the_numbers_of_their_images_in_order() {
+        let shape = MapShape { channels: 3, rows: 4, columns: 5 };
+        let preprocessing = Preprocessing::new(&[0.1, 0.2, 0.3], &[0.5, 0.6, 0.7]).unwrap();
+        for layout in [InputLayout::Vector { features: 60 }, InputLayout::Map(shape)] {
+            let packer = packer(layout, preprocessing.clone());
+            for samples in [1, 16, 17, 65, 100] {
+                let images = images(samples, 60);
+                let batch = pack(&packer, &images);
+                let mut numbers = vec![7.0];
+                packer.unpack(&batch, &mut numbers).unwrap();
+                assert_eq!(numbers.len(), 1 + samples * 60);
+                for (i, (x, &byte)) in numbers[1..].iter().zip(images.iter().flatten()).enumerate() {
+                    let (mean, deviation) = [(0.1, 0.5), (0.2, 0.6), (0.3, 0.7)][i % 60 / 20];
+                    let expected = (f64::from(byte) / 255.0 - mean) / deviation;
+                    assert!((f64::from(*x) - expected).abs() < 1e-6, "{samples} {i}: {x} {expected}");
+                }
+                let other = InputLayout::Vector { features: 61 };
+                assert!(other.unpack(&batch.map, samples, &mut numbers).is_err());
             }
         }
     }

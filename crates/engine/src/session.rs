@@ -10,10 +10,10 @@ use rigl_kernels::elementwise::{self, Sgd};
 use rigl_kernels::{Arena, Isa, LANES, Machine, Workspace, maps, measure};
 use rigl_topology::{Change, Largest, Pattern};
 
-use crate::batch::{Batch, Packer, Preprocessing};
+use crate::batch::{Batch, InputLayout, Packer, Preprocessing};
 use crate::execute::{self, PassTimes, Scratch};
 use crate::norms::Norm;
-use crate::plan::{DropoutOf, Pass, Plan, Purpose, conv_shape};
+use crate::plan::{DropoutOf, Pass, Plan, Purpose, Source, conv_shape};
 use crate::request::{
     Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, StepConstants, UpdateRequest, kernel,
 };
@@ -281,6 +281,23 @@ impl Session {
             times: None,
         };
         context.evaluate(batch)
+    }
+
+    /// [`Session::evaluate`] that appends the logits too, one sample after the other.
+    ///
+    /// # Errors
+    /// As [`Session::evaluate`].
+    pub fn logits(&mut self, batch: &Batch, logits: &mut Vec<f32>) -> Result<Outcome> {
+        let outcome = self.evaluate(batch)?;
+        // The loss is the last pass, and writes nothing here: what it read is still in its place.
+        let Some(&Pass::Loss { classes, logits: source, .. }) = self.evaluation.passes.last() else {
+            return Err(Error::internal("a plan without a loss at its end"));
+        };
+        let range = self.evaluation.source(source, batch.samples());
+        let ([map], []) = self.arena.borrow([range], []).map_err(kernel)?;
+        let map = if source == Source::Batch { &batch.map } else { map };
+        InputLayout::Vector { features: classes }.unpack(map, batch.samples(), logits)?;
+        Ok(outcome)
     }
 
     /// The pattern of a parameter; `None` if it is dense.

@@ -1,5 +1,6 @@
 //! What the golden tests of convolutional networks share: the form of the files of `reference/layers.py` and
 //! `reference/wrn.py`, and the numbers that those scripts and these tests both compute (`reference/philox.py`).
+#![allow(dead_code, reason = "each test file uses a part of this")]
 
 use std::collections::BTreeMap;
 
