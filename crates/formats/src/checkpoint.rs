@@ -10,14 +10,14 @@ use std::io::Read;
 use std::path::Path;
 
 use rigl_base::error::short;
-use rigl_base::{Error, Result, files};
+use rigl_base::{Error, Result};
 use rigl_graph::state::{Role, State, Tensor, Values};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::header::{self, DATA_CRC, HEADER_CRC, NO_CRC, PREFIX};
 use crate::metadata::{self, Map, Metadata};
-use crate::pieces::{INDICES, Piece, SHAPE, VALUES, crc32c_of, for_each_chunk, head, lent, pieces};
+use crate::pieces::{self, INDICES, Piece, SHAPE, VALUES, crc32c_of, for_each_chunk, head, lent, pieces};
 use crate::tensor::{check, key_of, non_finite, role_and_name};
 
 /// A model's state, and where its run stood.
@@ -59,30 +59,10 @@ pub fn read_metadata(path: &Path) -> Result<Metadata> {
 /// As [`to_bytes`], and `Kind::Environment` if the file cannot be written.
 pub fn write(path: &Path, state: &[Tensor<'_>], metadata: &Metadata) -> Result<u64> {
     let (head, pieces) = sealed(state, metadata)?;
-    // In pieces of this size: large enough for the disk, small beside any state.
-    let mut buffer = head;
-    let mut length = 0;
-    files::write_atomic_with(path, |writer| {
-        for piece in &pieces {
-            for_each_chunk(&piece.values, |chunk| {
-                buffer.extend_from_slice(chunk);
-                if buffer.len() < BUFFER {
-                    return Ok(());
-                }
-                length += buffer.len() as u64;
-                let written = writer.write_all(&buffer);
-                buffer.clear();
-                written
-            })?;
-        }
-        length += buffer.len() as u64;
-        writer.write_all(&buffer)
-    })?;
-    Ok(length)
+    pieces::write(path, head, |take| {
+        pieces.iter().try_for_each(|piece| for_each_chunk(&piece.values, &mut *take))
+    })
 }
-
-/// Bytes that are collected before they are written.
-const BUFFER: usize = 1 << 20;
 
 /// Parses the bytes of a checkpoint; `file` is its name in messages.
 ///
@@ -116,7 +96,7 @@ fn sealed<'a>(state: &'a [Tensor<'_>], metadata: &Metadata) -> Result<(Vec<u8>, 
     map.insert(DATA_CRC.into(), NO_CRC.into());
     map.insert(HEADER_CRC.into(), NO_CRC.into());
     let pieces = pieces(state, &mut map)?;
-    let mut head = head(&pieces, &map)?;
+    let mut head = head(pieces.iter().map(Piece::entry), &map)?;
     header::seal(&mut head, crc32c_of(0, &pieces)?)?;
     Ok((head, pieces))
 }
@@ -130,7 +110,7 @@ pub fn parameters_crc32c(state: &[Tensor<'_>]) -> Result<u32> {
     let parameters: Vec<_> = state.iter().filter(|t| t.role == Role::Parameter).map(lent).collect();
     let mut map = Map::new();
     let pieces = pieces(&parameters, &mut map)?;
-    crc32c_of(crc32c::crc32c(&head(&pieces, &map)?), &pieces)
+    crc32c_of(crc32c::crc32c(&head(pieces.iter().map(Piece::entry), &map)?), &pieces)
 }
 
 fn named(error: Error, file: &str) -> Error {
@@ -245,8 +225,9 @@ fn values(base: &str, view: &TensorView<'_>) -> Result<Values<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pieces::BUFFER;
     use proptest::prelude::*;
-    use rigl_base::Kind;
+    use rigl_base::{Kind, files};
 
     fn tensor(role: Role, name: &str, shape: &[usize], values: Values<'static>) -> Tensor<'static> {
         Tensor { name: name.to_owned().into(), role, shape: shape.to_vec(), values, indices: None }

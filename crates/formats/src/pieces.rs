@@ -1,10 +1,13 @@
-//! A state as the arrays of a file: their order, the header that tells it, their bytes and checksum.
+//! A state as the arrays of a file: their order, the header that tells it, their bytes and checksum. Header and
+//! writing serve other files of arrays too.
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, files};
 use rigl_graph::state::{Tensor, Values};
 
 use crate::header::{LIMIT, PREFIX};
@@ -39,6 +42,19 @@ impl Piece<'_> {
     pub(crate) fn bytes(&self) -> usize {
         self.values.len() * self.element().1
     }
+
+    pub(crate) fn entry(&self) -> Entry<'_> {
+        Entry { key: &self.key, dtype: self.element().0, shape: &self.shape, bytes: self.bytes() }
+    }
+}
+
+/// An array as the header tells it.
+pub(crate) struct Entry<'a> {
+    pub(crate) key: &'a str,
+    /// The name of its type in the file.
+    pub(crate) dtype: &'static str,
+    pub(crate) shape: &'a [usize],
+    pub(crate) bytes: usize,
 }
 
 /// The arrays of a file in their order: wide numbers first, so that all are aligned, then by key. The natural
@@ -75,15 +91,14 @@ pub(crate) fn pieces<'a>(state: &'a [Tensor<'_>], map: &mut Map) -> Result<Vec<P
 }
 
 /// Prefix and header, padded with spaces to a multiple of eight bytes.
-pub(crate) fn head(pieces: &[Piece<'_>], map: &Map) -> Result<Vec<u8>> {
+pub(crate) fn head<'a>(entries: impl Iterator<Item = Entry<'a>>, map: &Map) -> Result<Vec<u8>> {
     let mut text = format!("{{\"__metadata__\":{}", json(map)?);
     let mut start = 0;
-    for piece in pieces {
-        let (kind, end) = (piece.element().0, start + piece.bytes());
-        let shape = list(&piece.shape);
+    for Entry { key, dtype, shape, bytes } in entries {
+        let (shape, end) = (list(shape), start + bytes);
         text += &format!(
-            ",{}:{{\"dtype\":\"{kind}\",\"shape\":{shape},\"data_offsets\":[{start},{end}]}}",
-            json(&piece.key)?
+            ",{}:{{\"dtype\":\"{dtype}\",\"shape\":{shape},\"data_offsets\":[{start},{end}]}}",
+            json(key)?
         );
         start = end;
     }
@@ -91,7 +106,7 @@ pub(crate) fn head(pieces: &[Piece<'_>], map: &Map) -> Result<Vec<u8>> {
     text += &" ".repeat(text.len().next_multiple_of(PREFIX) - text.len());
     if text.len() > LIMIT {
         return Err(Error::usage(format!(
-            "a checkpoint's header of {} bytes: configuration, graph and names may take {LIMIT}",
+            "a header of {} bytes: configuration, graph and names may take {LIMIT}",
             text.len()
         )));
     }
@@ -99,6 +114,34 @@ pub(crate) fn head(pieces: &[Piece<'_>], map: &Map) -> Result<Vec<u8>> {
     bytes.extend_from_slice(text.as_bytes());
     Ok(bytes)
 }
+
+/// Writes a file, all or nothing: its head, then what `fill` hands over, collected into large pieces. Gives its size.
+pub(crate) fn write(
+    path: &Path,
+    head: Vec<u8>,
+    fill: impl FnOnce(&mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
+) -> Result<u64> {
+    let mut buffer = head;
+    let mut length = 0;
+    files::write_atomic_with(path, |writer| {
+        fill(&mut |chunk| {
+            buffer.extend_from_slice(chunk);
+            if buffer.len() < BUFFER {
+                return Ok(());
+            }
+            length += buffer.len() as u64;
+            let written = writer.write_all(&buffer);
+            buffer.clear();
+            written
+        })?;
+        length += buffer.len() as u64;
+        writer.write_all(&buffer)
+    })?;
+    Ok(length)
+}
+
+/// Bytes that are collected before they are written: large enough for the disk, small beside any state.
+pub(crate) const BUFFER: usize = 1 << 20;
 
 /// Hands the numbers on, little-endian, a chunk at a time.
 pub(crate) fn for_each_chunk<E>(
