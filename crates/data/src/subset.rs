@@ -55,6 +55,12 @@ impl Subset {
         Subset { whole: Arc::clone(whole), indices }
     }
 
+    /// The first `count` samples of `whole`, or all of them if it has fewer, as they come: for looking at, not for
+    /// training on.
+    pub fn first(whole: &Arc<dyn Dataset>, count: usize) -> Subset {
+        Subset { whole: Arc::clone(whole), indices: (0..count.min(whole.len())).collect() }
+    }
+
     /// The indices in the whole set, sorted.
     pub fn indices(&self) -> &[usize] {
         &self.indices
@@ -111,6 +117,14 @@ mod tests {
         let other = Subset::split(&whole, 0.29, 6).unwrap().1;
         assert_eq!(validation.indices(), again.indices());
         assert_ne!(validation.indices(), other.indices());
+    }
+
+    #[test]
+    fn the_first_samples_come_as_they_are() {
+        for (count, expected) in [(0, 0), (3, 3), (50, 50), (51, 50)] {
+            let first = Subset::first(&numbered(50), count);
+            assert_eq!(first.indices(), (0..expected).collect::<Vec<_>>());
+        }
     }
 
     #[test]

@@ -19,6 +19,11 @@ impl Batch {
     pub fn samples(&self) -> usize {
         self.labels.len()
     }
+
+    /// The label of each sample.
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
 }
 
 /// How images become numbers: x = byte · scale + shift.

@@ -58,6 +58,12 @@ pub(crate) enum Command {
     Train(Train),
     /// Evaluate the network of a run
     Eval(Eval),
+    /// Write the network of a run into a file that other programs read
+    ///
+    /// The file holds every parameter and buffer dense, inactive weights as zeros, under the names and in the shapes
+    /// that PyTorch gives them: a module of the same architecture loads it with `load_state_dict(strict=True)`. Its
+    /// metadata tell the network's graph, configuration, class names, preprocessing, step and sparsity.
+    Export(Export),
     /// Show what a run or a file holds
     ///
     /// Of a run: where it stands, its last numbers, its weights layer by layer, and whether its checkpoints verify. Of
@@ -125,7 +131,7 @@ pub(crate) struct Train {
 /// Evaluate the network of a run on its test set.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  rigl eval runs/20260101-120000-quickstart-rigl-sparsity.90-seed0\n  rigl eval RUN --split train --json"
+    after_help = "Examples:\n  rigl eval runs/20260101-120000-quickstart-rigl-sparsity.90-seed0\n  rigl eval RUN --split train --json\n  rigl eval RUN --samples 1000 --logits logits.safetensors"
 )]
 pub(crate) struct Eval {
     /// The folder of a run, or a checkpoint file of one
@@ -134,8 +140,40 @@ pub(crate) struct Eval {
     /// The samples to evaluate on
     #[arg(long, value_enum, default_value_t = Split::Test)]
     pub(crate) split: Split,
+    /// The first N of them alone
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    pub(crate) samples: Option<u64>,
+    /// Write what the network reads and answers into this file: `input` (after preprocessing), `label`, `logits`
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) logits: Option<PathBuf>,
+    /// Replace the file of `--logits`
+    #[arg(long, requires = "logits")]
+    pub(crate) overwrite: bool,
     #[command(flatten)]
     pub(crate) machine: MachineFlags,
+}
+
+/// Write the network of a run into a file that other programs read.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl export runs/20260101-120000-mnist-lenet-rigl-sparsity.98-seed0 lenet.safetensors\n  rigl export RUN net.safetensors --masks --best"
+)]
+pub(crate) struct Export {
+    /// The folder of a run, whose newest checkpoint is taken, or a checkpoint file of one
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    pub(crate) run: PathBuf,
+    /// The file to write; its ending names the format
+    #[arg(value_name = "FILE.safetensors")]
+    pub(crate) file: PathBuf,
+    /// Write the masks of sparse weights too, into FILE.masks.safetensors, under the names of the weights
+    #[arg(long)]
+    pub(crate) masks: bool,
+    /// Take the checkpoint with the best validation accuracy
+    #[arg(long)]
+    pub(crate) best: bool,
+    /// Replace files that are there already
+    #[arg(long)]
+    pub(crate) overwrite: bool,
 }
 
 /// Samples to evaluate on.
@@ -152,7 +190,7 @@ pub(crate) enum Split {
 /// Show what a run or a file holds.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  rigl inspect runs/20260101-120000-mnist-lenet-rigl-sparsity.98-seed0 --pixels\n  rigl inspect RUN/checkpoints/step-000001200-draw-000001212.safetensors --json"
+    after_help = "Examples:\n  rigl inspect runs/20260101-120000-mnist-lenet-rigl-sparsity.98-seed0 --pixels\n  rigl inspect RUN/checkpoints/step-000001200-draw-000001212.safetensors --all\n  rigl inspect RUN --json"
 )]
 pub(crate) struct Inspect {
     /// The folder of a run; a file of checkpoints or patterns (.safetensors); a configuration (.toml), a
@@ -162,6 +200,9 @@ pub(crate) struct Inspect {
     /// Draw how many connections leave each pixel of the input
     #[arg(long)]
     pub(crate) pixels: bool,
+    /// Of a network, list every tensor and every node too
+    #[arg(long)]
+    pub(crate) all: bool,
 }
 
 /// Show what a network costs: shapes, active weights, bytes and FLOPs of each layer, and the FLOPs of training

@@ -40,6 +40,7 @@ fn dispatch(command: &Command, registry: &Registry, printer: &Printer) -> rigl_b
     match command {
         Command::Train(args) => commands::train::run(args, registry, printer),
         Command::Eval(args) => commands::eval::run(args, registry, printer),
+        Command::Export(args) => commands::export::run(args, printer),
         Command::Flops(args) => commands::flops::run(args, registry, printer),
         Command::Bench(args) => commands::bench::run(args, registry, printer),
         Command::Presets(args) => commands::presets::run(args, registry, printer),

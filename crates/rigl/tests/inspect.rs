@@ -70,6 +70,9 @@ fn a_run_is_told_as_it_is() {
         let values = tensor.values.as_f32().unwrap();
         let magnitude = values.iter().map(|w| f64::from(w.abs())).sum::<f64>() / values.len() as f64;
         assert_eq!(layer["values"]["mean_magnitude"], magnitude);
+        let mean = values.iter().map(|&w| f64::from(w)).sum::<f64>() / values.len() as f64;
+        let squares = values.iter().map(|&w| (f64::from(w) - mean).powi(2)).sum::<f64>();
+        assert_eq!(layer["values"]["deviation"], (squares / values.len() as f64).sqrt());
         assert_eq!(layer["values"]["zeros"], values.iter().filter(|&&w| w == 0.0).count());
         assert_eq!(
             layer["values"]["max"].as_f64().unwrap() as f32,
@@ -180,8 +183,16 @@ fn each_kind_of_file_has_its_digest() {
     assert_eq!((&weight["sparse"], &weight["numbers"]), (&true.into(), &value["layers"][0]["active"]));
     assert_eq!(value["layers"], json("run")["layers"]);
     let said = text(&checkpoint);
-    for part in ["slot/momentum/fc2.weight", "300×784", "fc1 = linear(flatten)", "unused inputs"] {
+    let everything = ["slot/momentum/fc2.weight", "fc1 = linear(flatten)"];
+    for part in ["300×784", "unused in", "mean |w|", "min", "max", "\nslot/momentum "] {
         assert!(said.contains(part), "`{part}` is not in {said}");
+    }
+    for part in everything {
+        assert!(!said.contains(part), "`{part}` is in {said}");
+        for of in [&checkpoint, "run"] {
+            let said = text(&format!("{of} --all"));
+            assert!(said.contains(part), "`{part}` is not in {said}");
+        }
     }
 
     let patterns = file(&place, "run/patterns", "40.safetensors");
@@ -237,6 +248,11 @@ fn what_cannot_be_inspected_is_refused_in_one_line() {
         (
             "run/config.toml --pixels",
             "error: `--pixels` needs a run or a file of checkpoints or patterns",
+            "",
+        ),
+        (
+            "run/config.toml --all",
+            "error: `--all` needs a run or a file of checkpoints or patterns, `run/config.toml` is none\n",
             "",
         ),
         (&board, "error: cannot tell what `run/events.out.tfevents.", "tensorboard --logdir run"),

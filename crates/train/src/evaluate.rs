@@ -1,4 +1,4 @@
-//! Loss and accuracy of a network on a set of samples, each seen once.
+//! Loss and accuracy of a network on a set of samples, each seen once, and its logits.
 
 use std::sync::Arc;
 
@@ -16,14 +16,64 @@ pub fn evaluate(
     preprocessing: &Preprocessing,
     batch: usize,
 ) -> Result<Outcome> {
+    each_batch(session, set, preprocessing, batch, |session, _, batch| session.evaluate(batch))
+}
+
+/// What a network reads and answers, one sample after the other in the order of the set.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Logits {
+    /// Losses and hits.
+    pub outcome: Outcome,
+    /// The network's input as it is fed, after preprocessing; each sample row-major in its shape.
+    pub inputs: Vec<f32>,
+    /// The samples' classes.
+    pub labels: Vec<i64>,
+    /// The network's output, one number per class.
+    pub logits: Vec<f32>,
+}
+
+/// [`evaluate`] that keeps what the network reads and answers.
+///
+/// # Errors
+/// As [`evaluate`]; [`Kind::Environment`](rigl_base::Kind::Environment) if the numbers do not fit into memory.
+pub fn logits(
+    session: &mut Session,
+    set: &Arc<dyn Dataset>,
+    preprocessing: &Preprocessing,
+    batch: usize,
+) -> Result<Logits> {
+    let (samples, each) = (set.len(), set.spec().shape.iter().product::<usize>());
+    let mut all = Logits::default();
+    all.inputs.try_reserve_exact(samples.saturating_mul(each)).map_err(|e| {
+        Error::environment(format!("no memory for the inputs of {samples} samples, {each} numbers each"))
+            .caused_by(e)
+    })?;
+    let Logits { inputs, labels, logits, .. } = &mut all;
+    all.outcome = each_batch(session, set, preprocessing, batch, |session, packer, batch| {
+        packer.unpack(batch, inputs)?;
+        labels.extend(batch.labels().iter().map(|&label| i64::from(label)));
+        session.logits(batch, logits)
+    })?;
+    Ok(all)
+}
+
+/// Adds up what `pass` gives for each batch of `set`.
+fn each_batch(
+    session: &mut Session,
+    set: &Arc<dyn Dataset>,
+    preprocessing: &Preprocessing,
+    batch: usize,
+    mut pass: impl FnMut(&mut Session, &Packer, &Batch) -> Result<Outcome>,
+) -> Result<Outcome> {
     let packer = session.packer(preprocessing);
+    let reader = packer.clone();
     let options = LoaderOptions { threads: 1, depth: 2 };
     let pack = move |_, samples: &mut [Sample], packed: &mut Packed| packed.fill(&packer, samples, 1);
     let mut loader = EvaluationLoader::new(Arc::clone(set), batch, options, Packed::default, pack)?;
     let mut outcome = Outcome::default();
     while let Some(packed) = loader.next()? {
         for part in packed.parts()? {
-            outcome.add(session.evaluate(part)?);
+            outcome.add(pass(session, &reader, part)?);
         }
         loader.recycle(packed);
     }

@@ -14,7 +14,7 @@ mod registry;
 mod trainer;
 
 pub use config::Config;
-pub use evaluate::evaluate;
+pub use evaluate::{Logits, evaluate, logits};
 pub use observer::{Observer, Progress, Silent};
 pub use position::explored;
 pub use prepare::{Design, MachineOptions, Prepared};

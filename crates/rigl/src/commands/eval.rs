@@ -1,19 +1,28 @@
-//! `rigl eval`: loss and accuracy of a trained network, built from its checkpoint alone.
+//! `rigl eval`: loss and accuracy of a trained network, built from its checkpoint alone; its logits for other programs
+//! to compare with.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use rigl_base::{Error, Result};
-use rigl_formats::{Checkpoint, Store, checkpoint};
+use rigl_data::{Dataset, Subset};
+use rigl_engine::Outcome;
+use rigl_formats::Checkpoint;
+use rigl_formats::export::{self, Array, Numbers};
 use rigl_graph::Graph;
-use rigl_train::{Config, Design, Prepared, Registry, evaluate};
+use rigl_train::{Config, Design, Logits, Prepared, Registry, evaluate, logits};
 use serde_json::json;
 
+use super::export::{about, check_target};
+use super::read_checkpoint;
 use crate::args::{Eval, Split};
-use crate::output::{Align, Printer, Table, count, percent};
+use crate::output::{Align, Printer, Table, bytes, count, percent};
 
 pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
-    let (checkpoint, file) = read(&args.run, printer)?;
+    args.logits.iter().try_for_each(|file| check_target(file, args.overwrite))?;
+    let (checkpoint, file) = read_checkpoint(&args.run, "eval", printer)?;
     let context = |e: Error| e.context(format!("`{file}`"));
     let Checkpoint { metadata, state } = checkpoint;
     let config = Config::from_text(&file, &metadata.configuration, &registry.known()).map_err(context)?;
@@ -22,42 +31,69 @@ pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result
     prepared.design = Design::of_graph(&prepared.config, registry, graph).map_err(context)?;
     let mut session = prepared.session()?;
     session.load(&state).map_err(context)?;
-    let (name, set) = match args.split {
-        Split::Train => ("train", Some(&prepared.sets.train)),
-        Split::Validation => ("validation", prepared.sets.validation.as_ref()),
-        Split::Test => ("test", Some(&prepared.sets.test)),
+    let (split, set) = samples(args, &prepared)?;
+    let (preprocessing, batch) = (&prepared.preprocessing, prepared.evaluation_batch());
+    let (outcome, written) = match &args.logits {
+        None => (evaluate(&mut session, &set, preprocessing, batch)?, None),
+        Some(target) => {
+            let all = logits(&mut session, &set, preprocessing, batch)?;
+            let mut about = about(session.graph(), &metadata);
+            about.extend([("split", split), ("checkpoint", &file)].map(|(k, v)| (k.into(), v.into())));
+            (all.outcome, Some((target, write(target, &all, &set.spec().shape, &about)?)))
+        }
     };
-    let set =
-        set.ok_or_else(|| Error::usage("the run split no validation samples off").hint("--split test"))?;
-    let outcome = evaluate(&mut session, set, &prepared.preprocessing, prepared.evaluation_batch())?;
     if printer.json() {
         printer.json_result(&json!({
             "checkpoint": file,
             "step": metadata.step,
-            "split": name,
+            "split": split,
             "samples": outcome.samples,
             "correct": outcome.correct,
             "accuracy": outcome.accuracy(),
             "loss": outcome.mean_loss(),
+            "logits": written.map(|(file, bytes)| json!({ "file": file.display().to_string(), "bytes": bytes })),
         }))?;
-    } else {
-        let mut table = Table::new(&[(name, Align::Left), ("", Align::Right)]);
-        table.row(vec!["samples".into(), count(outcome.samples as u64)]);
-        table.row(vec!["accuracy".into(), percent(outcome.accuracy())]);
-        table.row(vec!["loss".into(), format!("{:.4}", outcome.mean_loss())]);
-        printer.result(&table.to_string())?;
-        printer.note(&format!("of `{file}`, step {}", metadata.step));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Outcome { samples, .. } = outcome;
+    let mut table = Table::new(&[(split, Align::Left), ("", Align::Right)]);
+    table.row(vec!["samples".into(), count(samples as u64)]);
+    table.row(vec!["accuracy".into(), percent(outcome.accuracy())]);
+    table.row(vec!["loss".into(), format!("{:.4}", outcome.mean_loss())]);
+    printer.result(&table.to_string())?;
+    printer.note(&format!("of `{file}`, step {}", metadata.step));
+    if let Some((file, size)) = written {
+        printer.note(&format!("inputs, labels and logits are in `{}` ({})", file.display(), bytes(size)));
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The newest good checkpoint of a run, or the one in a file.
-fn read(path: &Path, printer: &Printer) -> Result<(Checkpoint, String)> {
-    if path.is_file() {
-        return Ok((checkpoint::read(path)?, path.display().to_string()));
+/// The samples that are asked for, and the name of their split.
+fn samples(args: &Eval, prepared: &Prepared) -> Result<(&'static str, Arc<dyn Dataset>)> {
+    let sets = &prepared.sets;
+    let (name, set) = match args.split {
+        Split::Train => ("train", Some(&sets.train)),
+        Split::Validation => ("validation", sets.validation.as_ref()),
+        Split::Test => ("test", Some(&sets.test)),
+    };
+    let set =
+        set.ok_or_else(|| Error::usage("the run split no validation samples off").hint("--split test"))?;
+    let Some(first) = args.samples else { return Ok((name, Arc::clone(set))) };
+    if first > set.len() as u64 {
+        let error = Error::usage(format!("`--samples` is {first}, the {name} split has {}", set.len()));
+        return Err(error.hint(format!("--samples {}", set.len())));
     }
-    let run = super::open_run(path, "eval")?;
-    let latest = Store::new(run.checkpoints()).latest()?;
-    latest.warnings.iter().for_each(|warning| printer.warning(warning));
-    Ok((latest.checkpoint, latest.path.display().to_string()))
+    Ok((name, Arc::new(Subset::first(set, first as usize))))
+}
+
+/// Writes what the network reads and answers; gives the size of the file.
+fn write(file: &Path, all: &Logits, shape: &[usize], about: &BTreeMap<String, String>) -> Result<u64> {
+    let samples = all.labels.len();
+    let array = |name: &str, shape: Vec<usize>, numbers| Array { name: name.into(), shape, numbers };
+    let arrays = [
+        array("input", [&[samples], shape].concat(), Numbers::F32((&all.inputs).into())),
+        array("label", vec![samples], Numbers::I64((&all.labels).into())),
+        array("logits", vec![samples, all.logits.len() / samples.max(1)], Numbers::F32((&all.logits).into())),
+    ];
+    export::write(file, &arrays, about)
 }

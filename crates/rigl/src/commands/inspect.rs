@@ -5,6 +5,7 @@ mod layers;
 mod log;
 mod pixels;
 mod run;
+mod tensors;
 
 use std::process::ExitCode;
 
@@ -22,12 +23,12 @@ use pixels::Pixels;
 pub(crate) fn run(args: &Inspect, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let found = args.path.metadata().map_err(|e| Error::io("cannot read", &args.path, e))?;
     if found.is_dir() {
-        run::inspect(&args.path, args.pixels, registry, printer)?;
+        run::inspect(args, registry, printer)?;
     } else if !found.is_file() {
         // Reading a pipe would wait for its writer.
         return Err(Error::environment(format!("cannot read `{}`: not a file", args.path.display())));
     } else {
-        file::inspect(&args.path, args.pixels, registry, printer)?;
+        file::inspect(args, registry, printer)?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -62,10 +63,18 @@ impl Network {
         Ok(Network { graph, layers, others, pixels })
     }
 
-    /// Its layers, and its pixels where these are wanted.
-    fn text(&self) -> String {
-        let table = layers::table(&self.layers, &self.others).to_string();
-        self.pixels.as_ref().map_or(table.clone(), |pixels| format!("{table}\n{pixels}"))
+    /// Its layers, and its pixels where these are wanted; then the tensors it was read from, and with `all` each of
+    /// them and the nodes.
+    fn text(&self, state: &[state::Tensor<'_>], all: bool) -> String {
+        let mut text = layers::table(&self.layers, &self.others).to_string();
+        if let Some(pixels) = &self.pixels {
+            text += &format!("\n{pixels}");
+        }
+        text += &format!("\n{}", if all { tensors::each(state) } else { tensors::by_kind(state) });
+        if all {
+            text += &format!("\n{}", self.graph);
+        }
+        text
     }
 
     fn json(&self, fields: &mut Map<String, Value>) {

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod execute;
+pub(crate) mod export;
 pub(crate) mod flops;
 pub(crate) mod inspect;
 pub(crate) mod man;
@@ -17,9 +18,12 @@ pub(crate) mod train;
 use std::path::Path;
 
 use rigl_base::{Error, Result};
+use rigl_formats::{Checkpoint, Store, checkpoint};
 use rigl_metrics::RunFolder;
 use rigl_train::config::{Base, Override, Sources};
 use rigl_train::{Config, Registry};
+
+use crate::output::Printer;
 
 /// Largest configuration file that is read.
 const LARGEST_CONFIG: u64 = 1 << 20;
@@ -61,4 +65,32 @@ pub(crate) fn open_run(path: &Path, command: &str) -> Result<RunFolder> {
         Ok(_) => error.hint(format!("it holds two runs: rigl {command} {}", sparse.display())),
         Err(_) => error,
     })
+}
+
+/// The newest good checkpoint of a run, or the one in a file; and the file's name.
+pub(crate) fn read_checkpoint(path: &Path, command: &str, printer: &Printer) -> Result<(Checkpoint, String)> {
+    if path.is_file() {
+        return Ok((checkpoint::read(path)?, path.display().to_string()));
+    }
+    let latest = Store::new(open_run(path, command)?.checkpoints()).latest()?;
+    latest.warnings.iter().for_each(|warning| printer.warning(warning));
+    Ok((latest.checkpoint, latest.path.display().to_string()))
+}
+
+/// The checkpoint of a run's best validation accuracy; and the file's name.
+pub(crate) fn best_checkpoint(path: &Path) -> Result<(Checkpoint, String)> {
+    if path.is_file() {
+        return Err(Error::usage(format!(
+            "`--best` chooses among the checkpoints of a run, `{}` is a file",
+            path.display()
+        )));
+    }
+    let file = open_run(path, "export --best")?.checkpoints().join("best.safetensors");
+    if !file.is_file() {
+        return Err(Error::usage(format!(
+            "`{}` has no best checkpoint: it split no validation samples off, or has not evaluated yet",
+            path.display()
+        )));
+    }
+    Ok((checkpoint::read(&file)?, file.display().to_string()))
 }

@@ -4,33 +4,35 @@ use std::path::Path;
 
 use rigl_base::{Error, Result};
 use rigl_formats::{Checkpoint, checkpoint};
-use rigl_graph::state::{Tensor, Values};
 use rigl_metrics::Summary;
 use rigl_train::config::keys;
 use rigl_train::{Config, Registry};
 use serde_json::{Map, Value, json};
 
-use super::layers::shape_text;
 use super::log::Digest;
 use super::{Network, is_patterns};
+use crate::args::Inspect;
 use crate::commands::{read_text, results};
-use crate::output::{Align, Printer, Table, bytes, count, duration};
+use crate::output::{Align, Printer, Table, count, duration};
 
 /// What there is to inspect.
 const ALLOWED: &str = "allowed are the folder of a run, a file of checkpoints or patterns (`.safetensors`), a \
     configuration (`.toml`), a `summary.json`, a `metrics.jsonl`";
 
-pub(super) fn inspect(path: &Path, pixels: bool, registry: &Registry, printer: &Printer) -> Result<()> {
+pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) -> Result<()> {
+    let path = &*args.path;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let ending = path.extension().unwrap_or_default().to_string_lossy();
-    if pixels && ending != "safetensors" {
-        return Err(Error::usage(format!(
-            "`--pixels` needs a run or a file of checkpoints or patterns, `{}` is none",
-            path.display()
-        )));
+    for (flag, given) in [("--pixels", args.pixels), ("--all", args.all)] {
+        if given && ending != "safetensors" {
+            return Err(Error::usage(format!(
+                "`{flag}` needs a run or a file of checkpoints or patterns, `{}` is none",
+                path.display()
+            )));
+        }
     }
     match &*ending {
-        "safetensors" => tensors(path, pixels, printer),
+        "safetensors" => tensors(args, printer),
         "toml" => configuration(path, registry, printer),
         "json" => summary(path, printer),
         "jsonl" => log(path, printer),
@@ -56,9 +58,11 @@ fn print_json(printer: &Printer, kind: &str, path: &Path, value: Value) -> Resul
     printer.json_result(&fields.into())
 }
 
-fn tensors(path: &Path, pixels: bool, printer: &Printer) -> Result<()> {
+fn tensors(args: &Inspect, printer: &Printer) -> Result<()> {
+    let path = &*args.path;
     let checkpoint = checkpoint::read(path)?;
-    let network = Network::of(&checkpoint, pixels).map_err(|e| e.context(format!("`{}`", path.display())))?;
+    let network =
+        Network::of(&checkpoint, args.pixels).map_err(|e| e.context(format!("`{}`", path.display())))?;
     let kind = if is_patterns(&checkpoint) { "patterns" } else { "checkpoint" };
     let Checkpoint { metadata: m, state } = &checkpoint;
     if printer.json() {
@@ -67,7 +71,7 @@ fn tensors(path: &Path, pixels: bool, printer: &Printer) -> Result<()> {
             "step": m.step, "draw": m.draw, "updated": m.updated, "elapsed_s": m.elapsed_s,
             "log_length": m.log_length, "configuration": m.configuration, "graph": m.graph,
             "classes": m.classes, "preprocessing": m.preprocessing, "extra": m.extra,
-            "tensors": state.iter().map(tensor_json).collect::<Vec<_>>(),
+            "tensors": state.iter().map(super::tensors::json).collect::<Vec<_>>(),
         });
         if let Value::Object(fields) = &mut value {
             network.json(fields);
@@ -88,55 +92,7 @@ fn tensors(path: &Path, pixels: bool, printer: &Printer) -> Result<()> {
     for (name, value) in &m.extra {
         row(name, value.clone());
     }
-    let mut text = format!("{table}\n{}\n{}", network.text(), tensor_table(state));
-    if kind == "checkpoint" {
-        text += &format!("\n{}", m.graph);
-    }
-    printer.result(&text)
-}
-
-/// The type of a tensor's numbers, and the bytes of each.
-fn element(tensor: &Tensor<'_>) -> (&'static str, usize) {
-    match tensor.values {
-        Values::F32(_) => ("F32", 4),
-        Values::U8(_) => ("U8", 1),
-        Values::U32(_) => ("U32", 4),
-        Values::U64(_) => ("U64", 8),
-    }
-}
-
-/// What its numbers, and its indices if it is sparse, take.
-fn size(tensor: &Tensor<'_>) -> u64 {
-    (tensor.values.len() * element(tensor).1 + tensor.indices.as_ref().map_or(0, |i| 4 * i.len())) as u64
-}
-
-fn tensor_table(state: &[Tensor<'_>]) -> Table {
-    let mut table = Table::new(&[
-        ("tensor", Align::Left),
-        ("type", Align::Left),
-        ("shape", Align::Left),
-        ("numbers", Align::Right),
-        ("stored", Align::Left),
-        ("size", Align::Right),
-    ]);
-    for tensor in state {
-        table.row(vec![
-            tensor.key(),
-            element(tensor).0.into(),
-            shape_text(&tensor.shape),
-            count(tensor.values.len() as u64),
-            if tensor.indices.is_some() { "sparse" } else { "dense" }.into(),
-            bytes(size(tensor)),
-        ]);
-    }
-    table
-}
-
-fn tensor_json(tensor: &Tensor<'_>) -> Value {
-    json!({
-        "key": tensor.key(), "type": element(tensor).0, "shape": tensor.shape,
-        "numbers": tensor.values.len(), "sparse": tensor.indices.is_some(), "bytes": size(tensor),
-    })
+    printer.result(&format!("{table}\n{}", network.text(state, args.all)))
 }
 
 /// What a configuration comes to: the keys that differ from their defaults, all of them as JSON.

@@ -2,7 +2,7 @@
 
 use rigl_base::{Error, Result};
 use rigl_graph::state::{self, Role, Tensor, Values};
-use rigl_graph::{Graph, Parameter};
+use rigl_graph::{Graph, Op, Parameter};
 use rigl_topology::{Explored, Pattern};
 use serde_json::{Value, json};
 
@@ -11,6 +11,8 @@ use crate::output::{Align, Table, count, percent};
 /// What a file holds of one weight.
 pub(super) struct Weight<'a> {
     pub(super) parameter: &'a Parameter,
+    /// Of a grouped convolution: outputs of one group see inputs of that group alone.
+    pub(super) groups: usize,
     /// `None`: it is dense, all of it is active.
     pub(super) pattern: Option<Pattern>,
     /// The values of the active positions, unless the file holds patterns alone.
@@ -35,8 +37,13 @@ pub(super) fn weights<'a>(graph: &'a Graph, state: &'a [Tensor<'_>]) -> Result<V
             continue;
         };
         let pattern = indices.map(|indices| Pattern::new(parameter.len(), indices.to_vec()));
+        let groups = match graph.node(parameter.node).op {
+            Op::Conv2d { groups, .. } => groups,
+            _ => 1,
+        };
         weights.push(Weight {
             parameter,
+            groups,
             pattern: pattern.transpose().map_err(bad)?,
             values,
             explored: rigl_train::explored(state, parameter).map_err(bad)?,
@@ -71,17 +78,19 @@ struct Statistics {
     min: f32,
     max: f32,
     mean_magnitude: f64,
+    /// Their standard deviation.
+    deviation: f64,
     /// How many are exactly 0.
     zeros: usize,
 }
 
 impl Layer {
     pub(super) fn of(weight: &Weight<'_>) -> Layer {
-        let Weight { parameter, pattern, values, explored } = weight;
+        let Weight { parameter, groups, pattern, values, explored } = weight;
         let weights = parameter.len();
         let active = pattern.as_ref().map_or(weights, Pattern::count);
-        let [outputs, inputs] = sides(&parameter.shape);
-        let [dead_outputs, unused_inputs] = cut_off(&parameter.shape, pattern.as_ref());
+        let [outputs, inputs] = sides(&parameter.shape, *groups);
+        let [dead_outputs, unused_inputs] = cut_off(&parameter.shape, *groups, pattern.as_ref());
         Layer {
             name: parameter.name.clone(),
             shape: parameter.shape.clone(),
@@ -112,7 +121,8 @@ impl Layer {
     pub(super) fn json(&self) -> Value {
         let values = self.values.as_ref().map(|v| {
             json!({
-                "min": v.min, "max": v.max, "mean_magnitude": v.mean_magnitude, "zeros": v.zeros,
+                "min": v.min, "max": v.max, "mean_magnitude": v.mean_magnitude, "deviation": v.deviation,
+                "zeros": v.zeros,
                 "zero_share": v.zeros as f64 / self.active as f64,
             })
         });
@@ -127,30 +137,38 @@ impl Layer {
 
 impl Statistics {
     fn of(values: &[f32]) -> Statistics {
+        let mean = |of: &dyn Fn(f64) -> f64| {
+            values.iter().map(|&w| of(f64::from(w))).sum::<f64>() / values.len() as f64
+        };
+        let center = mean(&|w| w);
         Statistics {
             min: values.iter().copied().fold(f32::INFINITY, f32::min),
             max: values.iter().copied().fold(f32::NEG_INFINITY, f32::max),
-            mean_magnitude: values.iter().map(|&w| f64::from(w.abs())).sum::<f64>() / values.len() as f64,
+            mean_magnitude: mean(&f64::abs),
+            deviation: mean(&|w| (w - center).powi(2)).sqrt(),
             zeros: values.iter().filter(|&&w| w == 0.0).count(),
         }
     }
 }
 
-/// Outputs and inputs of a weight of shape `[outputs, inputs, …]`.
-fn sides(shape: &[usize]) -> [usize; 2] {
-    [0, 1].map(|axis| shape.get(axis).copied().unwrap_or(1))
+/// Outputs and inputs of a weight of shape `[outputs, inputs / groups, …]`.
+fn sides(shape: &[usize], groups: usize) -> [usize; 2] {
+    let [outputs, inputs] = [0, 1].map(|axis| shape.get(axis).copied().unwrap_or(1));
+    [outputs, inputs * groups]
 }
 
 /// How many outputs, and how many inputs, no active weight belongs to. Takes memory for what is active alone: a shape
 /// in a file is a claim.
-fn cut_off(shape: &[usize], pattern: Option<&Pattern>) -> [usize; 2] {
+fn cut_off(shape: &[usize], groups: usize, pattern: Option<&Pattern>) -> [usize; 2] {
     let Some(pattern) = pattern else { return [0, 0] };
-    let [outputs, inputs] = sides(shape);
+    let [outputs, inputs] = sides(shape, groups);
+    let (outputs_each, inputs_each) = (outputs / groups, inputs / groups);
     let each: usize = shape.iter().skip(2).product();
     let pairs = || pattern.indices().iter().map(|&index| index as usize / each);
-    let mut of_output: Vec<usize> = pairs().map(|pair| pair / inputs).collect();
+    let mut of_output: Vec<usize> = pairs().map(|pair| pair / inputs_each).collect();
     of_output.dedup();
-    let mut of_input: Vec<usize> = pairs().map(|pair| pair % inputs).collect();
+    let input = |pair: usize| pair / inputs_each / outputs_each * inputs_each + pair % inputs_each;
+    let mut of_input: Vec<usize> = pairs().map(input).collect();
     of_input.sort_unstable();
     of_input.dedup();
     [outputs - of_output.len(), inputs - of_input.len()]
@@ -165,11 +183,11 @@ pub(super) fn table(layers: &[Layer], others: &[(&str, usize)]) -> Table {
         ("active", Align::Right),
         ("density", Align::Right),
         ("explored", Align::Right),
-        ("dead outputs", Align::Right),
-        ("unused inputs", Align::Right),
+        ("dead out", Align::Right),
+        ("unused in", Align::Right),
     ];
     if layers.iter().any(|layer| layer.values.is_some()) {
-        columns.extend(["mean |w|", "zeros"].map(|name| (name, Align::Right)));
+        columns.extend(["mean |w|", "min", "max", "zeros"].map(|name| (name, Align::Right)));
     }
     let mut table = Table::new(&columns);
     for layer in layers {
@@ -183,7 +201,8 @@ pub(super) fn table(layers: &[Layer], others: &[(&str, usize)]) -> Table {
             count(layer.unused_inputs as u64),
         ];
         if let Some(v) = &layer.values {
-            row.extend([number(v.mean_magnitude), percent(v.zeros as f64 / layer.active as f64)]);
+            row.extend([v.mean_magnitude, f64::from(v.min), f64::from(v.max)].map(number));
+            row.push(percent(v.zeros as f64 / layer.active as f64));
         }
         table.row(row);
     }
@@ -234,20 +253,27 @@ mod tests {
 
     #[test]
     fn outputs_and_inputs_without_an_active_weight_are_counted() {
-        let pattern = |indices: &[u32]| Some(Pattern::new(12, indices.to_vec()).unwrap());
-        let cut_off = |shape: &[usize], indices: &[u32]| cut_off(shape, pattern(indices).as_ref());
-        assert_eq!(cut_off(&[4, 3], &[0, 2, 11]), [2, 1]);
-        assert_eq!(cut_off(&[3, 4], &[0, 4, 8]), [0, 3]);
-        assert_eq!(cut_off(&[4, 3], &[]), [4, 3]);
+        let cut_off = |shape: &[usize], groups: usize, indices: &[u32]| {
+            let pattern = Pattern::new(shape.iter().product(), indices.to_vec()).unwrap();
+            cut_off(shape, groups, Some(&pattern))
+        };
+        assert_eq!(cut_off(&[4, 3], 1, &[0, 2, 11]), [2, 1]);
+        assert_eq!(cut_off(&[3, 4], 1, &[0, 4, 8]), [0, 3]);
+        assert_eq!(cut_off(&[4, 3], 1, &[]), [4, 3]);
         // Of a convolution, whose kernel comes last.
-        assert_eq!(cut_off(&[2, 3, 1, 2], &[0, 1, 6, 11]), [0, 1]);
-        assert_eq!(super::cut_off(&[4, 3], None), [0, 0]);
+        assert_eq!(cut_off(&[2, 3, 1, 2], 1, &[0, 1, 6, 11]), [0, 1]);
+        // In groups: outputs 0 and 1 read inputs 0 to 2, outputs 2 and 3 read inputs 3 to 5.
+        assert_eq!(cut_off(&[4, 3, 1, 1], 2, &[0, 1, 3, 6, 11]), [0, 2]);
+        // Depthwise: each output has an input of its own.
+        assert_eq!(cut_off(&[4, 1, 1, 2], 4, &[0, 1, 7]), [2, 2]);
+        assert_eq!(super::cut_off(&[4, 3], 1, None), [0, 0]);
     }
 
     #[test]
     fn statistics_are_of_active_weights() {
         let v = Statistics::of(&[0.5, -1.0, 0.0, 0.0]);
         assert_eq!((v.min, v.max, v.mean_magnitude, v.zeros), (-1.0, 0.5, 0.375, 2));
+        assert_eq!(v.deviation, (0.3125f64 - 0.125 * 0.125).sqrt());
         assert_eq!([0.0, 0.5, -0.00012, 1e6].map(number), ["0.0000", "0.5000", "-1.20e-4", "1.00e6"]);
     }
 }

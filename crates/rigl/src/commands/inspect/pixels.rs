@@ -166,7 +166,7 @@ mod tests {
         let parameter = graph.parameters().first().unwrap();
         // Inputs 0, 1 and 2 are the first channel.
         let pattern = Pattern::new(parameter.len(), vec![0, 2, 3, 6]).unwrap();
-        let weights = [Weight { parameter, pattern: Some(pattern), values: None, explored: None }];
+        let weights = [Weight { parameter, groups: 1, pattern: Some(pattern), values: None, explored: None }];
         let pixels = Pixels::of(&graph, &weights).unwrap();
         assert_eq!(pixels.json()["connections"], json!([[3, 0, 1]]));
         let picture = pixels.to_string();

@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 
 use super::Network;
 use super::log::Digest;
+use crate::args::Inspect;
 use crate::commands::{open_run, read_text};
 use crate::output::{Align, Printer, Table, bytes, count, percent};
 
 /// The word for a run that is being trained, or that a kill ended: nobody can tell from its files.
 const UNFINISHED: &str = "unfinished";
 
-pub(super) fn inspect(path: &Path, pixels: bool, registry: &Registry, printer: &Printer) -> Result<()> {
+pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) -> Result<()> {
+    let Inspect { path, pixels, all } = args;
     let run = open_run(path, "inspect")?;
     let file = run.config().display().to_string();
     let config = Config::from_text(&file, &read_text(&run.config())?, &registry.known())?;
@@ -27,10 +29,10 @@ pub(super) fn inspect(path: &Path, pixels: bool, registry: &Registry, printer: &
     let files = checkpoints(&run)?;
     let newest = files.iter().rev().find_map(|file| file.checkpoint.as_ref().map(|c| (&file.name, c)));
     let network = newest.map(|(name, checkpoint)| {
-        Network::of(checkpoint, pixels).map_err(|e| e.context(format!("`{name}`")))
+        Network::of(checkpoint, *pixels).map_err(|e| e.context(format!("`{name}`")))
     });
     let network = network.transpose()?;
-    if pixels && network.is_none() {
+    if *pixels && network.is_none() {
         return Err(Error::usage(format!("`--pixels` needs a checkpoint, `{}` has none", path.display())));
     }
     if printer.json() {
@@ -55,8 +57,8 @@ pub(super) fn inspect(path: &Path, pixels: bool, registry: &Registry, printer: &
         return printer.json_result(&value);
     }
     let mut text = about(path, &config, status, &digest).to_string();
-    if let (Some(network), Some((name, _))) = (&network, newest) {
-        text += &format!("\nof `{name}`:\n{}", network.text());
+    if let (Some(network), Some((name, checkpoint))) = (&network, newest) {
+        text += &format!("\nof `{name}`:\n{}", network.text(&checkpoint.state, *all));
     }
     if !files.is_empty() {
         text += &format!("\n{}", list(&files));
