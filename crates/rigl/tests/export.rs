@@ -345,3 +345,24 @@ fn logits_are_those_of_the_exported_network_on_the_inputs_beside_them() {
     assert!(said.err.contains("logits are in `logits.safetensors`"), "{}", said.err);
     assert!(std::fs::read(place.path("logits.safetensors")).unwrap() == old);
 }
+
+/// The blocks in Python are run by `reference/check_docs.py`, for which these commands make the files.
+#[test]
+fn the_commands_of_the_document_for_users_of_pytorch_make_its_files() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/from-pytorch.md");
+    let text = std::fs::read_to_string(document).unwrap();
+    let commands: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("$ rigl ")).collect();
+    assert_eq!(commands.len(), 3);
+    let place = Place::new();
+    for command in commands {
+        place.run(command).succeeded();
+    }
+    let files =
+        text.split(['"', '`', ' ']).filter(|word| word.ends_with(".safetensors") && !word.contains('{'));
+    let mut found = 0;
+    for file in files {
+        assert!(place.path(file).is_file(), "{file}");
+        found += 1;
+    }
+    assert!(found > 5);
+}
