@@ -11,7 +11,7 @@ pub(super) fn lenet_300_100(spec: &ModelSpec) -> Result<Graph> {
         let error = Error::usage(format!("`lenet-300-100` has hidden layers of its own, found {hidden:?}"));
         return Err(error.hint("mlp"));
     }
-    spec.takes("lenet-300-100", &[])?;
+    spec.takes("lenet-300-100", &["width"])?;
     mlp::build("lenet-300-100", spec, &[300, 100])
 }
 
@@ -28,6 +28,13 @@ mod tests {
         };
         assert_eq!(of(true), [235_200, 30_000, 1000].map(|n| (n, Init::GlorotUniform)));
         assert_eq!(of(false), [300, 100, 10].map(|n| (n, Init::Zeros)));
+    }
+
+    #[test]
+    fn a_width_makes_it_smaller() {
+        let spec = ModelSpec { width: Some(0.1), ..ModelSpec::new(&[1, 28, 28], 10) };
+        let shapes: Vec<_> = lenet_300_100(&spec).unwrap().weights().map(|(_, p)| p.shape.clone()).collect();
+        assert_eq!(shapes, [[30, 784], [10, 30], [10, 10]]);
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! Networks of linear layers: `fc1`, `fc2`, …, with ReLU between them, Glorot uniform weights and zero biases.
+//! Networks of linear layers: `fc1`, `fc2`, …, with ReLU between them, Glorot uniform weights and zero biases. A width
+//! is a multiple of the hidden sizes.
 
 use rigl_base::Result;
 
-use super::ModelSpec;
+use super::{ModelSpec, multiple, width_of};
 use crate::builder::{Builder, Linear};
 use crate::graph::Graph;
 
@@ -11,16 +12,17 @@ const HIDDEN: [usize; 2] = [300, 100];
 
 /// Any list of hidden layers, none included.
 pub(super) fn mlp(spec: &ModelSpec) -> Result<Graph> {
-    spec.takes("mlp", &["hidden"])?;
+    spec.takes("mlp", &["hidden", "width"])?;
     build("mlp", spec, spec.hidden.as_deref().unwrap_or(&HIDDEN))
 }
 
 pub(super) fn build(name: &str, spec: &ModelSpec, hidden: &[usize]) -> Result<Graph> {
+    let width = width_of(name, spec, 1.0)?;
     let mut g = Builder::new(name);
     let x = g.input("image", &spec.sample_shape);
     let mut h = g.flatten(x);
     for (i, &features) in hidden.iter().enumerate() {
-        h = g.linear(&format!("fc{}", i + 1), h, features, Linear::default());
+        h = g.linear(&format!("fc{}", i + 1), h, multiple(features, width), Linear::default());
         h = g.relu(h);
     }
     let h = g.linear(&format!("fc{}", hidden.len() + 1), h, spec.classes, Linear::default());
@@ -47,6 +49,19 @@ mod tests {
         assert_eq!(shapes(&with(&[]).unwrap()), [("fc1".to_string(), vec![10, 64])]);
         let own = mlp(&ModelSpec::new(&[64], 10)).unwrap();
         assert_eq!(shapes(&own)[0], ("fc1".to_string(), vec![300, 64]));
+    }
+
+    #[test]
+    fn a_width_scales_hidden_sizes_and_leaves_one_at_least() {
+        let sizes = |width: f64, hidden: Option<Vec<usize>>| {
+            let spec = ModelSpec { width: Some(width), hidden, ..ModelSpec::new(&[1, 8, 8], 10) };
+            mlp(&spec).unwrap().weights().map(|(_, p)| p.shape[0]).collect::<Vec<_>>()
+        };
+        assert_eq!(sizes(0.5, None), [150, 50, 10]);
+        assert_eq!(sizes(0.15, Some(vec![20, 10, 1])), [3, 2, 1, 10]);
+        assert_eq!(sizes(1e-9, None), [1, 1, 10]);
+        let error = mlp(&ModelSpec { width: Some(0.0), ..ModelSpec::new(&[4], 10) }).unwrap_err();
+        assert_eq!(error.message(), "`mlp` has widths above 0 and at most 1000, found 0");
     }
 
     #[test]

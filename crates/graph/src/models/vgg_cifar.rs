@@ -3,7 +3,7 @@
 
 use rigl_base::{Error, Result};
 
-use super::{ModelSpec, Sizes};
+use super::{ModelSpec, Sizes, at_depth};
 use crate::builder::{Builder, Conv2d, Linear, Pool};
 use crate::graph::Graph;
 use crate::init::Init;
@@ -20,12 +20,7 @@ pub(super) fn vgg_cifar(spec: &ModelSpec) -> Result<Graph> {
     let name = "vgg-cifar";
     spec.takes(name, &["depth", "width", "bn-momentum"])?;
     let sizes = Sizes::of(name, spec, 1.0)?;
-    let depth = spec.depth.unwrap_or(16);
-    let Some((_, stages)) = DEPTHS.iter().find(|(d, _)| *d == depth) else {
-        let near = DEPTHS.iter().map(|(d, _)| *d).min_by_key(|d| d.abs_diff(depth)).unwrap_or(16);
-        let error = Error::usage(format!("`{name}` has depths 11, 13, 16 and 19, found {depth}"));
-        return Err(error.hint(near.to_string()));
-    };
+    let stages = at_depth(name, &DEPTHS, spec.depth.unwrap_or(16))?;
 
     if let &[_, rows, columns] = &spec.sample_shape[..]
         && rows.min(columns) < LEAST

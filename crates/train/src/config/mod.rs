@@ -116,17 +116,18 @@ configuration! {
 
     /// The network.
     model: Model {
-        /// The network's name: `lenet-300-100`, `mlp`, `wide-resnet`, `wrn-22-2`, `resnet-cifar`, `vgg-cifar`, or one
-        /// that the program registered.
+        /// The network's name: `lenet-300-100`, `mlp`, `wide-resnet`, `wrn-22-2`, `resnet-cifar`, `vgg-cifar`, `resnet`,
+        /// `resnet-50`, `mobilenet-v1`, `mobilenet-v2`, or one that the program registered.
         name: String = "lenet-300-100".into();
         /// Sizes of the hidden layers, for networks that let them be chosen (`mlp`); empty for the network's own.
         hidden: Vec<usize> = Vec::new(), "a list of whole numbers from 1 to 16777216"
             if |list| list.iter().all(|size| (1..=MAX_SIZE).contains(size));
         /// Layers with weights, for networks that let it be chosen: 6n + 4 of `wide-resnet`, 6n + 2 of `resnet-cifar`,
-        /// 11, 13, 16 or 19 of `vgg-cifar`; `auto` for the network's own.
+        /// 11, 13, 16 or 19 of `vgg-cifar`, 18, 34, 50, 101 or 152 of `resnet`; `auto` for the network's own.
         depth: Option<usize> = None, "`auto` or a whole number from 1 to 2002"
             if |depth| depth.is_none_or(|depth| (1..=2002).contains(&depth));
-        /// Multiple of the network's channels, for convolutional networks; `auto` for the network's own.
+        /// Multiple of the network's channels or hidden sizes, for networks that let it be chosen (all but `wrn-22-2`);
+        /// `auto` for the network's own.
         width: Option<f64> = None, "`auto` or a number with 0 < width ≤ 1000"
             if |width| width.is_none_or(|x| x > 0.0 && x <= 1000.0);
         /// Probability with which dropout sets a value to 0, for networks that have it (`wide-resnet`, `wrn-22-2`);
