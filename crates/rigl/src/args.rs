@@ -205,16 +205,23 @@ pub(crate) struct Inspect {
     pub(crate) all: bool,
 }
 
+const FLOPS_EXAMPLES: &str = "\
+Examples:
+  rigl flops mnist-lenet
+  rigl flops quickstart --sparsity 0.95 --distribution uniform --json
+  rigl flops resnet-50 --sparsity 0.8 --distribution erk
+  rigl flops mobilenet-v1 --set model.width=0.5 --input 3x160x160";
+
 /// Show what a network costs: shapes, active weights, bytes and FLOPs of each layer, and the FLOPs of training
 /// for each method.
 #[derive(Args, Clone, Debug)]
-#[command(
-    after_help = "Examples:\n  rigl flops mnist-lenet\n  rigl flops quickstart --sparsity 0.95 --distribution uniform --json"
-)]
+#[command(after_help = FLOPS_EXAMPLES)]
 pub(crate) struct Flops {
-    /// A preset or a configuration file ending in .toml
-    #[arg(value_name = "PRESET|FILE.toml", default_value = "quickstart")]
+    /// A preset, a model, or a configuration file ending in .toml
+    #[arg(value_name = "PRESET|MODEL|FILE.toml", default_value = "quickstart")]
     pub(crate) recipe: String,
+    #[command(flatten)]
+    pub(crate) samples: SampleFlags,
     #[command(flatten)]
     pub(crate) keys: Keys,
     #[command(flatten)]
@@ -237,6 +244,7 @@ Examples:
   rigl bench step mnist-lenet
   rigl bench step cifar10-wrn22-2 --batch 128 --sparsity 0.9 --distribution uniform --json
   rigl bench layers cifar10-wrn22-2 --model resnet-cifar --set model.depth=20
+  rigl bench step resnet-50 --input 3x64x64 --classes 10 --batch 16
   rigl bench layers mnist-lenet --compute masked
   rigl bench step --layers 1024-4096-4096-10 --batch 128 --density 0.05 --threads 2";
 
@@ -247,11 +255,11 @@ pub(crate) struct Bench {
     /// What to measure
     #[arg(value_enum)]
     pub(crate) what: BenchWhat,
-    /// A preset or a configuration file ending in .toml
-    #[arg(value_name = "PRESET|FILE.toml", default_value = "quickstart")]
+    /// A preset, a model, or a configuration file ending in .toml
+    #[arg(value_name = "PRESET|MODEL|FILE.toml", default_value = "quickstart")]
     pub(crate) recipe: String,
     /// A network of linear layers of these sizes in place of the recipe's
-    #[arg(long, value_name = "SIZES", conflicts_with = "model")]
+    #[arg(long, value_name = "SIZES", conflicts_with_all = ["model", "input", "classes"])]
     pub(crate) layers: Option<String>,
     /// Samples of the batch in place of the recipe's
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
@@ -262,6 +270,8 @@ pub(crate) struct Bench {
     /// How long to measure
     #[arg(long, value_name = "S", default_value_t = 3.0)]
     pub(crate) seconds: f64,
+    #[command(flatten)]
+    pub(crate) samples: SampleFlags,
     #[command(flatten)]
     pub(crate) keys: Keys,
     #[command(flatten)]
@@ -295,6 +305,35 @@ pub(crate) struct Man {
     /// Write a page for rigl and each command into this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+}
+
+/// What samples look like, in place of what the data set or the model says.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Samples")]
+pub(crate) struct SampleFlags {
+    /// Shape of a sample, 3x224x224 [default: the recipe's data set's, or what the model is usually for]
+    #[arg(long, value_name = "SHAPE", value_parser = Shape::parse)]
+    pub(crate) input: Option<Shape>,
+    /// Number of classes [default: as above]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) classes: Option<u32>,
+}
+
+/// The shape of a sample.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Shape(pub(crate) Vec<usize>);
+
+impl Shape {
+    fn parse(text: &str) -> Result<Shape, String> {
+        let sizes = text.split(['x', '×']).map(|n| n.parse().ok().filter(|&n| n > 0));
+        let shape = sizes.collect::<Option<_>>().map(Shape);
+        shape.ok_or_else(|| "expected sizes like 3x224x224".to_string())
+    }
+
+    /// As people write it.
+    pub(crate) fn text(shape: &[usize], between: &str) -> String {
+        shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(between)
+    }
 }
 
 fn density(text: &str) -> Result<f64, String> {

@@ -84,6 +84,12 @@ fn another_network_takes_nothing_from_that_of_the_recipe() {
         let line = format!("bench step cifar10-wrn22-2 --model {model} {more} --batch 1 --seconds 0.001");
         assert_eq!(json(&line)["network"]["name"], model);
     }
+    for line in ["resnet-50 --set model.width=0.1", "mobilenet-v1 --set model.width=0.1"] {
+        let small = "--input 3x32x32 --classes 5 --batch 3 --sparsity 0.8 --seconds 0.001";
+        let value = json(&format!("bench step {line} {small}"));
+        assert_eq!(value["network"]["sample_shape"], serde_json::json!([3, 32, 32]));
+        assert!(value["result"]["update"]["median_s"].as_f64().unwrap() > 0.0, "{line}");
+    }
     let said = Place::new().run("bench step --model mlp --layers 8-4-2");
     assert_eq!(said.code, Some(2), "{}", said.err);
 }

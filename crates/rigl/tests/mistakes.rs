@@ -52,11 +52,17 @@ fn names_that_do_not_exist() {
     let place = Place::new();
     let presets =
         "allowed are `quickstart`, `mnist-lenet`, `fashion-lenet`, `cifar10-wrn22-2`, `cifar100-wrn22-2`";
+    let models = "`lenet-300-100`, `mlp`, `mobilenet-v1`, `mobilenet-v2`, `resnet`, `resnet-50`, `resnet-cifar`, \
+                  `vgg-cifar`, `wide-resnet`, `wrn-22-2`";
     let cases = [
         ("train quickstrat", &*format!("no preset is called `quickstrat`, {presets}"), "quickstart"),
         ("train frobnicate", &format!("no preset is called `frobnicate`, {presets}"), ""),
         ("presets minst-lenet", &format!("no preset is called `minst-lenet`, {presets}"), "mnist-lenet"),
-        ("flops fashion", &format!("no preset is called `fashion`, {presets}"), ""),
+        (
+            "flops resnet50",
+            &format!("no preset or model is called `resnet50`, {presets}, {models}"),
+            "resnet-50",
+        ),
         (
             "train quickstart --method rigel",
             "`--method`: no method is called `rigel`, allowed are `dense`, `static`, `set`, `rigl`",

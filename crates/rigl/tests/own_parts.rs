@@ -37,6 +37,11 @@ fn a_program_with_its_own_network_and_method_has_every_command() {
     assert!(out.contains("\"method\": \"mine\"") && out.contains("\"fc2.weight\""), "{out}");
     let (ok, out, err) = run(&[&["flops", "quickstart"][..], &own].concat());
     assert!(ok && out.contains("50×784"), "{out}{err}");
+    // Nobody has said what an own network is usually for.
+    let (ok, _, err) = run(&["flops", "narrow", "--input", "784"]);
+    assert!(!ok && err.contains("nothing is known of the samples that model `narrow` is for"), "{err}");
+    let (ok, out, err) = run(&["flops", "narrow", "--input", "1x28x28", "--classes", "10"]);
+    assert!(ok && out.contains("50×784") && out.contains("mine"), "{out}{err}");
 }
 
 #[test]

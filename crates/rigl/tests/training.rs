@@ -255,29 +255,6 @@ fn a_dry_run_shows_what_would_be_trained_and_writes_nothing() {
 }
 
 #[test]
-fn flops_are_those_of_the_papers_formulas() {
-    let place = Place::new();
-    let found = place.run("flops mnist-lenet --json").succeeded().json();
-    assert_eq!(found["network"]["dense_flops"], 2 * (784 * 300 + 300 * 100 + 100 * 10));
-    // N − floor(s·N) for each layer: 99 %, 89 %, dense.
-    let active: u64 = 2_352 + 3_300 + 1_000;
-    assert_eq!(
-        (&found["network"]["active"], &found["network"]["flops"]),
-        (&active.into(), &(2 * active).into())
-    );
-    let (dense, sparse) = (532_400.0, 2.0 * active as f64);
-    let rigl = (3.0 * sparse * 100.0 + 2.0 * sparse + dense) / 101.0;
-    let training = &found["training"];
-    assert_eq!(training["dense"]["flops_per_sample"].as_f64(), Some(3.0 * dense));
-    assert_eq!(training["static, set"]["flops_per_sample"].as_f64(), Some(3.0 * sparse));
-    let found = training["rigl"]["flops_per_sample"].as_f64().unwrap();
-    assert!((found - rigl).abs() < 1e-9 * rigl, "{found}, {rigl}");
-    let said = place.run("flops mnist-lenet").succeeded();
-    assert!(said.out.contains("fc1.weight") && said.out.contains("training"), "{}", said.out);
-    assert_eq!(place.contents(), []);
-}
-
-#[test]
 fn presets_are_listed_and_can_be_trained_from_as_files() {
     let place = place();
     let list = place.run("presets --json").succeeded().json();

@@ -47,6 +47,8 @@ pub struct Design {
     pub method: Method,
     /// Active count of each parameter of the graph; `None` for dense.
     pub active: Vec<Option<usize>>,
+    /// The ε of the Erdős–Rényi distributions, where there is one.
+    pub epsilon: Option<f64>,
     /// What it costs.
     pub cost: Cost,
 }
@@ -84,13 +86,14 @@ impl Design {
         let mut active = vec![None; graph.parameters().len()];
         // A dense method ignores sparsities, but a mistaken glob is a mistake there too.
         let allocation = allocate(&layers, &config.budget())?;
+        let epsilon = allocation.epsilon.filter(|_| method.initial != Initial::Dense);
         if method.initial != Initial::Dense {
             for ((id, _), count) in graph.weights().zip(allocation.active) {
                 active[id.index()] = count;
             }
         }
         let cost = Cost::of(&graph, &active)?;
-        Ok(Design { graph, method, active, cost })
+        Ok(Design { graph, method, active, epsilon, cost })
     }
 
     /// The pattern each parameter starts from.
@@ -107,7 +110,12 @@ impl Design {
 
     /// How training of this method is counted.
     pub fn training_cost(&self) -> TrainingCost {
-        match (self.method.initial, self.method.grow) {
+        Design::training_cost_of(&self.method)
+    }
+
+    /// How training of any method is counted.
+    pub fn training_cost_of(method: &Method) -> TrainingCost {
+        match (method.initial, method.grow) {
             (Initial::Dense, _) => TrainingCost::Dense,
             (_, GrowScore::Gradient) => TrainingCost::Rigl,
             _ => TrainingCost::Sparse,

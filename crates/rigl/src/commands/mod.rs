@@ -9,6 +9,7 @@ pub(crate) mod export;
 pub(crate) mod flops;
 pub(crate) mod inspect;
 pub(crate) mod man;
+pub(crate) mod named;
 pub(crate) mod network;
 pub(crate) mod presets;
 pub(crate) mod results;

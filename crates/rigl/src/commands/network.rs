@@ -6,6 +6,7 @@ use rigl_graph::account::{Cost, ParameterCost};
 use rigl_train::{Design, Prepared};
 use serde_json::{Value, json};
 
+use crate::args::Shape;
 use crate::output::{Align, Printer, Table, bytes, count, percent, si};
 
 /// `--dry-run`: what would be trained.
@@ -63,10 +64,9 @@ pub(crate) fn table(design: &Design) -> Table {
     ]);
     let (norms, layers): (Vec<_>, Vec<_>) = cost.parameters.iter().partition(|p| is_norm(p));
     for p in layers {
-        let shape: Vec<String> = p.shape.iter().map(ToString::to_string).collect();
         table.row(vec![
             p.name.clone(),
-            shape.join("×"),
+            Shape::text(&p.shape, "×"),
             count(p.weights as u64),
             count(p.active as u64),
             percent(1.0 - p.sparsity),
@@ -94,7 +94,7 @@ pub(crate) fn table(design: &Design) -> Table {
         count(cost.active as u64),
         percent(1.0 - cost.sparsity),
         count(cost.flops),
-        bytes(cost.bytes),
+        format!("{} B", count(cost.bytes)),
     ]);
     table.row(vec![
         "dense".into(),
@@ -103,7 +103,7 @@ pub(crate) fn table(design: &Design) -> Table {
         count(cost.weights as u64),
         percent(1.0),
         count(cost.dense_flops),
-        bytes(cost.dense_bytes),
+        format!("{} B", count(cost.dense_bytes)),
     ]);
     table.row(vec![
         "of dense".into(),

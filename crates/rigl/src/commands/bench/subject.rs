@@ -9,12 +9,11 @@ use rigl_engine::{
 };
 use rigl_graph::{Graph, ModelSpec};
 use rigl_topology::{DropScore, GrowScore, LayerBudget, growth_stream};
-use rigl_train::config::Override;
-use rigl_train::{Config, Design, Registry};
+use rigl_train::{Design, Registry};
 use serde_json::{Value, json};
 
-use crate::args::Bench;
-use crate::commands::configuration;
+use crate::args::{Bench, Shape};
+use crate::commands::named::{Named, nothing_known};
 
 /// What is measured: a network with a batch of noise.
 pub(super) struct Subject {
@@ -31,25 +30,20 @@ const CONSTANTS: StepConstants =
 
 impl Subject {
     pub(super) fn new(args: &Bench, registry: &Registry) -> Result<Subject> {
-        let overrides = args.keys.overrides()?;
-        let mut config = configuration(&args.recipe, &overrides, registry)?;
-        let left_out = leave_out(&mut config, &overrides);
+        let mut named = Named::new(&args.recipe, &args.keys, &args.samples, registry)?;
+        let left_out = leave_out(&mut named);
+        let config = &named.config;
         let design = match &args.layers {
             Some(sizes) => {
                 let sizes = sizes_of(sizes)?;
                 let mut spec = ModelSpec::new(&[sizes[0]], sizes[sizes.len() - 1]);
                 spec.hidden = Some(sizes[1..sizes.len() - 1].to_vec());
-                Design::of_graph(&config, registry, registry.models.build("mlp", &spec)?)?
+                Design::of_graph(config, registry, registry.models.build("mlp", &spec)?)?
             }
             None => {
-                let (spec, _) = registry.datasets.description(&config.data.name).ok_or_else(|| {
-                    Error::usage(format!(
-                        "nothing is known of the samples of data set `{}`",
-                        config.data.name
-                    ))
-                    .hint("--layers 784-300-100-10")
-                })?;
-                Design::new(&config, registry, &spec.shape, spec.classes.len())?
+                let data = &config.data.name;
+                let samples = named.samples(|_| Err(nothing_known(&format!("of data set `{data}`"))))?;
+                named.design(&samples, registry)?
             }
         };
         let graph = design.graph.clone();
@@ -144,8 +138,8 @@ impl Subject {
 
     /// Which network, on what.
     pub(super) fn text(&self) -> String {
-        let shape: Vec<String> = self.sample_shape().iter().map(ToString::to_string).collect();
-        format!("{} on {} samples of {}", self.graph.name(), self.batch.samples(), shape.join("×"))
+        let shape = Shape::text(&self.sample_shape(), "×");
+        format!("{} on {} samples of {shape}", self.graph.name(), self.batch.samples())
     }
 
     fn sample_shape(&self) -> Vec<usize> {
@@ -153,28 +147,12 @@ impl Subject {
     }
 }
 
-/// Takes from a recipe what no timing needs: dropout, unless it is asked for; and the options of the recipe's own
-/// network where another is asked for. Says so of dropout.
-fn leave_out(config: &mut Config, overrides: &[Override]) -> Option<String> {
-    let asked = |key: &str| overrides.iter().any(|given| given.key == key);
-    let model = &mut config.model;
-    let another = asked("model.name");
-    if another && !asked("model.hidden") {
-        model.hidden.clear();
-    }
-    if another && !asked("model.depth") {
-        model.depth = None;
-    }
-    if another && !asked("model.width") {
-        model.width = None;
-    }
-    if another && !asked("model.bn-momentum") {
-        model.bn_momentum = None;
-    }
-    if asked("model.dropout") {
+/// Takes dropout from a recipe, which no timing needs, unless it is asked for, and says so.
+fn leave_out(named: &mut Named) -> Option<String> {
+    if named.overrides.iter().any(|given| given.key == "model.dropout") {
         return None;
     }
-    let dropout = model.dropout.take().filter(|&probability| probability > 0.0 && !another)?;
+    let dropout = named.config.model.dropout.take().filter(|&probability| probability > 0.0)?;
     Some(format!("without the recipe's dropout; with it: --set model.dropout={dropout}"))
 }
 

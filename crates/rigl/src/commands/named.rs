@@ -1,0 +1,139 @@
+//! A network named on the command line, by a preset, a configuration file or its own name, and the samples that it is
+//! for. No data is read to find out.
+
+use std::path::Path;
+
+use rigl_base::{Error, Result};
+use rigl_train::config::{Base, Override, Sources, unknown};
+use rigl_train::{Config, Design, Registry};
+
+use super::configuration;
+use crate::args::{Keys, SampleFlags, Shape};
+
+/// See the module's text.
+pub(crate) struct Named {
+    pub(crate) config: Config,
+    /// What the command line sets.
+    pub(crate) overrides: Vec<Override>,
+    /// What the data set, or else the model, says of the samples; `None` if only the data itself can tell.
+    known: Option<Samples>,
+    given: SampleFlags,
+}
+
+/// The samples of a network.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Samples {
+    pub(crate) shape: Vec<usize>,
+    pub(crate) classes: usize,
+}
+
+impl Named {
+    /// What `name` with these flags stands for.
+    pub(crate) fn new(name: &str, keys: &Keys, given: &SampleFlags, registry: &Registry) -> Result<Named> {
+        let overrides = keys.overrides()?;
+        let asked = |key: &str| overrides.iter().any(|given| given.key == key);
+        let is_file = name.ends_with(".toml");
+        let is_preset = registry.presets.iter().any(|preset| preset.name == name);
+        let is_model = !is_file && !is_preset && registry.models.contains(name);
+        let mut config = if is_model {
+            let model =
+                Override { origin: format!("`{name}`"), key: "model.name".into(), value: name.into() };
+            let all: Vec<Override> = std::iter::once(model).chain(overrides.iter().cloned()).collect();
+            Config::resolve(&Sources { base: Base::Default, overrides: &all }, &registry.known())?
+        } else if is_preset || is_file {
+            configuration(name, &overrides, registry)?
+        } else {
+            return Err(neither(name, registry));
+        };
+        if asked("model.name") {
+            forget_own_options(&mut config, &asked);
+        }
+        let known = if is_model && !asked("data.name") {
+            let usual = registry.models.usual(&config.model.name);
+            let usual = usual.map(|of| Samples { shape: of.sample_shape.to_vec(), classes: of.classes });
+            if usual.is_none() && (given.input.is_none() || given.classes.is_none()) {
+                return Err(nothing_known(&format!("that model `{}` is for", config.model.name)));
+            }
+            usual
+        } else {
+            let described = registry.datasets.description(&config.data.name);
+            described.map(|(of, _)| Samples { shape: of.shape.clone(), classes: of.classes.len() })
+        };
+        Ok(Named { config, overrides, known, given: given.clone() })
+    }
+
+    /// The samples: what the command line says of them, then the data set or the model, then what `load` finds in the
+    /// data, which is asked only if it must be.
+    pub(crate) fn samples(&self, load: impl FnOnce(&Config) -> Result<Samples>) -> Result<Samples> {
+        let shape = self.given.input.as_ref().map(|Shape(shape)| shape.clone());
+        let classes = self.given.classes.map(|classes| classes as usize);
+        if let (Some(shape), Some(classes)) = (&shape, classes) {
+            return Ok(Samples { shape: shape.clone(), classes });
+        }
+        let known = match &self.known {
+            Some(known) => known.clone(),
+            None => load(&self.config)?,
+        };
+        Ok(Samples { shape: shape.unwrap_or(known.shape), classes: classes.unwrap_or(known.classes) })
+    }
+
+    /// The network for these samples.
+    pub(crate) fn design(&self, samples: &Samples, registry: &Registry) -> Result<Design> {
+        let build = |shape: &[usize], classes| Design::new(&self.config, registry, shape, classes);
+        build(&samples.shape, samples.classes).map_err(|error| {
+            // Where only the samples are to blame, those that the network is usually for can be had.
+            match registry.models.usual(&self.config.model.name) {
+                Some(usual) if build(usual.sample_shape, usual.classes).is_ok() => {
+                    let flags = format!(
+                        "--input {} --classes {}",
+                        Shape::text(usual.sample_shape, "x"),
+                        usual.classes
+                    );
+                    let from_data = self.given.input.is_none();
+                    let error = if from_data {
+                        error.context(format!("data set `{}`", self.config.data.name))
+                    } else {
+                        error
+                    };
+                    error.hint(flags)
+                }
+                _ => error,
+            }
+        })
+    }
+}
+
+/// Nothing says of what shape samples are, and how many classes they have.
+pub(super) fn nothing_known(of: &str) -> Error {
+    Error::usage(format!("nothing is known of the samples {of}")).hint("--input 3x224x224 --classes 1000")
+}
+
+fn neither(name: &str, registry: &Registry) -> Error {
+    let presets = registry.presets.iter().map(|preset| preset.name);
+    let names: Vec<&str> = presets.chain(registry.models.names()).collect();
+    let error = unknown("preset or model", name, names.into_iter());
+    if Path::new(name).is_file() {
+        return error.hint("name configuration files with the ending `.toml`");
+    }
+    error
+}
+
+/// Takes from a recipe the options of its own network that nobody asked for: they are not another's.
+fn forget_own_options(config: &mut Config, asked: &impl Fn(&str) -> bool) {
+    let model = &mut config.model;
+    if !asked("model.hidden") {
+        model.hidden.clear();
+    }
+    if !asked("model.depth") {
+        model.depth = None;
+    }
+    if !asked("model.width") {
+        model.width = None;
+    }
+    if !asked("model.dropout") {
+        model.dropout = None;
+    }
+    if !asked("model.bn-momentum") {
+        model.bn_momentum = None;
+    }
+}
