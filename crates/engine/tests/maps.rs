@@ -10,7 +10,7 @@ use rigl_engine::{
     Batch, Compute, Growth, MicroBatch, Options, Preprocessing, Session, StepConstants, UpdateRequest,
 };
 use rigl_graph::state::{self, Role};
-use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, Pool};
+use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, ModelSpec, Models, Pool};
 use rigl_topology::{DropScore, GrowScore, LayerBudget, Pattern};
 
 const SHAPE: [usize; 3] = [3, 7, 6];
@@ -101,6 +101,15 @@ fn tangled() -> Graph {
     let h = g.linear("fc", h, CLASSES, Linear::default());
     g.cross_entropy(h, CLASSES, 0.0);
     g.finish().unwrap()
+}
+
+/// The networks for ImageNet, narrow: wide kernels with strides, depthwise convolutions, norms that start at scale 0, and
+/// maps that end as single positions.
+fn imagenet() -> [Graph; 3] {
+    ["resnet-50", "mobilenet-v1", "mobilenet-v2"].map(|name| {
+        let spec = ModelSpec { width: Some(0.07), ..ModelSpec::new(&SHAPE, CLASSES) };
+        Models::default().build(name, &spec).unwrap()
+    })
 }
 
 fn patterns(graph: &Graph, density: f64) -> Vec<Option<Pattern>> {
@@ -286,5 +295,28 @@ fn threads_instruction_sets_and_storage_change_no_bit() {
                 assert_eq!(numbers(masked), numbers(sparse), "{}", graph.name());
             }
         }
+    }
+}
+
+#[test]
+fn the_networks_for_imagenet_train_to_the_loss_of_a_plain_network_and_to_the_same_bits() {
+    for graph in imagenet() {
+        let base = options(34);
+        let session = Session::new(&graph, patterns(&graph, 0.3), &base).unwrap();
+        let (images, labels) = images(34, 0);
+        let doubles: Vec<Vec<f64>> =
+            values(&session).iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
+        let (loss, _) = Plain::new(&graph, &images, &labels).run(&doubles);
+        let (losses, after) = train(&graph, &base, 1);
+        let found = f64::from_bits(losses[0]) / 34.0;
+        assert!((found - loss).abs() < 1e-5 * loss, "{}: {found}, {loss}", graph.name());
+        assert!(losses.iter().all(|&bits| f64::from_bits(bits).is_finite()), "{}", graph.name());
+        for other in
+            [Options { threads: 1, ..base.clone() }, Options { compute: Compute::Sparse, ..base.clone() }]
+        {
+            assert_eq!(train(&graph, &other, 1), (losses.clone(), after.clone()), "{}", graph.name());
+        }
+        let masked = train(&graph, &Options { compute: Compute::Masked, ..base.clone() }, 1);
+        assert_eq!(masked.0, losses, "{}", graph.name());
     }
 }

@@ -90,6 +90,12 @@ fn another_network_takes_nothing_from_that_of_the_recipe() {
         assert_eq!(value["network"]["sample_shape"], serde_json::json!([3, 32, 32]));
         assert!(value["result"]["update"]["median_s"].as_f64().unwrap() > 0.0, "{line}");
     }
+    let said = Place::new().run("bench step resnet-50 --input 3x2048x2048 --batch 60000");
+    assert!(
+        said.code == Some(2) && said.err.contains("samples needs") && said.err.contains("memory"),
+        "{}",
+        said.err
+    );
     let said = Place::new().run("bench step --model mlp --layers 8-4-2");
     assert_eq!(said.code, Some(2), "{}", said.err);
 }

@@ -61,7 +61,7 @@ fn resnet_50_costs_what_the_paper_says() {
             prints_as(share(&at(distribution, sparsity)), printed, &format!("{distribution} at {sparsity}"));
         }
     }
-    // The paper's notebook, which counts weights as fractions, prints 23.683, 13.499 and 8.399 MB.
+    // The paper's, in MB: they count a few weights less, by rounding in another place.
     for (sparsity, bytes, megabytes) in
         [("0.8", 23_683_728, 23.683), ("0.9", 13_499_004, 13.499), ("0.95", 8_398_904, 8.399)]
     {

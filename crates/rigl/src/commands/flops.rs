@@ -48,7 +48,7 @@ pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Resul
     }
     printer.result(&format!("{}\n{table}", network::table(&design)))?;
     printer.note(&format!(
-        "{} for samples of {} and {} classes; FLOPs: 2 for each multiply-accumulate of a forward pass of one sample, \
+        "{} for samples of {} and {} classes\nFLOPs: 2 for each multiply-accumulate of a forward pass of one sample, \
          backward twice as many; topology updates every {} steps",
         design.graph.name(),
         Shape::text(&samples.shape, "×"),

@@ -8,12 +8,14 @@ use rigl_engine::{
     Batch, Growth, LayerTime, MicroBatch, Options, Preprocessing, Session, StepConstants, UpdateRequest,
 };
 use rigl_graph::{Graph, ModelSpec};
+use rigl_metrics::machine::memory_limit_bytes;
 use rigl_topology::{DropScore, GrowScore, LayerBudget, growth_stream};
 use rigl_train::{Design, Registry};
 use serde_json::{Value, json};
 
 use crate::args::{Bench, Shape};
 use crate::commands::named::{Named, nothing_known};
+use crate::output::bytes;
 
 /// What is measured: a network with a batch of noise.
 pub(super) struct Subject {
@@ -65,6 +67,7 @@ impl Subject {
             compute: config.compute,
             seed: config.seeds.init,
         };
+        check_memory(&graph, &active, &options)?;
         let session = Session::new(&graph, design.patterns(config.seeds.topology)?, &options)?;
         let batch = noise(&session, &graph, samples)?;
         let left_out = left_out.filter(|_| args.layers.is_none());
@@ -145,6 +148,29 @@ impl Subject {
     fn sample_shape(&self) -> Vec<usize> {
         self.graph.inputs().flat_map(|id| self.graph.node(id).shape.clone()).collect()
     }
+}
+
+/// Refuses a batch for which the machine has no memory; a part of it is for the batch and the program itself.
+fn check_memory(graph: &Graph, active: &[Option<usize>], options: &Options) -> Result<()> {
+    let planned =
+        |batch| Session::planned_bytes(graph, active, &Options { batch, ..options.clone() }, true, false);
+    let limit = memory_limit_bytes().map_or(usize::MAX, |limit| (limit / 16 * 15) as usize);
+    let needed = planned(options.batch)?;
+    if needed <= limit {
+        return Ok(());
+    }
+    let error = Error::environment(format!(
+        "a step of {} samples needs {} of memory, and the machine has {} for it",
+        options.batch,
+        bytes(needed as u64),
+        bytes(limit as u64)
+    ));
+    let mut smaller = std::iter::successors(Some(options.batch / 2), |batch| Some(batch / 2))
+        .take_while(|&batch| batch > 0);
+    Err(match smaller.find(|&batch| planned(batch).is_ok_and(|needed| needed <= limit)) {
+        Some(batch) => error.hint(format!("--batch {batch}")),
+        None => error,
+    })
 }
 
 /// Takes dropout from a recipe, which no timing needs, unless it is asked for, and says so.
