@@ -2,6 +2,7 @@
 
 mod support;
 
+use rigl_graph::account::TrainingCost;
 use serde_json::Value;
 use support::Place;
 
@@ -101,7 +102,7 @@ fn erk_of_resnet_50_makes_the_layers_dense_that_the_paper_has_dense() {
 
 #[test]
 fn training_costs_what_the_papers_formulas_say() {
-    for (sparsity, rigl) in [("0.8", "0.4157"), ("0.9", "0.2443")] {
+    for (sparsity, rigl, snfs) in [("0.8", "0.4157", "0.6092"), ("0.9", "0.2443", "0.4946")] {
         let found = json(&format!("resnet-50 --sparsity {sparsity} --distribution erk"));
         let sparse = share(&found);
         let training = |method: &str| number(&found["training"][method]["of_dense"]);
@@ -110,6 +111,8 @@ fn training_costs_what_the_papers_formulas_say() {
         for method in ["static", "set"] {
             assert!((training(method) - sparse).abs() < 1e-15, "{method}");
         }
+        // Dense gradients at every step: (2 f_S + f_D) / 3 f_D.
+        prints_as(TrainingCost::Snfs.multiple(1.0, sparse, 100), snfs, sparsity);
     }
 }
 
