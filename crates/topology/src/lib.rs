@@ -1,5 +1,5 @@
 //! Which weights of a sparse network exist, and how that changes during training: patterns, sparsity
-//! distributions, selection, schedules and the table of methods (dense, static, SET, RigL).
+//! distributions, selection, schedules and the table of methods.
 //!
 //! A crate of its own because it works on plain slices and knows neither graph nor kernels nor optimiser: users
 //! of any framework can take the rules alone. Everything random follows from keys, everything selected from one
@@ -8,7 +8,7 @@
 //! One RigL update of one layer, end to end:
 //!
 //! ```
-//! use rigl_topology::{Budget, Distribution, Layer, LayerKind, LayerStatistics, Method, ScheduleDefaults, allocate};
+//! use rigl_topology::{Budget, Distribution, Layer, LayerKind, LayerStatistics, Method, MethodState, ScheduleDefaults, allocate};
 //!
 //! let layer = Layer::new("fc.weight", &[4, 5], LayerKind::Linear, true)?;
 //! let allocation = allocate(std::slice::from_ref(&layer), &Budget::new(Distribution::Uniform, 0.5))?;
@@ -25,7 +25,7 @@
 //! assert!(method.needs(&schedule, 0, false).update);
 //! let gradient: Vec<f32> = (0..20).map(|n| ((n * 7 % 20) as f32) - 10.0).collect();
 //!
-//! let budget = method.budget(&schedule, 0, &[LayerStatistics::new(&pattern)])[0];
+//! let budget = method.budget(&schedule, 0, &[LayerStatistics::new(&pattern)], &mut MethodState::default())[0];
 //! let update = method.begin(&pattern, &values, budget)?; // drops 1, 2 and 3, the smallest
 //! let mut collector = update.collector();
 //! for (row, piece) in gradient.chunks(5).enumerate() {
@@ -41,6 +41,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod budget;
 pub mod distribution;
 pub mod explored;
 pub mod filter;
@@ -48,6 +49,7 @@ pub mod layer;
 pub mod method;
 pub mod names;
 pub mod pattern;
+pub mod rows;
 mod sample;
 pub mod schedule;
 pub mod select;
@@ -56,15 +58,15 @@ mod shapes;
 mod sorted;
 pub mod update;
 
+pub use budget::{LayerStatistics, MethodState};
 pub use distribution::{Allocation, Budget, allocate, check_sparsity};
 pub use explored::Explored;
 pub use filter::{LayerFilter, check_glob};
 pub use layer::{Layer, LayerKind};
-pub use method::{
-    Gradients, Inactive, LayerStatistics, Method, Needs, OptimizerStep, ScheduleDefaults, growth_stream,
-};
+pub use method::{Gradients, Inactive, Method, Needs, OptimizerStep, ScheduleDefaults, growth_stream};
 pub use names::{
-    Decay, Distribution, DropScore, GrowScore, GrownInit, Initial, StateHandling, StepPolicy, Structure,
+    AfterStep, Decay, DensityDecay, Distribution, DropScore, GrowScore, GrownInit, Initial, Redistribution,
+    StateHandling, StepPolicy, Structure, UpdateTiming,
 };
 pub use pattern::Pattern;
 pub use schedule::UpdateSchedule;

@@ -4,32 +4,12 @@
 //! A caller asks a row four things and does the rest itself:
 //! [`initial`](Method::initial) for the pattern a layer starts from; [`needs`](Method::needs) for what a step must
 //! compute; at an update [`budget`](Method::budget), the only place that looks across layers; and for each layer
-//! [`begin`](Method::begin), which hands over to [`LayerUpdate`].
+//! [`begin`](Method::begin), which hands over to [`LayerUpdate`]. Where a row has
+//! [`AfterStep::Noise`](crate::AfterStep), the caller adds it after every optimiser step.
 //!
-//! # How the methods of the literature fit
+//! The methods that come with the crate, and how others would fit: [`crate::rows`].
 //!
-//! Rows of the table: **dense**, **static** (random and fixed), **SET** (Mocanu et al. 2018) and **RigL** (Evci
-//! et al. 2020). The others are not here yet; this is what each would add.
-//!
-//! | method | row and answers | what would be added |
-//! |---|---|---|
-//! | SNIP | `static` with another `initial` | an `Initial` by saliency: the caller scores \|w·g\| of one dense batch and [`Pattern::of_largest`] takes each layer's count |
-//! | SNFS | `set` with another grow score | a `GrowScore` by momentum; `needs` answers dense gradients at every step; an average of dense gradients per layer as method state, pushed to the [`Collector`](crate::Collector) in place of the gradient. Redistribution: its mean becomes a field of [`LayerStatistics`], and `budget` gives layers different `drop` and `grow`, which [`LayerUpdate`] carries out already |
-//! | DeepR | random growth at every step | a hook after the optimiser step (noise; sign changes are dropped); the number of sign changes as a statistic that `budget` reads |
-//! | DSR | random growth | a `DropScore` by one magnitude threshold for all layers; the number below it as a statistic; `budget` spreads growth over layers and adapts the threshold, a number of method state |
-//! | gradual pruning | magnitude, no growth | an `Initial` with every position active; `budget` with `drop` = active − wanted and `grow` = 0 after a cubic density schedule; [`Method::check`] would let a row drop without growing |
-//! | DNW | a new pattern at every step | `needs` answers inactive weights kept and dense gradients; the pattern is [`Pattern::of_largest`] of \|w\| over all weights, so [`LayerUpdate`] has no part in it |
-//! | lottery ticket | not a row | a recipe of whoever trains: [`Pattern::of_largest`] of a trained network's \|w\|, original initial values, then `static` or `rigl` |
-//! | small-dense | not a row | another network under `dense` |
-//! | ITOP | `set` or `rigl` with other schedule values | nothing; [`Explored`](crate::Explored) measures what it is about |
-//! | SRigL | `rigl` in another `Structure` | constant fan-in: one selection per output; ablation: scores of whole outputs as a statistic that `budget` reads |
-//! | GraNet | `rigl`'s scores | `budget` with `drop` > `grow` after a cubic density schedule |
-//! | MEST | another drop score | a `DropScore` \|w\| + λ\|g\|; [`LayerUpdate::begin`] would take the active gradients too |
-//! | Top-KAST | a new pattern at intervals | a second, larger pattern per layer for the backward pass, and inactive weights kept: the widest change, in [`Needs`] and in the engine |
-//! | AC/DC | magnitude, no score for growth | phases: `budget` grows every position, later drops to the target by magnitude |
-//! | N:M, blocks | any row in another `Structure` | selection within groups of M, or by sums of scores over blocks |
-//!
-//! SET and the static baseline take the optimiser step and update in the same iteration; RigL's update takes the
+//! SET, SNFS and the static baseline take the optimiser step and update in the same iteration; RigL's update takes the
 //! place of the step ([`StepPolicy`]).
 
 use std::borrow::Cow;
@@ -39,7 +19,10 @@ use rigl_base::{Error, Result, counts};
 
 use crate::filter::nearest;
 use crate::layer::Layer;
-use crate::names::{Decay, DropScore, GrowScore, GrownInit, Initial, StateHandling, StepPolicy, Structure};
+use crate::names::{
+    AfterStep, Decay, DensityDecay, DropScore, GrowScore, GrownInit, Initial, Redistribution, StateHandling,
+    StepPolicy, Structure, UpdateTiming,
+};
 use crate::pattern::Pattern;
 use crate::schedule::UpdateSchedule;
 use crate::update::{LayerBudget, LayerUpdate};
@@ -70,8 +53,16 @@ pub struct Method {
     pub structure: Structure,
     /// The value a grown weight starts from.
     pub grown_init: GrownInit,
-    /// What becomes of the optimiser's slots.
+    /// What becomes of inactive weights and of the optimiser's slots.
     pub state: StateHandling,
+    /// How the number of active weights shrinks to what the distribution gives.
+    pub density_decay: DensityDecay,
+    /// How growth is spread over layers.
+    pub redistribution: Redistribution,
+    /// When updates fall.
+    pub update_timing: UpdateTiming,
+    /// What happens to active weights after each optimiser step.
+    pub after_step: AfterStep,
     /// What happens to the optimiser's step at an update.
     pub step_policy: StepPolicy,
     /// The schedule used where the user gives none.
@@ -118,6 +109,8 @@ pub enum Gradients {
     Active,
     /// Of all weights, one layer at a time: scored and thrown away.
     Dense,
+    /// Of all weights, those of all layers at once: to be averaged, stepped with, or scored after the step.
+    Kept,
 }
 
 /// What becomes of the values of inactive weights.
@@ -152,67 +145,7 @@ pub struct Needs {
     pub update: bool,
 }
 
-/// What [`Method::budget`] knows of one sparse layer.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct LayerStatistics {
-    /// Positions, active or not.
-    pub positions: usize,
-    /// Active positions.
-    pub active: usize,
-}
-
-impl LayerStatistics {
-    /// The statistics of a layer with this pattern.
-    pub fn new(pattern: &Pattern) -> LayerStatistics {
-        LayerStatistics { positions: pattern.len(), active: pattern.count() }
-    }
-}
-
 impl Method {
-    /// The dense network.
-    pub const DENSE: Method = Method {
-        name: Cow::Borrowed("dense"),
-        summary: Cow::Borrowed("every weight active, nothing updated"),
-        initial: Initial::Dense,
-        ..Method::STATIC
-    };
-
-    /// A random topology that never changes.
-    pub const STATIC: Method = Method {
-        name: Cow::Borrowed("static"),
-        summary: Cow::Borrowed("a random topology that never changes"),
-        initial: Initial::Random,
-        drop: DropScore::None,
-        grow: GrowScore::None,
-        structure: Structure::Unstructured,
-        grown_init: GrownInit::Zeros,
-        state: StateHandling::Reset,
-        step_policy: StepPolicy::After,
-        schedule: ScheduleDefaults::PAPER,
-    };
-
-    /// Sparse evolutionary training (Mocanu et al., Nature Communications 2018), with RigL's schedule.
-    pub const SET: Method = Method {
-        name: Cow::Borrowed("set"),
-        summary: Cow::Borrowed("drops the smallest weights, grows at random"),
-        drop: DropScore::Magnitude,
-        grow: GrowScore::Random,
-        ..Method::STATIC
-    };
-
-    /// "Rigging the Lottery" (Evci et al., ICML 2020).
-    pub const RIGL: Method = Method {
-        name: Cow::Borrowed("rigl"),
-        summary: Cow::Borrowed("drops the smallest weights, grows where the dense gradient is largest"),
-        grow: GrowScore::Gradient,
-        step_policy: StepPolicy::Replace,
-        ..Method::SET
-    };
-
-    /// The rows that come with the crate.
-    pub const ALL: &'static [Method] = &[Method::DENSE, Method::STATIC, Method::SET, Method::RIGL];
-
     /// The row called `name`.
     ///
     /// # Errors
@@ -232,30 +165,55 @@ impl Method {
     /// Checks that the row's values go together.
     ///
     /// # Errors
-    /// [`Kind::Usage`](rigl_base::Kind::Usage) for a row without name, one that drops without growing or grows
-    /// without dropping (counts are constant), and one that updates dense layers.
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for a row without name, one that drops without growing although its
+    /// density does not decay, one that updates dense layers, and columns that need others.
     pub fn check(&self) -> Result<()> {
         let name = &self.name;
+        let refuse = |problem: String| Err(Error::usage(format!("method `{name}` {problem}")));
         if name.is_empty() {
             return Err(Error::usage("a method has no name"));
         }
         let (drops, grows) = (self.drop != DropScore::None, self.grow != GrowScore::None);
-        if drops != grows {
-            let (drop, grow) = (self.drop, self.grow);
-            return Err(Error::usage(format!(
-                "method `{name}` has `drop` = `{drop}` and `grow` = `{grow}`, allowed are both `none` or neither"
-            )));
+        let decays = self.density_decay != DensityDecay::None;
+        let (drop, grow, initial) = (self.drop, self.grow, self.initial);
+        if drops != grows && !(drops && decays) {
+            return refuse(format!(
+                "has `drop` = `{drop}` and `grow` = `{grow}`, allowed are both `none` or neither"
+            ));
         }
-        if drops && self.initial == Initial::Dense {
-            return Err(Error::usage(format!(
-                "method `{name}` starts dense, so there is nothing to drop and grow"
-            )));
+        if drops && matches!(initial, Initial::Dense | Initial::Narrow) {
+            return refuse("starts dense, so there is nothing to drop and grow".into());
+        }
+        if decays != (initial == Initial::Full) || (decays && drop != DropScore::Magnitude) {
+            let decay = self.density_decay;
+            return refuse(format!(
+                "has `density-decay` = `{decay}`, `initial` = `{initial}` and `drop` = `{drop}`, allowed are `cubic`, \
+                 `full` and `magnitude` together, or neither of the first two"
+            ));
+        }
+        let kept = self.state == StateHandling::Kept;
+        if kept != (grow == GrowScore::Magnitude) || (kept && drop != DropScore::Magnitude) {
+            let state = self.state;
+            return refuse(format!(
+                "has `state` = `{state}`, `drop` = `{drop}` and `grow` = `{grow}`, allowed are `kept`, `magnitude` \
+                 and `magnitude` together, or neither the first nor the last"
+            ));
+        }
+        let redistribution = self.redistribution;
+        if redistribution != Redistribution::None && (!grows || decays || kept) {
+            return refuse(format!(
+                "has `redistribution` = `{redistribution}`, allowed is `none` where nothing is grown, density decays or \
+                 inactive weights are kept"
+            ));
+        }
+        if redistribution == Redistribution::Momentum && grow != GrowScore::Momentum {
+            return refuse(format!(
+                "has `redistribution` = `momentum` and `grow` = `{grow}`, allowed is `grow` = `momentum` with it"
+            ));
         }
         let end = self.schedule.end;
         if !(0.0..=1.0).contains(&end) {
-            return Err(Error::usage(format!(
-                "method `{name}` updates through `{end}` of a run, allowed is 0 to 1"
-            )));
+            return refuse(format!("updates through `{end}` of a run, allowed is 0 to 1"));
         }
         UpdateSchedule { end: u64::MAX, ..self.schedule.for_steps(0) }
             .check()
@@ -268,49 +226,65 @@ impl Method {
     }
 
     /// The pattern that `layer` starts from with the `active` weights that
-    /// [`allocate`](crate::allocate) gives it; `None` for a dense layer. Random ones follow from the seed and
-    /// the layer's name alone.
+    /// [`allocate`](crate::allocate) gives it; `None` for a dense layer, and where the pattern comes of scores
+    /// ([`Initial::Saliency`], [`Initial::Magnitude`]): it is then [`Pattern::of_largest`] of these. Random ones
+    /// follow from the seed and the layer's name alone.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) if the layer has fewer than `active` weights.
     pub fn initial(&self, layer: &Layer, active: Option<usize>, seed: u64) -> Result<Option<Pattern>> {
-        match (self.initial, active) {
-            (Initial::Dense, _) | (_, None) => Ok(None),
+        let pattern = match (self.initial, active) {
+            (Initial::Dense | Initial::Narrow | Initial::Saliency | Initial::Magnitude, _) | (_, None) => {
+                return Ok(None);
+            }
+            (Initial::Full, Some(_)) => Pattern::full(layer.weights()),
             (Initial::Random, Some(count)) => {
                 let stream = Stream::new(seed, Purpose::Topology, name_id(layer.name()));
-                let pattern = Pattern::random(layer.weights(), count, stream);
-                pattern.map(Some).map_err(|e| e.context(format!("layer `{}`", layer.short_name())))
+                Pattern::random(layer.weights(), count, stream)
             }
-        }
+        };
+        pattern.map(Some).map_err(|e| e.context(format!("layer `{}`", layer.short_name())))
     }
 
     /// What the iteration at `step` needs. `updated` says whether the topology has been updated at this step
     /// already; the caller keeps that, together with the step.
     pub fn needs(&self, schedule: &UpdateSchedule, step: u64, updated: bool) -> Needs {
-        let update = self.updates() && !updated && schedule.due(step);
-        let dense = update && self.grow == GrowScore::Gradient;
+        let update = self.updates() && !updated && self.due(schedule, step);
+        let kept = self.state == StateHandling::Kept;
+        // An average of gradients is of use while there are updates to come.
+        let averaged = self.grow == GrowScore::Momentum && !self.over(schedule, step);
+        let by_gradient = self.grow == GrowScore::Gradient || self.grown_init == GrownInit::Gradient;
+        // How many positions are to grow must be known before the gradient is computed, and no value of it after.
+        let scored = self.grow == GrowScore::Gradient
+            && self.grown_init != GrownInit::Gradient
+            && self.redistribution == Redistribution::None
+            && self.drop == DropScore::Magnitude;
+        let gradients = match () {
+            () if kept || averaged || (update && by_gradient && !scored) => Gradients::Kept,
+            () if update && by_gradient => Gradients::Dense,
+            () => Gradients::Active,
+        };
         let skipped = update && self.step_policy == StepPolicy::Replace;
         Needs {
-            gradients: if dense { Gradients::Dense } else { Gradients::Active },
-            inactive: Inactive::Dropped,
+            gradients,
+            inactive: if kept { Inactive::Kept } else { Inactive::Dropped },
             step: if skipped { OptimizerStep::Skipped } else { OptimizerStep::Taken },
             update,
         }
     }
 
-    /// How many weights each sparse layer drops and grows at `step`: k = trunc(active · fraction) of both, so that
-    /// no count changes. The only answer that looks across layers.
-    pub fn budget(
-        &self,
-        schedule: &UpdateSchedule,
-        step: u64,
-        layers: &[LayerStatistics],
-    ) -> Vec<LayerBudget> {
-        let fraction = if self.updates() { schedule.fraction(step) } else { 0.0 };
-        let replace = |layer: &LayerStatistics| {
-            LayerBudget::replace(layer.active, counts::trunc_product(layer.active, fraction))
-        };
-        layers.iter().map(replace).collect()
+    /// Whether the schedule has an update at `step`.
+    pub fn due(&self, schedule: &UpdateSchedule, step: u64) -> bool {
+        match (self.update_timing, self.density_decay) {
+            (UpdateTiming::EveryStep, _) => true,
+            (UpdateTiming::Scheduled, DensityDecay::None) => schedule.due(step),
+            (UpdateTiming::Scheduled, DensityDecay::Cubic) => schedule.due_with_end(step),
+        }
+    }
+
+    /// Whether no update falls at `step` or after it.
+    fn over(&self, schedule: &UpdateSchedule, step: u64) -> bool {
+        self.update_timing == UpdateTiming::Scheduled && schedule.last().is_none_or(|last| step > last)
     }
 
     /// Begins the update of one layer by choosing what it drops; see [`LayerUpdate::begin`].
@@ -345,25 +319,11 @@ mod tests {
         let error = Method::find(Method::ALL, "rigle").unwrap_err();
         assert_eq!(
             error.to_string(),
-            "no method is called `rigle`, allowed are `dense`, `static`, `set`, `rigl`"
+            "no method is called `rigle`, allowed are `dense`, `small-dense`, `static`, `snip`, `set`, `snfs`, `rigl`, \
+             `pruning`, `deepr`, `dsr`, `dnw`"
         );
         assert_eq!(error.hint_text(), Some("rigl"));
         assert!(Method::find(&[], "rigl").is_err());
-    }
-
-    #[test]
-    fn the_rows_are_those_of_the_paper() {
-        let rows: Vec<_> =
-            Method::ALL.iter().map(|m| (m.drop.name(), m.grow.name(), m.step_policy.name())).collect();
-        assert_eq!(
-            rows,
-            [
-                ("none", "none", "after"),
-                ("none", "none", "after"),
-                ("magnitude", "random", "after"),
-                ("magnitude", "gradient", "replace"),
-            ]
-        );
     }
 
     #[test]
@@ -408,24 +368,53 @@ mod tests {
     #[test]
     fn static_and_dense_never_update() {
         let schedule = ScheduleDefaults::PAPER.for_steps(1000);
-        for method in [Method::STATIC, Method::DENSE] {
+        for method in [Method::STATIC, Method::SNIP, Method::DENSE, Method::SMALL_DENSE] {
             assert!((0..1000).all(|step| !method.needs(&schedule, step, false).update));
-            let layers = [LayerStatistics { positions: 50, active: 10 }];
-            assert_eq!(method.budget(&schedule, 0, &layers), [LayerBudget::replace(10, 0)]);
         }
     }
 
     #[test]
-    fn a_budget_replaces_the_scheduled_share_of_each_layer() {
-        let schedule = UpdateSchedule { decay: Decay::Constant, ..ScheduleDefaults::PAPER.for_steps(1000) };
-        let layers =
-            [(1000, 100), (50, 15), (9, 3)].map(|(positions, active)| LayerStatistics { positions, active });
-        let expected =
-            [LayerBudget::replace(100, 29), LayerBudget::replace(15, 4), LayerBudget::replace(3, 0)];
-        let schedule = UpdateSchedule { drop_fraction: 0.29, ..schedule };
-        assert_eq!(Method::RIGL.budget(&schedule, 100, &layers), expected);
-        let half = UpdateSchedule { drop_fraction: 0.5, ..schedule };
-        assert_eq!(Method::SET.budget(&half, 100, &layers[1..2]), [LayerBudget::replace(15, 7)]);
+    fn snfs_needs_dense_gradients_until_the_last_update() {
+        let schedule = ScheduleDefaults::PAPER.for_steps(1000);
+        let gradients = |step| Method::SNFS.needs(&schedule, step, false).gradients;
+        assert!((0..=700).all(|step| gradients(step) == Gradients::Kept));
+        assert!((701..1000).all(|step| gradients(step) == Gradients::Active));
+    }
+
+    #[test]
+    fn dnw_keeps_inactive_weights_and_needs_their_gradients_at_every_step() {
+        let schedule = ScheduleDefaults::PAPER.for_steps(1000);
+        for step in [0, 1, 999] {
+            let needs = Method::DNW.needs(&schedule, step, false);
+            let expected = Needs {
+                gradients: Gradients::Kept,
+                inactive: Inactive::Kept,
+                step: OptimizerStep::Taken,
+                update: true,
+            };
+            assert_eq!(needs, expected);
+        }
+        assert!(Method::DEEPR.needs(&schedule, 999, false).update);
+        assert_eq!(Method::DEEPR.needs(&schedule, 999, false).gradients, Gradients::Active);
+    }
+
+    #[test]
+    fn pruning_updates_at_the_end_too() {
+        let schedule = ScheduleDefaults::PAPER.for_steps(400);
+        let due = |method: Method| (0..400).filter(|&s| method.due(&schedule, s)).collect::<Vec<_>>();
+        assert_eq!(due(Method::PRUNING), [0, 100, 200, 300]);
+        assert_eq!(due(Method::SET), [0, 100, 200]);
+    }
+
+    #[test]
+    fn growth_that_cannot_be_scored_on_the_way_keeps_the_dense_gradient() {
+        let schedule = ScheduleDefaults::PAPER.for_steps(1000);
+        let gradients = |method: &Method| method.needs(&schedule, 100, false).gradients;
+        assert_eq!(gradients(&Method { grown_init: GrownInit::Gradient, ..Method::RIGL }), Gradients::Kept);
+        assert_eq!(gradients(&Method { grown_init: GrownInit::Gradient, ..Method::SET }), Gradients::Kept);
+        assert_eq!(gradients(&Method { grown_init: GrownInit::Redraw, ..Method::RIGL }), Gradients::Dense);
+        assert_eq!(gradients(&Method { grow: GrowScore::Gradient, ..Method::DSR }), Gradients::Kept);
+        assert_eq!(gradients(&Method::SET), Gradients::Active);
     }
 
     #[test]
@@ -437,7 +426,10 @@ mod tests {
         assert_eq!(Some(&a), pattern(&Method::STATIC, "fc1.weight", 0).as_ref());
         assert_ne!(Some(&a), pattern(&Method::RIGL, "fc2.weight", 0).as_ref());
         assert_ne!(Some(&a), pattern(&Method::RIGL, "fc1.weight", 1).as_ref());
-        assert_eq!(pattern(&Method::DENSE, "fc1.weight", 0), None);
+        for method in [Method::DENSE, Method::SMALL_DENSE, Method::SNIP, Method::DNW] {
+            assert_eq!(pattern(&method, "fc1.weight", 0), None);
+        }
+        assert_eq!(pattern(&Method::PRUNING, "fc1.weight", 0).unwrap().count(), 600);
         assert_eq!(Method::RIGL.initial(&layer("fc1.weight"), None, 0).unwrap(), None);
         let error = Method::RIGL.initial(&layer("fc1.weight"), Some(601), 0).unwrap_err();
         assert!(error.to_string().starts_with("layer `fc1`"), "{error}");
@@ -461,6 +453,22 @@ mod tests {
         refused(Method { grow: GrowScore::None, ..Method::RIGL }, "`grow` = `none`");
         refused(Method { drop: DropScore::None, ..Method::RIGL }, "`drop` = `none`");
         refused(Method { initial: Initial::Dense, ..Method::RIGL }, "starts dense");
+        refused(
+            Method { initial: Initial::Full, ..Method::RIGL },
+            "`density-decay` = `none`, `initial` = `full`",
+        );
+        refused(Method { initial: Initial::Random, ..Method::PRUNING }, "`density-decay` = `cubic`");
+        refused(Method { drop: DropScore::Threshold, ..Method::PRUNING }, "`drop` = `threshold`");
+        refused(Method { state: StateHandling::Kept, ..Method::RIGL }, "`state` = `kept`");
+        refused(Method { grow: GrowScore::Magnitude, ..Method::RIGL }, "`grow` = `magnitude`");
+        refused(
+            Method { redistribution: Redistribution::Survivors, ..Method::STATIC },
+            "where nothing is grown",
+        );
+        refused(
+            Method { redistribution: Redistribution::Momentum, ..Method::RIGL },
+            "`grow` = `momentum` with it",
+        );
         let schedule = |change: fn(&mut ScheduleDefaults)| {
             let mut method = Method::RIGL;
             change(&mut method.schedule);

@@ -35,6 +35,10 @@ named_enum! {
         None = "none",
         /// |w|.
         Magnitude = "magnitude",
+        /// |w| below one threshold for all layers, which adapts so that about as many go as the drop fraction says.
+        Threshold = "threshold",
+        /// w times the sign it started with, below 0.
+        SignChange = "sign-change",
     }
 }
 
@@ -45,6 +49,10 @@ named_enum! {
         None = "none",
         /// |∂L/∂w| of this batch, dense, without the L2 term.
         Gradient = "gradient",
+        /// The magnitude of an average of dense gradients over all steps so far.
+        Momentum = "momentum",
+        /// |w| of inactive weights, which are kept and trained for that ([`StateHandling::Kept`]).
+        Magnitude = "magnitude",
         /// Uniformly at random.
         Random = "random",
     }
@@ -55,6 +63,14 @@ named_enum! {
     pub enum GrownInit {
         /// 0.
         Zeros = "zeros",
+        /// Drawn anew from the distribution of initial values.
+        Redraw = "redraw",
+        /// Normal, with the standard deviation of the layer's active weights.
+        Normal = "normal",
+        /// Uniform, within plus and minus the mean magnitude of the layer's active weights.
+        Uniform = "uniform",
+        /// One step of plain gradient descent from 0: −η g.
+        Gradient = "gradient",
     }
 }
 
@@ -73,8 +89,58 @@ named_enum! {
     pub enum Initial {
         /// No pattern: every layer is dense and stays so.
         Dense = "dense",
+        /// No pattern, in a network whose layers are narrowed until it has as many weights as the sparse one.
+        Narrow = "narrow",
         /// As many positions as the distribution gives, at random.
         Random = "random",
+        /// Those of largest |w · ∂L/∂w| on one batch of the dense network.
+        Saliency = "saliency",
+        /// Those of largest initial |w|.
+        Magnitude = "magnitude",
+        /// Every position, of which updates leave as many as the distribution gives.
+        Full = "full",
+    }
+}
+
+named_enum! {
+    /// How the number of active weights goes from what a layer starts with to what the distribution gives it.
+    pub enum DensityDecay {
+        /// It is there from the start.
+        None = "none",
+        /// s + (s₀ − s) · (1 − x)³ for sparsities s, where x goes from 0 to 1 over the updates (Zhu & Gupta, 2017).
+        Cubic = "cubic",
+    }
+}
+
+named_enum! {
+    /// How weights that an update grows are spread over layers.
+    pub enum Redistribution {
+        /// Every layer grows what it dropped.
+        None = "none",
+        /// In proportion to the mean magnitude of the layer's averaged gradient at active weights.
+        Momentum = "momentum",
+        /// In proportion to the weights that the layer has left.
+        Survivors = "survivors",
+    }
+}
+
+named_enum! {
+    /// When updates fall.
+    pub enum UpdateTiming {
+        /// At every ΔT-th step between begin and end.
+        Scheduled = "scheduled",
+        /// At every step of the run.
+        EveryStep = "every-step",
+    }
+}
+
+named_enum! {
+    /// What happens to active weights after each optimiser step.
+    pub enum AfterStep {
+        /// Nothing.
+        None = "none",
+        /// A pull towards 0 and Gaussian noise.
+        Noise = "noise",
     }
 }
 
@@ -87,10 +153,12 @@ named_enum! {
 }
 
 named_enum! {
-    /// What becomes of the optimiser's slots at an update.
+    /// What becomes of inactive weights and of the optimiser's slots at an update.
     pub enum StateHandling {
         /// A position that was inactive starts with its slots at 0; a weight that stays, or is dropped and
         /// regrown at once, keeps them.
         Reset = "reset",
+        /// Inactive weights and their slots are kept, and the dense gradient steps them like active ones.
+        Kept = "kept",
     }
 }

@@ -48,6 +48,23 @@ impl UpdateSchedule {
         (self.begin..self.end).contains(&step) && (step - self.begin).is_multiple_of(self.interval.max(1))
     }
 
+    /// The step of the last update, if there is any.
+    pub fn last(&self) -> Option<u64> {
+        let span = self.end.checked_sub(self.begin)?.checked_sub(1)?;
+        Some(self.begin + span - span % self.interval.max(1))
+    }
+
+    /// Whether an update is due at `step` where `end` itself counts too, as it does for gradual pruning.
+    pub fn due_with_end(&self, step: u64) -> bool {
+        (self.begin..=self.end).contains(&step) && (step - self.begin).is_multiple_of(self.interval.max(1))
+    }
+
+    /// The last step of [`due_with_end`](UpdateSchedule::due_with_end).
+    pub fn last_with_end(&self) -> u64 {
+        let span = self.end.saturating_sub(self.begin);
+        self.begin + span - span % self.interval.max(1)
+    }
+
     /// The share of active weights that an update at `step` replaces: with x = (step − begin)/(end − begin),
     /// α/2 · (1 + cos πx), α, α(1 − x) or α(1 − x)³. 0 outside begin ≤ step < end.
     pub fn fraction(&self, step: u64) -> f64 {
@@ -69,6 +86,20 @@ impl UpdateSchedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_update_lies_before_the_end_or_at_it() {
+        let schedule = |begin, end| UpdateSchedule { begin, end, ..schedule(Decay::Cosine) };
+        for (begin, end, last, with_end) in
+            [(0, 1000, Some(900), 1000), (50, 1000, Some(950), 950), (7, 8, Some(7), 7), (7, 7, None, 7)]
+        {
+            let schedule = schedule(begin, end);
+            assert_eq!((schedule.last(), schedule.last_with_end()), (last, with_end));
+            let due = (0..2000).filter(|&step| schedule.due(step)).last();
+            assert_eq!(due, last);
+            assert_eq!((0..2000).filter(|&step| schedule.due_with_end(step)).last(), Some(with_end));
+        }
+    }
 
     fn schedule(decay: Decay) -> UpdateSchedule {
         UpdateSchedule { interval: 100, begin: 0, end: 1000, drop_fraction: 0.3, decay }

@@ -1,6 +1,6 @@
 //! One topology update of one layer: drop, grow, and the change of pattern that follows (RigL, algorithm 1).
 //!
-//! 1. [`LayerUpdate::begin`] drops the active weights of smallest |w|. Only active weights compete, a freshly
+//! 1. [`LayerUpdate::begin`] drops the active weights of smallest score, |w| in most methods. Only active weights compete, a freshly
 //!    grown 0 included, so an inactive position can never outrank one.
 //! 2. Positions are grown among all that do not remain active, those just dropped included: by the largest |g| of
 //!    a dense gradient, which arrives in pieces through [`Collector`]s and is never stored, or at random with
@@ -49,7 +49,8 @@ pub struct LayerUpdate {
 }
 
 impl LayerUpdate {
-    /// Decides what is dropped from `pattern`, whose weights are `values` (in the order of its indices).
+    /// Decides what is dropped from `pattern`, whose weights are `values` (in the order of its indices); with
+    /// [`DropScore::SignChange`] these are weights times the sign they started with, of which the smallest go.
     ///
     /// # Errors
     /// [`Kind::Internal`](rigl_base::Kind::Internal) if lengths do not fit, the budget's numbers contradict each
@@ -74,7 +75,10 @@ impl LayerUpdate {
             )));
         }
         let dropped = match score {
-            DropScore::Magnitude => smallest(drop, pattern.indices(), values.iter().map(|w| w.abs())),
+            DropScore::SignChange => smallest(drop, pattern.indices(), values.iter().copied()),
+            DropScore::Magnitude | DropScore::Threshold => {
+                smallest(drop, pattern.indices(), values.iter().map(|w| w.abs()))
+            }
             DropScore::None if drop == 0 => Vec::new(),
             DropScore::None => return Err(Error::internal("weights are to be dropped, but by no score")),
         };
@@ -269,6 +273,21 @@ mod tests {
         collector.push(0, gradient);
         let grown = collector.finish();
         update.finish(&grown).unwrap()
+    }
+
+    #[test]
+    fn weights_that_changed_their_sign_go() {
+        let old = pattern(8, &[0, 2, 3, 5]);
+        let begin = |k| {
+            LayerUpdate::begin(
+                &old,
+                &[0.5, -0.1, -2.0, 0.0],
+                DropScore::SignChange,
+                LayerBudget::replace(4, k),
+            )
+        };
+        assert_eq!(begin(2).unwrap().kept(), [0, 5]);
+        assert_eq!(begin(0).unwrap().kept(), [0, 2, 3, 5]);
     }
 
     #[test]
