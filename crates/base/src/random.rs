@@ -50,6 +50,8 @@ pub enum Purpose {
     Grown = 9,
     /// Tests and benchmarks.
     Test = 10,
+    /// Noise on active weights; id: parameter's name combined with the step.
+    Noise = 11,
 }
 
 /// A 64-bit id for a name: FNV-1a. Part of the file format.
@@ -106,6 +108,17 @@ impl Stream {
     pub fn draws(&self) -> Draws {
         Draws { stream: *self, next: 0, block: [0; 4] }
     }
+}
+
+/// Two standard normals out of four words (Box-Muller, with 53-bit uniforms).
+pub fn normals(words: [u32; 4]) -> [f64; 2] {
+    let uniform = |low: u32, high: u32| {
+        let word = u64::from(low) | u64::from(high) << 32;
+        (word >> 11) as f64 * (1.0 / 9_007_199_254_740_992.0)
+    };
+    let radius = math::sqrt(-2.0 * math::ln(1.0 - uniform(words[0], words[1])));
+    let angle = 2.0 * math::PI * uniform(words[2], words[3]);
+    [radius * math::cos(angle), radius * math::sin(angle)]
 }
 
 /// A word as a number in [0, 1) with 24 bits.

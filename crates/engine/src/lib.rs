@@ -17,7 +17,8 @@ pub const ARITHMETIC_VERSION: u32 = 1;
 
 pub use batch::{Batch, Packer, Preprocessing};
 pub use request::{
-    Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, StepConstants, UpdateRequest,
+    Extra, Grown, Growth, Keep, LayerTime, MicroBatch, Noise, Options, Outcome, ParameterInfo, Score,
+    StepConstants, Take, UpdateRequest,
 };
 pub use session::Session;
 pub use weights::Compute;

@@ -1,8 +1,8 @@
 //! What is asked of a session and what it answers, in plain numbers.
 
 use rigl_base::Error;
-use rigl_base::random::Stream;
-use rigl_topology::{DropScore, GrowScore, LayerBudget};
+use rigl_base::random::{Purpose, Stream};
+use rigl_topology::{DropScore, GrowScore, GrownInit, LayerBudget};
 
 use crate::batch::Batch;
 use crate::weights::Compute;
@@ -86,13 +86,22 @@ pub struct MicroBatch<'a> {
     pub last: bool,
 }
 
-/// How many positions a parameter will grow by its dense gradient in the update of this step.
+/// A parameter whose dense gradient a pass computes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Growth {
     /// The parameter, by its number in the graph.
     pub parameter: usize,
-    /// Positions to grow.
-    pub count: usize,
+    /// What of the gradient is wanted.
+    pub take: Take,
+}
+
+/// What becomes of a dense gradient.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Take {
+    /// Scored and thrown away: so many positions of largest magnitude are remembered for the update of this step.
+    Largest(usize),
+    /// All of it is kept until the next pass.
+    All,
 }
 
 /// A topology update of one parameter.
@@ -108,6 +117,70 @@ pub struct UpdateRequest {
     pub grow: GrowScore,
     /// Random numbers for random growth.
     pub stream: Stream,
+    /// The values that grown weights start from.
+    pub grown: Grown,
+}
+
+/// The values that grown weights start from.
+#[derive(Clone, Copy, Debug)]
+pub struct Grown {
+    /// How they are made.
+    pub init: GrownInit,
+    /// Random numbers for random values and signs.
+    pub stream: Stream,
+    /// Learning rate, for a step along the gradient.
+    pub learning_rate: f64,
+}
+
+impl Grown {
+    /// 0.
+    pub fn zeros() -> Grown {
+        Grown { init: GrownInit::Zeros, stream: Stream::new(0, Purpose::Grown, 0), learning_rate: 0.0 }
+    }
+}
+
+/// What a method keeps of each sparse parameter from one step to the next.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Keep {
+    /// The signs that active weights started with.
+    pub signs: bool,
+    /// An average of dense gradients.
+    pub average: bool,
+    /// Inactive weights, with their momentum.
+    pub inactive: bool,
+}
+
+/// What training by a method holds beyond values, gradients and slots of active weights.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Extra {
+    /// The dense gradient of one layer at a time.
+    pub scored: bool,
+    /// The dense gradients of all sparse layers.
+    pub gradients: bool,
+    /// What it keeps from one step to the next.
+    pub keep: Keep,
+}
+
+/// What is added to active weights after a step: a pull towards 0 along the sign that each started with, and noise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    /// How far each weight is pulled.
+    pub pull: f64,
+    /// The standard deviation of the noise.
+    pub deviation: f64,
+    /// Seed of the noise.
+    pub seed: u64,
+    /// The step: what noise is drawn by, with the seed and the parameter's name.
+    pub step: u64,
+}
+
+/// By what the positions of a dense parameter are scored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Score {
+    /// |w|.
+    Magnitude,
+    /// |w · g|, with the gradient of the last pass.
+    Saliency,
 }
 
 /// Seconds that a layer took in one forward and backward pass.

@@ -1,21 +1,26 @@
 //! The one type through which a network is trained and evaluated. No kernel, layout or storage shows in it.
 
+mod methods;
+mod state;
+
+pub(crate) use methods::sign;
+
 use std::sync::Mutex;
 
 use rigl_base::{Error, Result};
 use rigl_graph::initial::InitialValues;
-use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_graph::{Graph, ParameterKind};
 use rigl_kernels::elementwise::{self, Sgd};
 use rigl_kernels::{Arena, Isa, LANES, Machine, Workspace, maps, measure};
 use rigl_topology::{Change, Largest, Pattern};
 
 use crate::batch::{Batch, InputLayout, Packer, Preprocessing};
-use crate::execute::{self, PassTimes, Scratch};
+use crate::execute::{self, Collect, PassTimes, Scratch};
 use crate::norms::Norm;
 use crate::plan::{DropoutOf, Pass, Plan, Purpose, Source, conv_shape};
 use crate::request::{
-    Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, StepConstants, UpdateRequest, kernel,
+    Extra, Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, StepConstants, Take,
+    UpdateRequest, kernel,
 };
 use crate::update;
 use crate::weights::{self, Compute, Form, Parameter, Storage};
@@ -167,14 +172,19 @@ impl Session {
     ) -> Result<Outcome> {
         check_batch(part.batch, &self.training)?;
         let workers = self.machine.pool.threads();
-        let collect: Vec<Option<Vec<Mutex<Largest>>>> = if growth.is_empty() {
+        let collect: Vec<Option<Collect>> = if growth.is_empty() {
             Vec::new()
         } else {
             let mut collect: Vec<_> = self.parameters.iter().map(|_| None).collect();
             for g in growth {
-                let workers = (0..workers).map(|_| Mutex::new(Largest::new(g.count))).collect();
+                let wanted = match g.take {
+                    Take::Largest(count) => {
+                        Collect::Largest((0..workers).map(|_| Mutex::new(Largest::new(count))).collect())
+                    }
+                    Take::All => Collect::All,
+                };
                 *collect.get_mut(g.parameter).ok_or_else(|| Error::internal("no such parameter"))? =
-                    Some(workers);
+                    Some(wanted);
             }
             collect
         };
@@ -192,10 +202,9 @@ impl Session {
         let outcome = context.accumulate(part, &collect)?;
         if part.last {
             for (candidates, collected) in self.candidates.iter_mut().zip(collect) {
-                *candidates = collected.and_then(|workers| {
-                    let each = workers.into_iter().map(|m| m.into_inner().unwrap_or_else(|e| e.into_inner()));
-                    each.reduce(Largest::merge)
-                });
+                let Some(Collect::Largest(workers)) = collected else { continue };
+                let each = workers.into_iter().map(|m| m.into_inner().unwrap_or_else(|e| e.into_inner()));
+                *candidates = each.reduce(Largest::merge);
             }
         }
         Ok(outcome)
@@ -206,13 +215,17 @@ impl Session {
     /// # Errors
     /// If a worker panicked.
     pub fn step(&mut self, constants: StepConstants) -> Result<()> {
-        for p in &mut self.parameters {
+        for (p, dense) in self.parameters.iter_mut().zip(&mut self.dense) {
             let sgd = Sgd {
                 learning_rate: constants.learning_rate as f32,
                 momentum: constants.momentum as f32,
                 nesterov: constants.nesterov,
                 l2: if p.is_weight { constants.l2 as f32 } else { 0.0 },
             };
+            if p.kept.is_some() {
+                methods::step_kept(&self.machine, p, dense, sgd)?;
+                continue;
+            }
             if constants.momentum == 0.0 {
                 p.momentum.clear();
             } else if p.momentum.len() != p.values.len() {
@@ -237,6 +250,7 @@ impl Session {
         struct Job<'a> {
             parameter: &'a mut Parameter,
             candidates: Option<Largest>,
+            initial: InitialValues,
             change: Option<Result<Change>>,
         }
         let mut parameters: Vec<Option<&mut Parameter>> = self.parameters.iter_mut().map(Some).collect();
@@ -247,13 +261,19 @@ impl Session {
                 .and_then(Option::take)
                 .ok_or_else(|| Error::internal("no such parameter, or one update of it too many"))?;
             let candidates = self.candidates[request.parameter].take();
-            jobs.push(Mutex::new(Job { parameter, candidates, change: None }));
+            let of = &self.graph.parameters()[request.parameter];
+            let initial = InitialValues::from_stream(of, request.grown.stream);
+            jobs.push(Mutex::new(Job { parameter, candidates, initial, change: None }));
         }
-        let compute = self.compute;
+        let (compute, dense) = (self.compute, &self.dense);
         let update = |_: usize, number: usize| {
             let mut job = jobs[number].lock().unwrap_or_else(|e| e.into_inner());
-            let candidates = job.candidates.take();
-            job.change = Some(update::apply(job.parameter, compute, &requests[number], candidates));
+            let gradients = update::Gradients {
+                candidates: job.candidates.take(),
+                dense: &dense[requests[number].parameter],
+            };
+            let initial = job.initial;
+            job.change = Some(update::apply(job.parameter, compute, &requests[number], gradients, &initial));
         };
         self.machine.pool.run(jobs.len(), &update).map_err(kernel)?;
         let change = |job: Mutex<Job>| {
@@ -320,7 +340,7 @@ impl Session {
     }
 
     /// Bytes that training of this network would hold: parameters with their slots, activations and their
-    /// gradients; with `dense_growth`, the dense gradient of one layer too. Nothing is allocated.
+    /// gradients, and what a method takes beyond that. Nothing is allocated.
     ///
     /// # Errors
     /// If the network cannot be run.
@@ -329,7 +349,7 @@ impl Session {
         active: &[Option<usize>],
         options: &Options,
         momentum: bool,
-        dense_growth: bool,
+        extra: Extra,
     ) -> Result<usize> {
         let training = Plan::compile(graph, options.batch, Purpose::Training)?;
         let evaluation = Plan::compile(graph, options.evaluation_batch, Purpose::Evaluation)?;
@@ -339,13 +359,19 @@ impl Session {
             .zip(active)
             .map(|(p, &count)| weights::planned_bytes(p.len(), count, options.compute, momentum))
             .sum();
-        let sparse = graph.parameters().iter().zip(active).filter(|(_, count)| count.is_some());
-        let largest = sparse.map(|(p, _)| p.len()).max().filter(|_| dense_growth).unwrap_or(0);
+        let sparse =
+            || graph.parameters().iter().zip(active).filter_map(|(p, &count)| Some((p.len(), count?)));
+        let all: usize = sparse().map(|(len, _)| len).sum();
+        let kept = usize::from(extra.gradients)
+            + usize::from(extra.keep.average)
+            + usize::from(extra.keep.inactive) * (1 + usize::from(momentum));
+        let signs = if extra.keep.signs { sparse().map(|(_, count)| count).sum() } else { 0 };
+        let largest = if extra.scored { sparse().map(|(len, _)| len).max().unwrap_or(0) } else { 0 };
         let activations = 4 * training.arena.max(evaluation.arena);
         let scratch = training.workspace.max(evaluation.workspace).bytes(options.threads);
         let masks = training.dropouts.iter().map(|dropout| mask_words(dropout, options.batch));
         let masks = 2 * masks.sum::<Result<usize>>()?;
-        Ok(parameters + activations + scratch + masks + 4 * largest)
+        Ok(parameters + activations + scratch + masks + 4 * (largest + kept * all + signs))
     }
 
     /// The first parameter that holds a number that is not finite, in its values or its gradient.
@@ -353,87 +379,7 @@ impl Session {
         let finite = |v: &[f32]| v.iter().all(|x| x.is_finite());
         self.parameters.iter().find(|p| !finite(&p.values) || !finite(&p.gradient)).map(|p| p.name.as_str())
     }
-
-    /// Lends the model's state: parameters and slots, sparse ones as values and sorted indices.
-    pub fn state(&self) -> State<'_> {
-        fn tensor<'a>(p: &'a Parameter, role: Role, values: &'a [f32]) -> Tensor<'a> {
-            Tensor {
-                name: p.name.as_str().into(),
-                role,
-                shape: p.shape.clone(),
-                values: Values::F32(p.sorted(values)),
-                indices: p.pattern().map(|pattern| pattern.indices().into()),
-            }
-        }
-        let mut tensors: State<'_> = Vec::new();
-        for p in &self.parameters {
-            tensors.push(tensor(p, Role::Parameter, &p.values));
-            if !p.momentum.is_empty() {
-                tensors.push(tensor(p, Role::Slot(MOMENTUM.into()), &p.momentum));
-            }
-        }
-        for buffer in self.norms.iter().flat_map(|norm| [&norm.running_mean, &norm.running_variance]) {
-            tensors.push(Tensor {
-                name: buffer.name.as_str().into(),
-                role: Role::Buffer,
-                shape: vec![buffer.values.len()],
-                values: Values::F32(buffer.values.as_slice().into()),
-                indices: None,
-            });
-        }
-        tensors
-    }
-
-    /// Accepts a state: every parameter and buffer of the network must be there, with its shape. Parameters that come
-    /// with indices are sparse from then on, the others dense. Slots that are not there start at zero.
-    ///
-    /// # Errors
-    /// [`Kind::Data`](rigl_base::Kind::Data), naming the tensor that is missing or does not fit; the session is
-    /// then as it was for the parameters not yet read, so it should be dropped.
-    pub fn load(&mut self, state: &[Tensor<'_>]) -> Result<()> {
-        for p in &mut self.parameters {
-            let bad = |what: String| Error::data(format!("parameter `{}` {what}", p.name));
-            let tensor =
-                state::find(state, &Role::Parameter, &p.name).ok_or_else(|| bad("is missing".into()))?;
-            if tensor.shape != p.shape {
-                return Err(bad(format!("has shape {:?}, expected {:?}", tensor.shape, p.shape)));
-            }
-            let pattern = match &tensor.indices {
-                None => None,
-                Some(indices) if p.is_weight => Some(Pattern::new(p.len(), indices.to_vec())?),
-                Some(_) => return Err(bad("is sparse, and only weights can be".into())),
-            };
-            let expected = pattern.as_ref().map_or(p.len(), Pattern::count);
-            let numbers = |tensor: &Tensor<'_>| match tensor.values.as_f32() {
-                Some(values) if values.len() == expected => Ok(values.to_vec()),
-                _ => Err(bad(format!("does not hold {expected} 32-bit floats"))),
-            };
-            let values = numbers(tensor)?;
-            let slot = state::find(state, &Role::Slot(MOMENTUM.into()), &p.name);
-            let momentum = match slot {
-                None => Vec::new(),
-                Some(slot) if slot.indices == tensor.indices => numbers(slot)?,
-                Some(_) => return Err(bad("and its momentum have different patterns".into())),
-            };
-            p.momentum.clear();
-            p.set(pattern, self.compute, values, slot.is_some().then_some(momentum))?;
-        }
-        let buffers = self.norms.iter_mut().flat_map(|n| [&mut n.running_mean, &mut n.running_variance]);
-        for buffer in buffers {
-            let bad = |what: String| Error::data(format!("buffer `{}` {what}", buffer.name));
-            let tensor =
-                state::find(state, &Role::Buffer, &buffer.name).ok_or_else(|| bad("is missing".into()))?;
-            match tensor.values.as_f32() {
-                Some(values) if values.len() == buffer.values.len() => buffer.values.copy_from_slice(values),
-                _ => return Err(bad(format!("does not hold {} 32-bit floats", buffer.values.len()))),
-            }
-        }
-        Ok(())
-    }
 }
-
-/// The name of the optimiser's slot.
-const MOMENTUM: &str = "momentum";
 
 /// Words of a dropout's mask.
 fn mask_words(dropout: &DropoutOf, batch: usize) -> Result<usize> {

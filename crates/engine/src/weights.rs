@@ -74,8 +74,23 @@ pub(crate) struct Parameter {
     pub(crate) gradient: Vec<f32>,
     /// Momentum; empty until an optimiser asks for it.
     pub(crate) momentum: Vec<f32>,
+    /// The signs that active weights started with (1 or −1), in the order of storage; empty unless a method asks.
+    pub(crate) signs: Vec<f32>,
+    /// An average of dense gradients; empty unless a method asks.
+    pub(crate) average: Vec<f32>,
+    /// All weights, where a method keeps inactive ones.
+    pub(crate) kept: Option<Kept>,
     pub(crate) storage: Storage,
     pub(crate) form: Form,
+}
+
+/// All weights of a sparse parameter, active or not, with their momentum. The values of the active ones are copied
+/// from here after each step.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) values: Vec<f32>,
+    /// Empty until an optimiser asks for it.
+    pub(crate) momentum: Vec<f32>,
 }
 
 impl Form {
@@ -119,6 +134,9 @@ impl Parameter {
             values: Vec::new(),
             gradient: Vec::new(),
             momentum: Vec::new(),
+            signs: Vec::new(),
+            average: Vec::new(),
+            kept: None,
             storage: Storage::Dense,
             form,
         };
@@ -169,7 +187,7 @@ impl Parameter {
     }
 
     /// Brings numbers of the active positions, in sorted order, into the order of storage.
-    fn stored(&self, sorted: Vec<f32>) -> Vec<f32> {
+    pub(crate) fn stored(&self, sorted: Vec<f32>) -> Vec<f32> {
         match &self.storage {
             Storage::Dense => sorted,
             Storage::Masked { pattern, .. } => {

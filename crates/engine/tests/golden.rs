@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use rigl_base::random::{Purpose, Stream};
 use rigl_engine::{
-    Batch, Compute, Growth, MicroBatch, Options, Outcome, Preprocessing, Session, StepConstants,
+    Batch, Compute, Grown, Growth, MicroBatch, Options, Outcome, Preprocessing, Session, StepConstants, Take,
     UpdateRequest,
 };
 use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_graph::{Builder, Graph, Linear};
-use rigl_topology::{Decay, LayerStatistics, Method, UpdateSchedule};
+use rigl_topology::{Decay, LayerStatistics, Method, MethodState, UpdateSchedule};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -317,7 +317,12 @@ fn a_rigl_update_gives_the_patterns_values_and_momentum_of_pytorch() {
             let mut requests = Vec::new();
             for (parameter, p) in graph.parameters().iter().enumerate() {
                 let Some(pattern) = session.pattern(parameter) else { continue };
-                let budget = Method::RIGL.budget(&schedule, step, &[LayerStatistics::new(pattern)])[0];
+                let budget = Method::RIGL.budget(
+                    &schedule,
+                    step,
+                    &[LayerStatistics::new(pattern)],
+                    &mut MethodState::default(),
+                )[0];
                 assert_eq!(budget.drop, golden.layers[&p.name].k, "{}", p.name);
                 requests.push(UpdateRequest {
                     parameter,
@@ -325,11 +330,14 @@ fn a_rigl_update_gives_the_patterns_values_and_momentum_of_pytorch() {
                     drop: Method::RIGL.drop,
                     grow: Method::RIGL.grow,
                     stream: Stream::new(0, Purpose::Growth, 0),
+                    grown: Grown::zeros(),
                 });
             }
             assert_eq!(requests.len(), golden.layers.len());
-            let growth: Vec<Growth> =
-                requests.iter().map(|r| Growth { parameter: r.parameter, count: r.budget.grow }).collect();
+            let growth: Vec<Growth> = requests
+                .iter()
+                .map(|r| Growth { parameter: r.parameter, take: Take::Largest(r.budget.grow) })
+                .collect();
             let batch = golden.network.pack(&session, &golden.batch);
             session.accumulate(whole(&batch), &growth).unwrap();
             let changes = session.update(&requests).unwrap();

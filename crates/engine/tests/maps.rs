@@ -7,7 +7,8 @@ mod plain;
 use plain::Plain;
 use rigl_base::random::{Purpose, Stream};
 use rigl_engine::{
-    Batch, Compute, Growth, MicroBatch, Options, Preprocessing, Session, StepConstants, UpdateRequest,
+    Batch, Compute, Grown, Growth, MicroBatch, Options, Preprocessing, Session, StepConstants, Take,
+    UpdateRequest,
 };
 use rigl_graph::state::{self, Role};
 use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, ModelSpec, Models, Pool};
@@ -236,8 +237,11 @@ fn train(graph: &Graph, options: &Options, parts: usize) -> (Vec<u64>, Vec<Vec<u
         (0..graph.parameters().len()).filter(|&p| session.pattern(p).is_some()).collect();
     for step in 0..9u64 {
         let updating = step % 4 == 3;
-        let growth: Vec<Growth> =
-            sparse.iter().map(|&parameter| Growth { parameter, count: 2 }).filter(|_| updating).collect();
+        let growth: Vec<Growth> = sparse
+            .iter()
+            .map(|&parameter| Growth { parameter, take: Take::Largest(2) })
+            .filter(|_| updating)
+            .collect();
         let (images, labels) = images(34, step);
         let each = 34 / parts;
         for part in 0..parts {
@@ -263,6 +267,7 @@ fn train(graph: &Graph, options: &Options, parts: usize) -> (Vec<u64>, Vec<Vec<u
                     drop: DropScore::Magnitude,
                     grow: GrowScore::Gradient,
                     stream: Stream::new(1, Purpose::Growth, step),
+                    grown: Grown::zeros(),
                 })
                 .collect();
             session.update(&requests).unwrap();

@@ -5,7 +5,7 @@
 //! a normal one from block number *position* (four draws). Fans are counted dense, whatever the sparsity.
 
 use rigl_base::math;
-use rigl_base::random::{Purpose, Stream, name_id, unit};
+use rigl_base::random::{Purpose, Stream, name_id, normals, unit};
 
 use crate::init::Init;
 use crate::parameter::Parameter;
@@ -35,6 +35,11 @@ const TRUNCATED_DEVIATION: f64 = 0.879_625_661_034_239_8;
 impl InitialValues {
     /// The initial values of `parameter` in runs of this seed.
     pub fn new(parameter: &Parameter, seed: u64) -> InitialValues {
+        InitialValues::from_stream(parameter, Stream::new(seed, Purpose::Init, name_id(&parameter.name)))
+    }
+
+    /// Values of the same distribution out of another stream.
+    pub fn from_stream(parameter: &Parameter, stream: Stream) -> InitialValues {
         let (fan_in, fan_out) = (parameter.fan_in as f64, parameter.fan_out as f64);
         let scale = match parameter.init {
             Init::Zeros => 0.0,
@@ -44,7 +49,6 @@ impl InitialValues {
             Init::HeNormal => math::sqrt(2.0 / fan_in),
             Init::Normal(deviation) => deviation,
         };
-        let stream = Stream::new(seed, Purpose::Init, name_id(&parameter.name));
         InitialValues { stream, init: parameter.init, scale }
     }
 
@@ -99,17 +103,6 @@ impl InitialValues {
             block = block.wrapping_add(1 << 32);
         }
     }
-}
-
-/// Two standard normals out of four words (Box-Muller, with 53-bit uniforms).
-fn normals(words: [u32; 4]) -> [f64; 2] {
-    let uniform = |low: u32, high: u32| {
-        let word = u64::from(low) | u64::from(high) << 32;
-        (word >> 11) as f64 * (1.0 / 9_007_199_254_740_992.0)
-    };
-    let radius = math::sqrt(-2.0 * math::ln(1.0 - uniform(words[0], words[1])));
-    let angle = 2.0 * math::PI * uniform(words[2], words[3]);
-    [radius * math::cos(angle), radius * math::sin(angle)]
 }
 
 #[cfg(test)]

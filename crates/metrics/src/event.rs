@@ -140,6 +140,13 @@ pub struct Train {
     /// Training samples per second over the interval.
     #[serde(deserialize_with = "or_nan")]
     pub samples_per_s: f64,
+    /// Floating-point operations of training so far, all samples together; NaN in logs of releases that did not tell.
+    #[serde(default = "unknown", deserialize_with = "or_nan")]
+    pub training_flops: f64,
+}
+
+fn unknown() -> f64 {
+    f64::NAN
 }
 
 /// The network was evaluated.
@@ -311,6 +318,7 @@ pub(crate) mod tests {
                 accuracy: Some(0.9),
                 learning_rate: 0.2,
                 samples_per_s: 1e5,
+                training_flops: 3e12,
             }
             .into(),
             Evaluation { split: "test".into(), loss: 0.25, accuracy: None, samples: 10_000 }.into(),

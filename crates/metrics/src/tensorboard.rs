@@ -118,6 +118,7 @@ fn values(event: &Event) -> Vec<Value> {
             values.extend(train.accuracy.map(|accuracy| scalar("accuracy", "train", accuracy)));
             values.push(Value::scalar("learning-rate", train.learning_rate));
             values.push(Value::scalar("samples-per-s", train.samples_per_s));
+            values.push(Value::scalar("training-flops", train.training_flops));
             values
         }
         Event::Evaluation(evaluation) => {

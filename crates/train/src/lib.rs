@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod cost;
 mod evaluate;
 mod observer;
 mod position;
@@ -11,6 +12,8 @@ mod prepare;
 pub mod presets;
 pub mod recipe;
 mod registry;
+mod start;
+mod stepper;
 mod trainer;
 
 pub use config::Config;
@@ -20,4 +23,5 @@ pub use position::explored;
 pub use prepare::{Design, MachineOptions, Prepared};
 pub use recipe::Recipe;
 pub use registry::Registry;
+pub use stepper::{At, Iteration, Stepper};
 pub use trainer::{Ended, From, train};

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use rigl_base::{Error, Result};
 use rigl_engine::Outcome;
 use rigl_formats::Metadata;
+use rigl_graph::account::Cost;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_graph::{Graph, Parameter};
 use rigl_metrics::event;
@@ -20,9 +21,12 @@ pub(crate) struct Position {
     pub(crate) draw: u64,
     /// Whether the topology update due at `step` has been done.
     pub(crate) updated: bool,
-    /// Topology updates done, and those of them that needed dense gradients.
+    /// Topology updates done.
     pub(crate) updates: u64,
-    pub(crate) dense_updates: u64,
+    /// Operations of training so far, per sample of a batch and summed over batches.
+    pub(crate) flops: u128,
+    /// What the method remembers, once it has updated.
+    pub(crate) threshold: Option<f64>,
     /// Sums since the last record of the log.
     pub(crate) interval: Outcome,
     /// The last evaluation on the test set.
@@ -41,7 +45,8 @@ impl Position {
             draw: 0,
             updated: false,
             updates: 0,
-            dense_updates: 0,
+            flops: 0,
+            threshold: None,
             interval: Outcome::default(),
             evaluation: None,
             best: None,
@@ -79,7 +84,7 @@ impl Position {
     pub(crate) fn extra(&self) -> Result<BTreeMap<String, String>> {
         let mut extra = BTreeMap::from([
             ("updates".to_string(), self.updates.to_string()),
-            ("dense-updates".to_string(), self.dense_updates.to_string()),
+            ("training-flops".to_string(), self.flops.to_string()),
             // Printed so that it is read back to the bit.
             ("interval-loss".to_string(), format!("{:?}", self.interval.loss)),
             ("interval-correct".to_string(), self.interval.correct.to_string()),
@@ -90,13 +95,16 @@ impl Position {
                 .map_err(|e| Error::internal("cannot print an evaluation").caused_by(e))?;
             extra.insert("evaluation".to_string(), text);
         }
+        if let Some(threshold) = self.threshold {
+            extra.insert("threshold".to_string(), format!("{threshold:?}"));
+        }
         if let Some(best) = self.best {
             extra.insert("best-validation-accuracy".to_string(), format!("{best:?}"));
         }
         Ok(extra)
     }
 
-    /// Reads a position back. `patterns` are those of the state read with it.
+    /// Reads a position back. `patterns` are those of the state read with it, `cost` theirs.
     ///
     /// # Errors
     /// [`Kind::Data`](rigl_base::Kind::Data) if something is missing or does not fit the graph.
@@ -105,13 +113,22 @@ impl Position {
         state: &[Tensor<'_>],
         graph: &Graph,
         patterns: &[Option<&Pattern>],
+        cost: &Cost,
     ) -> Result<Position> {
         let mut position = Position::start(patterns);
         position.step = metadata.step;
         position.draw = metadata.draw;
         position.updated = metadata.updated;
         position.updates = number(metadata, "updates")?;
-        position.dense_updates = number(metadata, "dense-updates")?;
+        position.flops = match metadata.extra.contains_key("dense-updates") {
+            // Of a release whose methods kept every count: 3 f_S for a batch, and the dense gradient of some.
+            true => {
+                let dense: u64 = number(metadata, "dense-updates")?;
+                u128::from(metadata.draw) * u128::from(3 * cost.flops)
+                    + u128::from(dense) * u128::from(cost.dense_flops.saturating_sub(cost.flops))
+            }
+            false => number(metadata, "training-flops")?,
+        };
         position.interval = Outcome {
             loss: number(metadata, "interval-loss")?,
             correct: number(metadata, "interval-correct")?,
@@ -121,6 +138,9 @@ impl Position {
             let evaluation = serde_json::from_str(text);
             position.evaluation =
                 Some(evaluation.map_err(|e| Error::data("checkpoint: `evaluation`").caused_by(e))?);
+        }
+        if metadata.extra.contains_key("threshold") {
+            position.threshold = Some(number(metadata, "threshold")?);
         }
         if metadata.extra.contains_key("best-validation-accuracy") {
             position.best = Some(number(metadata, "best-validation-accuracy")?);

@@ -5,14 +5,16 @@ use std::path::PathBuf;
 
 use rigl_base::{Error, Result};
 use rigl_data::{CropFlip, DataOptions, Sets};
-use rigl_engine::{Options, Preprocessing, Session};
-use rigl_graph::account::{Cost, TrainingCost};
-use rigl_graph::{Graph, ModelSpec, Op, ParameterKind};
-use rigl_topology::{GrowScore, Initial, Layer, LayerKind, Method, Pattern, allocate};
+use rigl_engine::{Extra, Options, Preprocessing, Session};
+use rigl_graph::account::Cost;
+use rigl_graph::{Graph, ModelSpec, Op, Parameter, ParameterKind};
+use rigl_topology::{Gradients, Initial, Layer, LayerKind, Method, Pattern, allocate};
 
 use crate::config::{Augment, Config, Limit, Standardize};
 use crate::recipe::Recipe;
 use crate::registry::Registry;
+use crate::start::Start;
+use crate::stepper::keep;
 
 /// What a run uses of the machine. No result depends on it.
 #[derive(Clone, Debug, Default)]
@@ -51,6 +53,9 @@ pub struct Design {
     pub epsilon: Option<f64>,
     /// What it costs.
     pub cost: Cost,
+    /// Floating-point operations of the forward pass of the dense network, per sample; of the one that was not
+    /// narrowed, where a method narrows it.
+    pub reference_flops: u64,
 }
 
 impl Design {
@@ -64,16 +69,17 @@ impl Design {
         sample_shape: &[usize],
         classes: usize,
     ) -> Result<Design> {
-        let model = &config.model;
-        let mut spec = ModelSpec::new(sample_shape, classes);
-        spec.label_smoothing = model.label_smoothing as f32;
-        spec.hidden = (!model.hidden.is_empty()).then(|| model.hidden.clone());
-        spec.depth = model.depth;
-        spec.width = model.width;
-        spec.dropout = model.dropout.map(|x| x as f32);
-        spec.bn_momentum = model.bn_momentum.map(|x| x as f32);
-        let graph = registry.models.build(&model.name, &spec)?;
-        Design::of_graph(config, registry, graph)
+        let graph = build(config, registry, sample_shape, classes, config.model.width)?;
+        let design = Design::of_graph(config, registry, graph)?;
+        if design.method.initial != Initial::Narrow {
+            return Ok(design);
+        }
+        let counts = allocate(&layers(&design.graph)?, &config.budget())?.active;
+        let weights =
+            design.graph.weights().zip(counts).map(|((_, p), count)| count.unwrap_or(p.len())).sum();
+        let narrowed = |width| build(config, registry, sample_shape, classes, Some(width));
+        let narrow = Design::of_graph(config, registry, narrow(weights, narrowed)?)?;
+        Ok(Design { reference_flops: design.reference_flops, ..narrow })
     }
 
     /// The same for a network that is there already.
@@ -86,14 +92,16 @@ impl Design {
         let mut active = vec![None; graph.parameters().len()];
         // A dense method ignores sparsities, but a mistaken glob is a mistake there too.
         let allocation = allocate(&layers, &config.budget())?;
-        let epsilon = allocation.epsilon.filter(|_| method.initial != Initial::Dense);
-        if method.initial != Initial::Dense {
+        let dense = matches!(method.initial, Initial::Dense | Initial::Narrow);
+        let epsilon = allocation.epsilon.filter(|_| !dense);
+        if !dense {
             for ((id, _), count) in graph.weights().zip(allocation.active) {
                 active[id.index()] = count;
             }
         }
         let cost = Cost::of(&graph, &active)?;
-        Ok(Design { graph, method, active, epsilon, cost })
+        let reference_flops = cost.dense_flops;
+        Ok(Design { graph, method, active, epsilon, cost, reference_flops })
     }
 
     /// The pattern each parameter starts from.
@@ -107,20 +115,57 @@ impl Design {
         }
         Ok(patterns)
     }
+}
 
-    /// How training of this method is counted.
-    pub fn training_cost(&self) -> TrainingCost {
-        Design::training_cost_of(&self.method)
-    }
+/// The network of a configuration, at this width.
+fn build(
+    config: &Config,
+    registry: &Registry,
+    sample_shape: &[usize],
+    classes: usize,
+    width: Option<f64>,
+) -> Result<Graph> {
+    let model = &config.model;
+    let mut spec = ModelSpec::new(sample_shape, classes);
+    spec.label_smoothing = model.label_smoothing as f32;
+    spec.hidden = (!model.hidden.is_empty()).then(|| model.hidden.clone());
+    spec.depth = model.depth;
+    spec.width = width;
+    spec.dropout = model.dropout.map(|x| x as f32);
+    spec.bn_momentum = model.bn_momentum.map(|x| x as f32);
+    registry.models.build(&model.name, &spec)
+}
 
-    /// How training of any method is counted.
-    pub fn training_cost_of(method: &Method) -> TrainingCost {
-        match (method.initial, method.grow) {
-            (Initial::Dense, _) => TrainingCost::Dense,
-            (_, GrowScore::Gradient) => TrainingCost::Rigl,
-            _ => TrainingCost::Sparse,
+/// Widths are tried in thousandths.
+const WIDTHS: f64 = 1000.0;
+
+/// Wider networks are not tried.
+const WIDEST: f64 = 100.0;
+
+/// The network whose number of weights lies nearest to `weights`, among those of all widths; of two as near, the
+/// narrower one.
+fn narrow(weights: usize, build: impl Fn(f64) -> Result<Graph>) -> Result<Graph> {
+    let count = |graph: &Graph| graph.weights().map(|(_, p)| p.len()).sum::<usize>();
+    let at = |width: u32| build(f64::from(width) / WIDTHS);
+    // Fewer weights than that many at `low`, at least as many at `high`.
+    let (mut low, mut high) = (0, 1);
+    while count(&at(high)?) < weights {
+        if f64::from(high) > WIDEST * WIDTHS {
+            return Err(Error::usage(format!("no width of the network gives it {weights} weights")));
         }
+        (low, high) = (high, high * 2);
     }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if count(&at(middle)?) < weights { low = middle } else { high = middle }
+    }
+    let upper = at(high)?;
+    if low == 0 {
+        return Ok(upper);
+    }
+    let lower = at(low)?;
+    let nearer = count(&upper) - weights < weights - count(&lower);
+    Ok(if nearer { upper } else { lower })
 }
 
 /// The weights of a graph as a method sees them, in the graph's order.
@@ -160,6 +205,8 @@ pub struct Prepared {
     pub threads: usize,
     /// Instruction set by name.
     pub isa: Option<String>,
+    /// The run it starts from, once that is read.
+    pub(crate) start: Option<Start>,
 }
 
 impl Prepared {
@@ -217,7 +264,9 @@ impl Prepared {
             }
         };
         let isa = machine.isa.clone();
-        let prepared = Prepared { config, sets, design, recipe, augmentation, preprocessing, threads, isa };
+        let start = None;
+        let prepared =
+            Prepared { config, sets, design, recipe, augmentation, preprocessing, threads, isa, start };
         prepared.check_memory()?;
         Ok(prepared)
     }
@@ -249,7 +298,11 @@ impl Prepared {
     /// If the machine has no memory or no such instruction set.
     pub fn session(&self) -> Result<Session> {
         let patterns = self.design.patterns(self.config.seeds.topology)?;
-        Session::new(&self.design.graph, patterns, &self.options())
+        self.session_with(patterns, self.config.seeds.init)
+    }
+
+    pub(crate) fn session_with(&self, patterns: Vec<Option<Pattern>>, seed: u64) -> Result<Session> {
+        Session::new(&self.design.graph, patterns, &Options { seed, ..self.options() })
     }
 
     /// Bytes that training holds at once: parameters with their slots, activations, batches ahead of use.
@@ -263,15 +316,28 @@ impl Prepared {
     fn planned_bytes_at(&self, batch: usize) -> Result<u64> {
         let Prepared { design, config, .. } = self;
         let micro_batch = batch / config.data.micro_batches.max(1);
+        let updates = &self.recipe.updates;
+        let gradients = design.method.needs(updates, updates.begin, false).gradients;
         let options =
             Options { batch: micro_batch, evaluation_batch: evaluation_batch(micro_batch), ..self.options() };
-        let engine = Session::planned_bytes(
-            &design.graph,
-            &design.active,
-            &options,
-            config.optimizer.momentum != 0.0,
-            config.data.micro_batches > 1 && design.training_cost() == TrainingCost::Rigl,
-        )?;
+        let momentum = config.optimizer.momentum != 0.0;
+        let parts = config.data.micro_batches > 1;
+        let extra = Extra {
+            scored: parts && gradients == Gradients::Dense,
+            gradients: gradients == Gradients::Kept,
+            keep: keep(&design.method),
+        };
+        let planned = |active: &[Option<usize>]| {
+            Session::planned_bytes(&design.graph, active, &options, momentum, extra)
+        };
+        // Networks that begin dense take most then.
+        let first = |(p, &count): (&Parameter, &Option<usize>)| match design.method.initial {
+            Initial::Random => count,
+            Initial::Full => count.map(|_| p.len()),
+            _ => None,
+        };
+        let first: Vec<_> = design.graph.parameters().iter().zip(&design.active).map(first).collect();
+        let engine = planned(&design.active)?.max(planned(&first)?);
         let inputs: usize = self.sets.train.spec().shape.iter().product();
         // Packed, and the samples they are packed from.
         let each = batch.next_multiple_of(64).saturating_mul(inputs).saturating_mul(4 + 1);

@@ -5,7 +5,7 @@
 //! training samples; the update interval ΔT stays as it is.
 
 use rigl_base::{Error, Result, counts};
-use rigl_topology::UpdateSchedule;
+use rigl_topology::{DensityDecay, UpdateSchedule};
 
 use crate::config::{Config, Unit, UpdateEnd};
 
@@ -53,7 +53,11 @@ impl Recipe {
             let message = format!("`schedule.length` makes {steps} steps, expected at most {MAX_STEPS}");
             return Err(Error::usage(message));
         }
-        let begin = whole(scale * method.update_begin as f64);
+        let begin = match method.update_begin {
+            Some(step) => whole(scale * step as f64),
+            None if method.density_decay != DensityDecay::None => whole(steps as f64 * 0.2),
+            None => 0,
+        };
         let end = match method.update_end {
             UpdateEnd::Auto => whole(steps as f64 * 0.75),
             UpdateEnd::Step(step) => whole(scale * step as f64),

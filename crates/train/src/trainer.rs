@@ -12,15 +12,19 @@ use std::time::{Duration, Instant};
 
 use rigl_base::{Error, Kind, Result};
 use rigl_data::{Dataset, Loader, LoaderOptions, Order, Sample};
-use rigl_engine::{ARITHMETIC_VERSION, Growth, MicroBatch, Outcome, Session, StepConstants, UpdateRequest};
+use rigl_engine::{ARITHMETIC_VERSION, Outcome, Score};
 use rigl_formats::{Checkpoint, Store};
+use rigl_graph::account::Cost;
 use rigl_metrics::{EventLog, Machine, RunWriter, Status, Summary, TensorBoard, event};
-use rigl_topology::{Change, Gradients, LayerStatistics, Needs, OptimizerStep, Pattern, growth_stream};
+use rigl_topology::{Change, Gradients, OptimizerStep, Pattern, UpdateTiming};
 
+use crate::cost::batch_flops;
 use crate::evaluate::{Packed, evaluate};
 use crate::observer::{Observer, Progress};
 use crate::position::Position;
 use crate::prepare::{LOADER_DEPTH, Prepared};
+use crate::start::{NO_GROWTH, score};
+use crate::stepper::{At, Iteration, Stepper};
 
 /// Progress is reported this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -74,14 +78,14 @@ struct Trainer<'a> {
     prepared: &'a Prepared,
     run: &'a RunWriter,
     observer: &'a mut dyn Observer,
-    session: Session,
+    stepper: Stepper,
     position: Position,
+    /// What the network costs as it is.
+    cost: Cost,
     store: Store,
     log: EventLog,
     tensorboard: Option<TensorBoard>,
     loader: Loader<Packed>,
-    /// Parameters that a method sees, by number in the graph.
-    sparse: Vec<usize>,
     clock: Clock,
 }
 
@@ -122,34 +126,30 @@ impl<'a> Trainer<'a> {
         program: &str,
         observer: &'a mut dyn Observer,
     ) -> Result<Trainer<'a>> {
-        let mut session = prepared.session()?;
         let graph = &prepared.design.graph;
         let parameters = graph.parameters().len();
-        if let Some(from) = &from {
-            if from.checkpoint.metadata.graph != graph.to_text() {
-                return Err(Error::data(format!(
-                    "checkpoint `{}` holds another network than the configuration describes",
-                    from.file
-                )));
-            }
-            session
-                .load(&from.checkpoint.state)
-                .map_err(|e| e.context(format!("checkpoint `{}`", from.file)))?;
-        }
-        let patterns: Vec<Option<&Pattern>> = (0..parameters).map(|p| session.pattern(p)).collect();
-        let sparse = (0..parameters).filter(|&p| patterns[p].is_some()).collect();
-        let position = match &from {
-            None => Position::start(&patterns),
+        let session = match &from {
+            None => prepared.begin()?,
             Some(from) => {
-                let Checkpoint { metadata, state } = &from.checkpoint;
-                Position::read(metadata, state, graph, &patterns)?
+                if from.checkpoint.metadata.graph != graph.to_text() {
+                    return Err(Error::data(format!(
+                        "checkpoint `{}` holds another network than the configuration describes",
+                        from.file
+                    )));
+                }
+                let mut session = prepared.session()?;
+                session
+                    .load(&from.checkpoint.state)
+                    .map_err(|e| e.context(format!("checkpoint `{}`", from.file)))?;
+                session
             }
         };
         let config = &prepared.config;
-        let order = Order { seed: config.seeds.data, batch: config.data.batch, first_draw: position.draw };
+        let first_draw = from.as_ref().map_or(0, |from| from.checkpoint.metadata.draw);
+        let order = Order { seed: config.seeds.data, batch: config.data.batch, first_draw };
         let packer = session.packer(&prepared.preprocessing);
         let (parts, augmentation) = (config.data.micro_batches, prepared.augmentation);
-        let loader = Loader::new(
+        let mut loader = Loader::new(
             Arc::clone(&prepared.sets.train),
             order,
             LoaderOptions { threads: 1, depth: LOADER_DEPTH },
@@ -158,6 +158,38 @@ impl<'a> Trainer<'a> {
                 packed.augment_and_fill(augmentation.as_ref(), &packer, draw, samples, parts);
             },
         )?;
+        let mut stepper = Stepper::new(session, &prepared.design, config, &prepared.recipe)?;
+        let mut scoring = 0;
+        if let (Some(by), None) = (prepared.scored(), &from) {
+            if by == Score::Saliency {
+                let packed = loader.next()?;
+                let outcome = stepper.gradients(packed.parts()?, 0, NO_GROWTH)?;
+                loader.recycle(packed);
+                if !outcome.loss.is_finite() {
+                    return Err(Error::diverged("the loss before step 0 is not finite"));
+                }
+                scoring = 1;
+            }
+            let mut session = stepper.session;
+            score(&mut session, &prepared.design, by)?;
+            stepper = Stepper::new(session, &prepared.design, config, &prepared.recipe)?;
+        }
+        let cost = stepper.cost(graph)?;
+        let patterns: Vec<Option<&Pattern>> = (0..parameters).map(|p| stepper.session.pattern(p)).collect();
+        let position = match &from {
+            None => Position {
+                draw: scoring,
+                flops: u128::from(scoring * batch_flops(Gradients::Kept, cost.dense_flops, cost.dense_flops)),
+                ..Position::start(&patterns)
+            },
+            Some(from) => {
+                let Checkpoint { metadata, state } = &from.checkpoint;
+                Position::read(metadata, state, graph, &patterns, &cost)?
+            }
+        };
+        if let Some(threshold) = position.threshold {
+            stepper.memory.threshold = threshold;
+        }
         let (log_length, before_s) = from
             .as_ref()
             .map_or((0, 0.0), |f| (f.checkpoint.metadata.log_length, f.checkpoint.metadata.elapsed_s));
@@ -170,13 +202,13 @@ impl<'a> Trainer<'a> {
             prepared,
             run,
             observer,
-            session,
+            stepper,
             position,
+            cost,
             store: Store::new(run.checkpoints()).keeping(config.checkpoint.keep),
             log,
             tensorboard,
             loader,
-            sparse,
             clock: Clock::new(before_s),
         };
         trainer.log_beginning(from, program)?;
@@ -184,7 +216,7 @@ impl<'a> Trainer<'a> {
     }
 
     fn log_beginning(&mut self, from: Option<From>, program: &str) -> Result<()> {
-        let machine = Machine::of(self.session.threads() as u32, self.session.isa());
+        let machine = Machine::of(self.stepper.session.threads() as u32, self.stepper.session.isa());
         match from {
             Some(from) => {
                 for warning in &from.warnings {
@@ -205,9 +237,9 @@ impl<'a> Trainer<'a> {
                     configuration: self.prepared.config.to_toml(),
                     machine,
                 })?;
-                let cost = &self.prepared.design.cost;
+                let cost = &self.cost;
                 let parameters =
-                    self.session.parameters().into_iter().zip(&cost.parameters).map(|(p, cost)| {
+                    self.stepper.session.parameters().into_iter().zip(&cost.parameters).map(|(p, cost)| {
                         event::NetworkParameter {
                             name: p.name,
                             shape: p.shape.iter().map(|&n| n as u64).collect(),
@@ -254,28 +286,20 @@ impl<'a> Trainer<'a> {
 
     /// One batch: an optimiser step, a topology update, or both.
     fn iteration(&mut self) -> Result<()> {
-        let Prepared { design, recipe, config, .. } = self.prepared;
-        let (step, begin_draw) = (self.position.step, self.position.draw);
-        let needs = design.method.needs(&recipe.updates, step, self.position.updated);
-        let requests = if needs.update { self.requests(step) } else { Vec::new() };
+        let Prepared { recipe, config, .. } = self.prepared;
+        let Position { step, draw, updated, .. } = self.position;
         let learning_rate = recipe.learning_rate(step);
-
         let packed = self.loader.next()?;
-        let outcome = self.gradients(&packed, needs, &requests)?;
+        let done = self.stepper.iterate(packed.parts()?, At { step, draw, updated });
         self.loader.recycle(packed);
+        let Iteration { outcome, needs, changes } = done?;
         if !outcome.loss.is_finite() {
             return Err(self.diverged(&format!("the loss at step {step}")));
         }
         self.position.interval.add(outcome);
-        self.position.draw = begin_draw + 1;
-        if needs.step == OptimizerStep::Taken {
-            self.session.step(StepConstants {
-                learning_rate,
-                momentum: config.optimizer.momentum,
-                nesterov: config.optimizer.nesterov,
-                l2: config.optimizer.l2,
-            })?;
-        }
+        self.position.draw = draw + 1;
+        self.position.flops +=
+            u128::from(batch_flops(needs.gradients, self.cost.dense_flops, self.cost.flops));
         // The step is over before its update is recorded, so that records tell steps done.
         match needs.step {
             OptimizerStep::Taken => {
@@ -285,8 +309,7 @@ impl<'a> Trainer<'a> {
             OptimizerStep::Skipped => self.position.updated = true,
         }
         if needs.update {
-            let changes = self.session.update(&requests)?;
-            self.after_update(step, needs, &requests, &changes)?;
+            self.after_update(step, &changes)?;
         }
         self.clock.warm.get_or_insert_with(|| (Instant::now(), self.position.draw));
         self.report(outcome, learning_rate);
@@ -299,65 +322,18 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    /// Forward and backward over the parts of a batch.
-    fn gradients(&mut self, packed: &Packed, needs: Needs, requests: &[UpdateRequest]) -> Result<Outcome> {
-        let growth: Vec<Growth> = match needs.gradients {
-            Gradients::Dense => {
-                requests.iter().map(|r| Growth { parameter: r.parameter, count: r.budget.grow }).collect()
-            }
-            _ => Vec::new(),
-        };
-        let parts = packed.parts()?;
-        let of_samples = parts.iter().map(|part| part.samples()).sum();
-        let mut outcome = Outcome::default();
-        for (i, batch) in parts.iter().enumerate() {
-            let part = MicroBatch {
-                batch,
-                of_samples,
-                draw: self.position.draw,
-                number: i as u64,
-                seed: self.prepared.config.seeds.data,
-                first: i == 0,
-                last: i + 1 == parts.len(),
-            };
-            outcome.add(self.session.accumulate(part, &growth)?);
-        }
-        Ok(outcome)
-    }
-
-    /// What the update due at `step` asks of each sparse parameter.
-    fn requests(&self, step: u64) -> Vec<UpdateRequest> {
+    fn after_update(&mut self, step: u64, changes: &[(usize, Change)]) -> Result<()> {
         let Prepared { design, recipe, config, .. } = self.prepared;
-        let statistics: Vec<LayerStatistics> =
-            self.sparse.iter().filter_map(|&p| self.session.pattern(p)).map(LayerStatistics::new).collect();
-        let budgets = design.method.budget(&recipe.updates, step, &statistics);
-        let request = |(&parameter, budget)| UpdateRequest {
-            parameter,
-            budget,
-            drop: design.method.drop,
-            grow: design.method.grow,
-            stream: growth_stream(config.seeds.topology, &design.graph.parameters()[parameter].name, step),
-        };
-        self.sparse.iter().zip(budgets).map(request).collect()
-    }
-
-    fn after_update(
-        &mut self,
-        step: u64,
-        needs: Needs,
-        requests: &[UpdateRequest],
-        changes: &[Change],
-    ) -> Result<()> {
         self.position.updates += 1;
-        self.position.dense_updates += u64::from(needs.gradients == Gradients::Dense);
+        self.position.threshold = Some(self.stepper.memory.threshold);
         let mut parameters = Vec::with_capacity(changes.len());
-        for (request, change) in requests.iter().zip(changes) {
-            let explored = self.position.explored[request.parameter]
+        for (parameter, change) in changes {
+            let explored = self.position.explored[*parameter]
                 .as_mut()
                 .ok_or_else(|| Error::internal("an update of a dense parameter"))?;
             explored.insert_new(&change.fresh())?;
             parameters.push(event::UpdateParameter {
-                name: self.prepared.design.graph.parameters()[request.parameter].name.clone(),
+                name: design.graph.parameters()[*parameter].name.clone(),
                 active: change.pattern().count() as u64,
                 dropped: change.dropped() as u64,
                 grown: change.grown() as u64,
@@ -365,9 +341,19 @@ impl<'a> Trainer<'a> {
                 explored: explored.fraction(),
             });
         }
-        let drop_fraction = self.prepared.recipe.updates.fraction(step);
-        self.record(event::Update { drop_fraction, parameters })?;
-        let every = self.prepared.config.log.patterns;
+        if changes.iter().any(|(_, change)| change.dropped() != change.grown()) {
+            self.cost = self.stepper.cost(&design.graph)?;
+        }
+        // A method that updates at every step would fill the log.
+        let each = match design.method.update_timing {
+            UpdateTiming::EveryStep => config.log.every_steps,
+            _ => 1,
+        };
+        if self.position.updates.is_multiple_of(each) {
+            let drop_fraction = recipe.updates.fraction(step);
+            self.record(event::Update { drop_fraction, parameters })?;
+        }
+        let every = config.log.patterns;
         if every > 0 && self.position.updates.is_multiple_of(every) {
             self.save_patterns()?;
         }
@@ -386,6 +372,7 @@ impl<'a> Trainer<'a> {
                 accuracy: Some(interval.accuracy()),
                 learning_rate,
                 samples_per_s: interval.samples as f64 / seconds,
+                training_flops: self.position.flops as f64 * config.data.batch as f64,
             })?;
             self.clock.last_record = Instant::now();
         }
@@ -403,7 +390,7 @@ impl<'a> Trainer<'a> {
             return;
         }
         self.clock.last_progress = now;
-        let Prepared { recipe, config, design, .. } = self.prepared;
+        let Prepared { recipe, config, .. } = self.prepared;
         let interval = if self.position.interval.samples > 0 { self.position.interval } else { outcome };
         let samples_per_s = self.clock.warm.map_or(f64::NAN, |(since, draw)| {
             let draws = self.position.draw - draw;
@@ -418,7 +405,7 @@ impl<'a> Trainer<'a> {
             mean_loss: interval.mean_loss(),
             accuracy: interval.accuracy(),
             learning_rate,
-            sparsity: design.cost.sparsity,
+            sparsity: self.cost.sparsity,
             samples_per_s,
             elapsed_s: self.clock.elapsed_s(),
         });
@@ -443,7 +430,7 @@ impl<'a> Trainer<'a> {
 
     fn evaluate_on(&mut self, set: &Arc<dyn Dataset>, split: &str) -> Result<event::Evaluation> {
         let batch = self.prepared.evaluation_batch();
-        let outcome = evaluate(&mut self.session, set, &self.prepared.preprocessing, batch)?;
+        let outcome = evaluate(&mut self.stepper.session, set, &self.prepared.preprocessing, batch)?;
         let evaluation = event::Evaluation {
             split: split.to_string(),
             loss: outcome.mean_loss(),
@@ -459,7 +446,7 @@ impl<'a> Trainer<'a> {
 
     /// The error for a loss that is not finite.
     fn diverged(&self, what: &str) -> Error {
-        let parameter = match self.session.non_finite() {
+        let parameter = match self.stepper.session.non_finite() {
             Some(parameter) => format!("; the first parameter with such a number is `{parameter}`"),
             None => String::new(),
         };

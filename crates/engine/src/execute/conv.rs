@@ -11,7 +11,7 @@ use rigl_kernels::maps::{Dropout, GradientView, MapShape, View, blocks};
 use rigl_kernels::passes::{Add, Route};
 use rigl_topology::Largest;
 
-use super::{Clock, Collect, Context};
+use super::{Clock, Collect, Collects, Context};
 use crate::batch::Batch;
 use crate::norms::Norm;
 use crate::plan::{BufferId, GradientOf, Plan, Source, Target, ViewOf};
@@ -181,9 +181,9 @@ impl Context<'_> {
         keep: Option<BufferId>,
         data: Option<Target>,
         part: MicroBatch,
-        collect: &Collect,
+        collect: &Collects,
     ) -> Result<()> {
-        let collect = collect.get(weight).and_then(Option::as_deref);
+        let collect = collect.get(weight).and_then(Option::as_ref);
         let (mut of_weight, mut of_bias) = (
             std::mem::take(&mut self.parameters[weight].gradient),
             bias.map(|bias| std::mem::take(&mut self.parameters[bias].gradient)),
@@ -212,12 +212,18 @@ impl Context<'_> {
             }
             result
         };
-        if let (Some(collectors), true, true) = (collect, result.is_ok(), part.last) {
-            if let Some(pattern) = self.parameters[weight].pattern() {
+        match (collect, self.parameters[weight].pattern()) {
+            (Some(Collect::Largest(collectors)), Some(pattern)) if part.last && result.is_ok() => {
                 let scores: &[f32] = if of_dense.is_empty() { &of_weight } else { &of_dense };
                 result = push(self.machine, collectors, scores, pattern.indices());
+                of_dense = Vec::new();
             }
-            of_dense = Vec::new();
+            // A gradient that is dense anyway holds those of inactive positions until the step.
+            (Some(Collect::All), _) if part.last && of_weight.len() == self.parameters[weight].len() => {
+                of_dense.clear();
+                of_dense.extend_from_slice(&of_weight);
+            }
+            _ => {}
         }
         self.parameters[weight].gradient = of_weight;
         self.dense[weight] = of_dense;

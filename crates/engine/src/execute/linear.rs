@@ -1,14 +1,11 @@
 //! Passes over vectors: linear layers, ReLU, the loss.
 
-use std::sync::Mutex;
-
 use rigl_base::{Error, Result};
 use rigl_kernels::linear_dense::{self, LinearShape};
 use rigl_kernels::loss::{LossSums, softmax_cross_entropy};
 use rigl_kernels::{Epilogue, Machine, elementwise, layout, linear_sparse};
-use rigl_topology::Largest;
 
-use super::{Clock, Collect, Context};
+use super::{Clock, Collect, Collects, Context};
 use crate::batch::Batch;
 use crate::plan::{BufferId, Source};
 use crate::request::{MicroBatch, kernel};
@@ -94,7 +91,7 @@ impl Context<'_> {
         dy: BufferId,
         dx: Option<BufferId>,
         step: MicroBatch,
-        collect: &Collect,
+        collect: &Collects,
     ) -> Result<()> {
         let Layer { weight, bias, inputs, outputs, x, .. } = layer;
         let samples = step.batch.samples();
@@ -111,7 +108,7 @@ impl Context<'_> {
                 .map_err(kernel)?;
         }
         let p = &mut self.parameters[weight];
-        let collect = collect.get(weight).and_then(Option::as_deref);
+        let collect = collect.get(weight).and_then(Option::as_ref);
         weight_gradient(self.machine, p, &mut self.dense[weight], shape, x, dy, step, collect)?;
         clock.stop(&mut self.times, index, |times| &mut times.weights);
         if !dx.is_empty() {
@@ -150,10 +147,10 @@ fn weight_gradient(
     x: &[f32],
     dy: &[f32],
     step: MicroBatch,
-    collect: Option<&[Mutex<Largest>]>,
+    collect: Option<&Collect>,
 ) -> Result<()> {
     let push = |worker: usize, first: u32, tile: &[f32], active: &[u32]| {
-        if let Some(collectors) = collect {
+        if let Some(Collect::Largest(collectors)) = collect {
             let mut collector = collectors[worker].lock().unwrap_or_else(|e| e.into_inner());
             collector.push_by(first, tile, active, f32::abs);
         }
@@ -161,15 +158,22 @@ fn weight_gradient(
     match &p.storage {
         Storage::Dense | Storage::Masked { .. } => {
             linear_dense::gradient(machine, shape, x, dy, &mut p.gradient, !step.first).map_err(kernel)?;
-            if let (true, Storage::Masked { pattern, .. }) = (step.last, &p.storage) {
-                push(0, 0, &p.gradient, pattern.indices());
+            match (collect, &p.storage) {
+                (Some(Collect::All), _) if step.last => {
+                    dense.clear();
+                    dense.extend_from_slice(&p.gradient);
+                }
+                (_, Storage::Masked { pattern, .. }) if step.last => {
+                    push(0, 0, &p.gradient, pattern.indices());
+                }
+                _ => {}
             }
         }
         Storage::Sparse { stream: Stream::Conv(_), .. } => return Err(wrong_storage(p)),
         Storage::Sparse { pattern, stream: Stream::Linear(stream) } => {
             linear_sparse::gradient(machine, stream, x, dy, &mut p.gradient, shape.groups, !step.first)
                 .map_err(kernel)?;
-            if collect.is_some() && step.first && step.last {
+            if matches!(collect, Some(Collect::Largest(_))) && step.first && step.last {
                 // One micro-batch: the dense gradient is scored tile by tile and never stored.
                 linear_dense::growth(machine, shape, x, dy, &|worker, first, tile| {
                     push(worker, first, tile, pattern.indices());
@@ -178,7 +182,7 @@ fn weight_gradient(
             } else if collect.is_some() {
                 dense.resize(shape.outputs * shape.inputs, 0.0);
                 linear_dense::gradient(machine, shape, x, dy, dense, !step.first).map_err(kernel)?;
-                if step.last {
+                if step.last && matches!(collect, Some(Collect::Largest(_))) {
                     push(0, 0, dense, pattern.indices());
                     *dense = Vec::new();
                 }

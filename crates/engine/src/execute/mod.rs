@@ -60,12 +60,20 @@ pub(crate) struct PassTimes {
     pub(crate) data: Duration,
 }
 
-/// Collectors of growth candidates: per parameter, per worker. Empty where nothing grows in this step.
-type Collect = [Option<Vec<Mutex<Largest>>>];
+/// What of a parameter's dense gradient is wanted.
+pub(crate) enum Collect {
+    /// The largest of it: a collector per worker.
+    Largest(Vec<Mutex<Largest>>),
+    /// All of it.
+    All,
+}
+
+/// Per parameter. Empty where no dense gradient is wanted in this step.
+type Collects = [Option<Collect>];
 
 impl Context<'_> {
     /// See [`Session::accumulate`](crate::Session::accumulate).
-    pub(crate) fn accumulate(mut self, part: MicroBatch, collect: &Collect) -> Result<Outcome> {
+    pub(crate) fn accumulate(mut self, part: MicroBatch, collect: &Collects) -> Result<Outcome> {
         let weight = (1.0 / part.of_samples as f64) as f32;
         self.draw_masks(part)?;
         let sums = self.forward(part.batch, Some(weight))?;
@@ -116,7 +124,7 @@ impl Context<'_> {
         Ok(sums)
     }
 
-    fn backward(&mut self, step: &Step, part: MicroBatch, collect: &Collect) -> Result<()> {
+    fn backward(&mut self, step: &Step, part: MicroBatch, collect: &Collects) -> Result<()> {
         let index = step.pass();
         let pass = &self.plan.passes[index];
         match (step, pass) {

@@ -38,7 +38,10 @@ pub(crate) fn run(
             None => printer.note(&format!("`{}` has no checkpoint yet: it begins anew", path.display())),
         }
         let label = config.method.name.clone();
-        let prepared = Prepared::new(config, registry, machine)?;
+        let mut prepared = Prepared::new(config, registry, machine)?;
+        if from.is_none() {
+            prepared.read_start(registry)?;
+        }
         execute(&prepared, &writer, from, &label, printer, bar, signals)
     };
     let is_comparison = !path.join("config.toml").exists()

@@ -35,7 +35,8 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
     let overrides = args.keys.overrides()?;
     let recipe = args.recipe.as_deref().unwrap_or("quickstart");
     let config = configuration(recipe, &overrides, registry)?;
-    let prepared = Prepared::new(config, registry, &machine)?;
+    let mut prepared = Prepared::new(config, registry, &machine)?;
+    prepared.read_start(registry)?;
     if args.dry_run {
         return network::show(&prepared, printer).map(|()| ExitCode::SUCCESS);
     }

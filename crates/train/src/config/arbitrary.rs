@@ -49,7 +49,7 @@ fn scores() -> impl Strategy<Value = (&'static str, DropScore, GrowScore)> {
 prop_compose! {
     fn method()(
         (name, drop, grow) in scores(), sparsity in 0.0..1.0f64, distribution in select(Distribution::ALL),
-        drop_fraction in 0.0..=1.0f64, update_interval in 1..100_000u64, update_begin in 0..1000u64,
+        drop_fraction in 0.0..=1.0f64, update_interval in 1..100_000u64, update_begin in option::of(0..1000u64),
         end in option::of(1000..1_000_000u64), decay in select(Decay::ALL), step_policy in select(StepPolicy::ALL),
         filter in filter(), layers in layers(),
     ) -> Method {

@@ -63,9 +63,9 @@ impl Config {
             return Err(("schedule.divide-by", Error::usage(message)));
         }
         if let UpdateEnd::Step(end) = method.update_end
-            && method.update_begin >= end
+            && let Some(begin) = method.update_begin
+            && begin >= end
         {
-            let begin = method.update_begin;
             let message = format!(
                 "`method.update-begin` is `{begin}`, expected a step before `method.update-end`, which is `{end}`"
             );
@@ -131,7 +131,7 @@ mod tests {
         );
 
         let (text, _) = refusal(|c| {
-            c.method.update_begin = 10;
+            c.method.update_begin = Some(10);
             c.method.update_end = UpdateEnd::Step(10);
         });
         assert_eq!(

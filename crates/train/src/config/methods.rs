@@ -6,13 +6,45 @@ use rigl_topology::{Budget, Method as Row};
 
 use super::{Config, unknown};
 
-/// Sets the columns that the method's name determines: `drop`, `grow`, `grown-init` and `step-policy`.
+/// Names the fields that a row of the method table and the `[method]` table share: what a method's name determines.
+macro_rules! columns {
+    ($use:ident) => {
+        $use!(
+            initial,
+            drop,
+            grow,
+            grown_init,
+            step_policy,
+            update_timing,
+            state,
+            density_decay,
+            redistribution,
+            after_step
+        )
+    };
+}
+
+/// The keys of the columns, for messages.
+pub(super) const COLUMNS: &[&str] = &[
+    "method.initial",
+    "method.drop",
+    "method.grow",
+    "method.grown-init",
+    "method.step-policy",
+    "method.update-timing",
+    "method.state",
+    "method.density-decay",
+    "method.redistribution",
+    "method.after-step",
+];
+
+/// Sets the columns that the method's name determines.
 pub(super) fn apply(config: &mut Config, rows: &[Row]) -> Result<()> {
     let row = find(rows, &config.method.name)?;
-    config.method.drop = row.drop;
-    config.method.grow = row.grow;
-    config.method.grown_init = row.grown_init;
-    config.method.step_policy = row.step_policy;
+    macro_rules! set {
+        ($($column:ident),*) => { $( config.method.$column = row.$column; )* };
+    }
+    columns!(set);
     Ok(())
 }
 
@@ -27,13 +59,10 @@ impl Config {
     /// together.
     pub fn method_row(&self, rows: &[Row]) -> Result<Row> {
         let (named, method) = (find(rows, &self.method.name)?, &self.method);
-        let row = Row {
-            drop: method.drop,
-            grow: method.grow,
-            grown_init: method.grown_init,
-            step_policy: method.step_policy,
-            ..named.clone()
-        };
+        macro_rules! row {
+            ($($column:ident),*) => { Row { $( $column: method.$column, )* ..named.clone() } };
+        }
+        let row = columns!(row);
         row.check()?;
         Ok(row)
     }
@@ -70,12 +99,25 @@ mod tests {
     }
 
     #[test]
+    fn every_column_has_its_key_and_every_row_survives_the_configuration() {
+        for column in COLUMNS {
+            assert!(crate::config::keys().iter().any(|key| key.path == *column), "{column}");
+        }
+        for row in Row::ALL {
+            let mut config = Config::default();
+            config.method.name = row.name.clone().into();
+            apply(&mut config, Row::ALL).unwrap();
+            assert_eq!(config.method_row(Row::ALL).unwrap(), *row);
+        }
+    }
+
+    #[test]
     fn the_default_schedule_is_the_one_of_every_row() {
         let method = Config::default().method;
         assert_eq!(method.update_end, UpdateEnd::Auto);
         let defaults = ScheduleDefaults {
             interval: method.update_interval,
-            begin: method.update_begin,
+            begin: method.update_begin.unwrap_or(0),
             end: 0.75,
             drop_fraction: method.drop_fraction,
             decay: method.decay,
@@ -93,7 +135,7 @@ mod tests {
         config.method.name = "mine".into();
         apply(&mut config, &rows).unwrap();
         assert_eq!(config.method.grow, GrowScore::Random);
-        assert_eq!(config.method_row(&rows).unwrap(), rows[4]);
+        assert_eq!(Some(&config.method_row(&rows).unwrap()), rows.last());
         assert!(apply(&mut config, Row::ALL).is_err());
     }
 

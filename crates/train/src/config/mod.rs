@@ -22,7 +22,10 @@ mod write;
 use std::sync::LazyLock;
 
 use rigl_base::named_enum;
-use rigl_topology::{Decay, Distribution, DropScore, GrowScore, GrownInit, LayerFilter, StepPolicy};
+use rigl_topology::{
+    AfterStep, Decay, DensityDecay, Distribution, DropScore, GrowScore, GrownInit, Initial, LayerFilter,
+    Redistribution, StateHandling, StepPolicy, UpdateTiming,
+};
 
 use table::{configuration, doc_text, key_name};
 use value::{Rule, Setting, text};
@@ -68,6 +71,18 @@ named_enum! {
         Fixed = "fixed",
         /// From each image itself.
         PerImage = "per-image",
+    }
+}
+
+named_enum! {
+    /// The values that a run takes over from the one it starts from.
+    pub enum StartValues {
+        /// The initial values of that run: its seed's (the lottery ticket).
+        Initial = "initial",
+        /// The values that it ended with, running statistics included.
+        Trained = "trained",
+        /// None: initial values by this run's own seed.
+        Redrawn = "redrawn",
     }
 }
 
@@ -200,8 +215,9 @@ configuration! {
         divide_by: Vec<f64> = vec![10.0], "a list of numbers > 0" if |list| list.iter().all(|&x| x > 0.0);
     }
 
-    /// Which weights exist, and how that changes. The name sets `drop`, `grow`, `grown-init` and
-    /// `step-policy`, each of which may be set on its own as well.
+    /// Which weights exist, and how that changes. The name sets `initial`, `drop`, `grow`, `grown-init`,
+    /// `step-policy`, `update-timing`, `state`, `density-decay`, `redistribution` and `after-step`, each of which may be
+    /// set on its own as well.
     method: Method {
         /// The method: a row of values for the keys it sets. `dense` leaves every layer dense.
         name: String = "rigl".into();
@@ -214,13 +230,23 @@ configuration! {
         drop_fraction: f64 = 0.3, "a number with 0 ≤ drop-fraction ≤ 1" if |x| (0.0..=1.0).contains(x);
         /// Steps ΔT from one topology update to the next; not scaled by the multiplier.
         update_interval: u64 = 100, "a whole number from 1 to 1000000000000" if |n| (1..=MAX_STEP).contains(n);
-        /// Step of the first topology update.
-        update_begin: u64 = 0, "a whole number from 0 to 1000000000000" if |&n| n <= MAX_STEP;
+        /// Step of the first topology update; `auto` is 0, and a fifth of the run where density decays.
+        update_begin: Option<u64> = None, "`auto` or a whole number from 0 to 1000000000000"
+            if |n| n.is_none_or(|n| n <= MAX_STEP);
         /// Step at which updates end: all are before it. `auto` is three quarters of the run.
         update_end: UpdateEnd = UpdateEnd::Auto, "`auto` or a step, a whole number from 1 to 1000000000000"
             if |end| !matches!(end, UpdateEnd::Step(step) if *step > MAX_STEP);
         /// How the drop fraction shrinks from begin to end of the updates.
         decay: Decay = Decay::Cosine;
+        /// The pattern that layers start from.
+        initial: Initial = Initial::Random;
+        /// A finished run (its folder, or a checkpoint file) that this one starts from, in place of `initial`. A layer
+        /// that is sparse there keeps its pattern; of a dense one as many weights as this run's sparsity leaves, the
+        /// largest by magnitude, stay.
+        start_from: String = String::new();
+        /// The values that go with it: `initial`, those which that run began with (a lottery ticket); `trained`, those
+        /// it ended with; `redrawn`, this run's own.
+        start_values: StartValues = StartValues::Initial;
         /// By which score weights are dropped; the smallest go.
         drop: DropScore = DropScore::Magnitude;
         /// By which score weights are grown; the largest come.
@@ -229,6 +255,26 @@ configuration! {
         grown_init: GrownInit = GrownInit::Zeros;
         /// Whether an update replaces the optimiser's step or follows it.
         step_policy: StepPolicy = StepPolicy::Replace;
+        /// Whether updates fall on the schedule of interval, begin and end, or at every step.
+        update_timing: UpdateTiming = UpdateTiming::Scheduled;
+        /// What becomes of inactive weights and of optimiser slots.
+        state: StateHandling = StateHandling::Reset;
+        /// How the number of active weights goes from all to what the sparsity leaves, between begin and end.
+        density_decay: DensityDecay = DensityDecay::None;
+        /// How growth is spread over layers; the number of all active weights stays.
+        redistribution: Redistribution = Redistribution::None;
+        /// What happens to active weights after each optimiser step.
+        after_step: AfterStep = AfterStep::None;
+        /// Share of the average that each step keeps, where growth goes by averaged gradients.
+        gradient_average: f64 = 0.9, "a number with 0 ≤ gradient-average < 1" if |x| (0.0..1.0).contains(x);
+        /// The magnitude from which the threshold starts, where weights are dropped by one.
+        threshold: f64 = 1e-3, "a number > 0" if |&x| x > 0.0;
+        /// Where noise is added: how strongly active weights are pulled towards 0, as a multiple α of the learning
+        /// rate η.
+        noise_pull: f64 = 1e-4, "a number ≥ 0" if |&x| x >= 0.0;
+        /// The temperature T of that noise, whose standard deviation is √(2ηT); `auto` is ηα²/2, with which noise is as
+        /// large as the pull.
+        noise_temperature: Option<f64> = None, "`auto` or a number ≥ 0" if |x| x.is_none_or(|x| x >= 0.0);
         /// Which layers may be sparse; globs are on their names.
         filter: LayerFilter = LayerFilter::Default;
         /// Sparsities of single layers, by glob on the layer's name (the first that matches decides); these

@@ -111,7 +111,7 @@ fn resolve_with(sources: &Sources, known: &Known, aliases: Aliases) -> Result<Co
             None => error,
         };
     config.check_together().map_err(|(key, error)| placed(&[key], error))?;
-    config.method_row(&known.methods).map_err(|error| placed(&["method.drop", "method.grow"], error))?;
+    config.method_row(&known.methods).map_err(|error| placed(methods::COLUMNS, error))?;
     Ok(config)
 }
 

@@ -1,11 +1,14 @@
 //! The types that keys can have: each reads itself from TOML, writes itself, says what is allowed, and
 //! guesses what a value of the wrong type was meant to be.
 
-use rigl_topology::{Decay, Distribution, DropScore, GrowScore, GrownInit, LayerFilter, StepPolicy};
+use rigl_topology::{
+    AfterStep, Decay, DensityDecay, Distribution, DropScore, GrowScore, GrownInit, Initial, LayerFilter,
+    Redistribution, StateHandling, StepPolicy, UpdateTiming,
+};
 use toml_edit::{Array, InlineTable, Item, Value};
 
 use super::suggest::nearest;
-use super::{Augment, Compute, Layers, Limit, OptimizerName, Standardize, Unit, UpdateEnd};
+use super::{Augment, Compute, Layers, Limit, OptimizerName, Standardize, StartValues, Unit, UpdateEnd};
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized + PartialEq {
@@ -244,6 +247,13 @@ named!(
     DropScore,
     GrowScore,
     GrownInit,
+    Initial,
+    UpdateTiming,
+    StateHandling,
+    DensityDecay,
+    Redistribution,
+    AfterStep,
+    StartValues,
     Standardize
 );
 named!(StepPolicy);

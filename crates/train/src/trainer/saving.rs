@@ -5,11 +5,12 @@ use std::time::Instant;
 use rigl_base::{Error, Kind, Result};
 use rigl_engine::ARITHMETIC_VERSION;
 use rigl_formats::Metadata;
-use rigl_graph::account::TrainingCost;
 use rigl_graph::state::{Role, State, Tensor, Values};
 use rigl_metrics::event::{self, Event};
 use rigl_metrics::summary::{self, Flops};
 use rigl_metrics::{Record, Status, Summary, TensorBoard};
+
+use rigl_topology::Pattern;
 
 use super::{SMALLER, Trainer};
 use crate::config::Standardize;
@@ -37,7 +38,7 @@ impl Trainer<'_> {
     }
 
     pub(super) fn state(&self) -> State<'_> {
-        let mut state = self.session.state();
+        let mut state = self.stepper.session.state();
         state.extend(self.position.tensors(&self.prepared.design.graph));
         state
     }
@@ -69,7 +70,7 @@ impl Trainer<'_> {
     pub(super) fn checkpoint(&mut self) -> Result<()> {
         self.sync_log()?;
         let metadata = self.metadata()?;
-        let mut state = self.session.state();
+        let mut state = self.stepper.session.state();
         state.extend(self.position.tensors(&self.prepared.design.graph));
         let saved = self.store.save(&state, &metadata);
         let (path, bytes) = saved.map_err(|e| self.after_step_number(e))?;
@@ -97,7 +98,7 @@ impl Trainer<'_> {
     pub(super) fn save_patterns(&self) -> Result<()> {
         let graph = &self.prepared.design.graph;
         let tensor = |&p: &usize| {
-            let pattern = self.session.pattern(p)?;
+            let pattern = self.stepper.session.pattern(p)?;
             Some(Tensor {
                 name: format!("pattern/{}", graph.parameters()[p].name).into(),
                 role: Role::Method,
@@ -106,7 +107,7 @@ impl Trainer<'_> {
                 indices: None,
             })
         };
-        let state: State<'_> = self.sparse.iter().filter_map(tensor).collect();
+        let state: State<'_> = self.stepper.sparse().iter().filter_map(tensor).collect();
         // Written at the same place by a resumed run, with the same bytes: nothing in it tells the time.
         let metadata =
             Metadata { elapsed_s: 0.0, log_length: 0, extra: Default::default(), ..self.metadata()? };
@@ -115,7 +116,7 @@ impl Trainer<'_> {
     }
 
     pub(super) fn log_end(&mut self, status: Status, reason: &str) -> Result<()> {
-        let cost = &self.prepared.design.cost;
+        let cost = &self.cost;
         let evaluation = self.position.evaluation.as_ref();
         let end = event::End {
             status,
@@ -132,28 +133,23 @@ impl Trainer<'_> {
 
     pub(super) fn summary(&self) -> Result<Summary> {
         let Prepared { config, design, .. } = self.prepared;
-        let cost = &design.cost;
+        let cost = &self.cost;
         let evaluation = self.position.evaluation.as_ref();
         let accuracy = evaluation.and_then(|e| e.accuracy);
-        let (sparse, dense) = (cost.flops as f64, cost.dense_flops as f64);
-        // Per sample, as the mean over every batch of the run: 3 f_S each, and where dense gradients were
-        // computed, the weight gradient of the dense network in place of that of the sparse one.
-        let batches = self.position.draw.max(1) as f64;
-        let training = match design.training_cost() {
-            TrainingCost::Dense => 3.0 * dense,
-            _ => 3.0 * sparse + self.position.dense_updates as f64 / batches * (dense - sparse),
-        };
+        let reference = design.reference_flops as f64;
+        // Per sample, as the mean over every batch of the run.
+        let training = self.position.flops as f64 / self.position.draw.max(1) as f64;
         let seconds = self.clock.elapsed_s();
         let weights = design.graph.weights().map(|(id, p)| {
             let explored = self.position.explored[id.index()].as_ref();
             summary::Layer {
                 name: p.name.clone(),
-                active: design.active[id.index()].unwrap_or(p.len()) as u64,
+                active: self.stepper.session.pattern(id.index()).map_or(p.len(), Pattern::count) as u64,
                 weights: p.len() as u64,
                 explored: explored.map_or(1.0, |e| e.fraction()),
             }
         });
-        let weights_crc32c = rigl_formats::checkpoint::parameters_crc32c(&self.session.state())
+        let weights_crc32c = rigl_formats::checkpoint::parameters_crc32c(&self.stepper.session.state())
             .map_err(|e| self.after_step_number(e))?;
         Ok(Summary {
             version: summary::VERSION,
@@ -169,8 +165,8 @@ impl Trainer<'_> {
             weights: cost.weights as u64,
             bytes: cost.bytes,
             explored: self.position.explored_fraction(),
-            inference: Flops::new(sparse, dense),
-            training: Flops::new(training, 3.0 * dense),
+            inference: Flops::new(cost.flops as f64, reference),
+            training: Flops::new(training, 3.0 * reference),
             steps: self.position.step,
             draws: self.position.draw,
             updates: self.position.updates,

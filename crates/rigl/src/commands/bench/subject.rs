@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use rigl_base::random::{Purpose, Stream};
 use rigl_base::{Error, Result, counts};
 use rigl_engine::{
-    Batch, Growth, LayerTime, MicroBatch, Options, Preprocessing, Session, StepConstants, UpdateRequest,
+    Batch, Grown, Growth, LayerTime, MicroBatch, Options, Preprocessing, Session, StepConstants, Take,
+    UpdateRequest,
 };
 use rigl_graph::{Graph, ModelSpec};
 use rigl_metrics::machine::memory_limit_bytes;
@@ -109,7 +110,7 @@ impl Subject {
         let sparse: Vec<(usize, usize)> =
             self.active.iter().enumerate().filter_map(|(p, n)| Some((p, (*n)?))).collect();
         let growth: Vec<Growth> =
-            sparse.iter().map(|&(parameter, n)| Growth { parameter, count: drop(n) }).collect();
+            sparse.iter().map(|&(parameter, n)| Growth { parameter, take: Take::Largest(drop(n)) }).collect();
         let requests: Vec<UpdateRequest> = sparse
             .iter()
             .map(|&(parameter, n)| UpdateRequest {
@@ -118,6 +119,7 @@ impl Subject {
                 drop: DropScore::Magnitude,
                 grow: GrowScore::Gradient,
                 stream: growth_stream(0, &self.graph.parameters()[parameter].name, step),
+                grown: Grown::zeros(),
             })
             .collect();
         let start = Instant::now();

@@ -1,0 +1,173 @@
+//! Where a run begins: initial values under the method's first pattern, or another run that is finished.
+
+use std::path::Path;
+
+use rigl_base::{Error, Result};
+use rigl_engine::{Growth, Score, Session};
+use rigl_formats::{Checkpoint, Store, checkpoint};
+use rigl_graph::Parameter;
+use rigl_graph::account::Cost;
+use rigl_graph::state::{self, Role, State, Tensor, Values};
+use rigl_topology::{Initial, Pattern};
+
+use crate::config::{Config, StartValues};
+use crate::prepare::{Design, Prepared};
+use crate::registry::Registry;
+
+/// What a run takes over from another.
+pub struct Start {
+    /// The pattern of each parameter of the graph; `None` for dense.
+    pub(crate) patterns: Vec<Option<Pattern>>,
+    /// Seed of the initial values.
+    pub(crate) seed: u64,
+    /// Values and running statistics, where they are taken over.
+    state: Option<State<'static>>,
+}
+
+impl Prepared {
+    /// Reads the run that `method.start-from` names, if it names one, and counts with its patterns from then on. Only a
+    /// run that begins needs this; one that goes on has all of it in its checkpoint.
+    ///
+    /// # Errors
+    /// If that run cannot be read, or holds another network.
+    pub fn read_start(&mut self, registry: &Registry) -> Result<()> {
+        let from = &self.config.method.start_from;
+        if from.is_empty() {
+            return Ok(());
+        }
+        let context = |e: Error| e.context(format!("`method.start-from` = `{from}`"));
+        let start = Start::read(Path::new(from), &self.config, &self.design, registry).map_err(context)?;
+        for (active, pattern) in self.design.active.iter_mut().zip(&start.patterns) {
+            *active = pattern.as_ref().map(Pattern::count);
+        }
+        self.design.cost = Cost::of(&self.design.graph, &self.design.active)?;
+        self.start = Some(start);
+        Ok(())
+    }
+
+    /// A session at its beginning. Patterns that come of scores are not there yet: [`score`].
+    pub(crate) fn begin(&self) -> Result<Session> {
+        let Some(start) = &self.start else { return self.session() };
+        let mut session = self.session_with(start.patterns.clone(), start.seed)?;
+        if let Some(state) = &start.state {
+            session.load(state)?;
+        }
+        Ok(session)
+    }
+
+    /// Whether the first patterns come of scores, and whether these need the gradients of a batch.
+    pub(crate) fn scored(&self) -> Option<Score> {
+        match self.design.method.initial {
+            _ if self.start.is_some() => None,
+            Initial::Saliency => Some(Score::Saliency),
+            Initial::Magnitude => Some(Score::Magnitude),
+            _ => None,
+        }
+    }
+}
+
+/// Gives each layer of a dense network that is to be sparse the weights of best score; for saliencies, by the gradients
+/// of the last pass.
+pub(crate) fn score(session: &mut Session, design: &Design, score: Score) -> Result<()> {
+    for (parameter, &count) in design.active.iter().enumerate() {
+        let Some(count) = count else { continue };
+        let pattern = Pattern::of_largest(&session.scores(parameter, score)?, count)?;
+        session.set_pattern(parameter, pattern)?;
+    }
+    Ok(())
+}
+
+/// No dense gradient beyond those of a dense network is wanted.
+pub(crate) const NO_GROWTH: &[Growth] = &[];
+
+impl Start {
+    fn read(path: &Path, config: &Config, design: &Design, registry: &Registry) -> Result<Start> {
+        let (Checkpoint { metadata, state }, file) = if path.is_dir() {
+            let latest = Store::new(path.join("checkpoints")).latest()?;
+            (latest.checkpoint, latest.path.display().to_string())
+        } else {
+            (checkpoint::read(path)?, path.display().to_string())
+        };
+        if path.is_dir() && !path.join("summary.json").is_file() {
+            return Err(Error::usage("the run is not finished")
+                .hint(format!("rigl train --resume {}", path.display())));
+        }
+        let before = Config::from_text(&file, &metadata.configuration, &registry.known())?;
+        let dense = matches!(design.method.initial, Initial::Dense | Initial::Narrow);
+        let mut patterns = Vec::new();
+        let mut taken: State<'static> = Vec::new();
+        for (parameter, &active) in design.graph.parameters().iter().zip(&design.active) {
+            let found = Found::of(parameter, &state)?;
+            let pattern = match (found.indices, active) {
+                _ if dense || !parameter.is_weight() => None,
+                (Some(indices), _) => Some(Pattern::new(parameter.len(), indices.to_vec())?),
+                (None, None) => None,
+                (None, Some(count)) => {
+                    let scores: Vec<f32> = found.values.iter().map(|w| w.abs()).collect();
+                    Some(Pattern::of_largest(&scores, count)?)
+                }
+            };
+            taken.push(found.under(parameter, pattern.as_ref()));
+            patterns.push(pattern);
+        }
+        taken.extend(state.into_iter().filter(|tensor| tensor.role == Role::Buffer));
+        let (seed, state) = match config.method.start_values {
+            StartValues::Initial => (before.seeds.init, None),
+            StartValues::Trained => (config.seeds.init, Some(taken)),
+            _ => (config.seeds.init, None),
+        };
+        Ok(Start { patterns, seed, state })
+    }
+}
+
+/// What another run holds of a parameter.
+struct Found<'a> {
+    values: &'a [f32],
+    indices: Option<&'a [u32]>,
+}
+
+impl<'a> Found<'a> {
+    fn of(parameter: &Parameter, state: &'a [Tensor<'_>]) -> Result<Found<'a>> {
+        let name = &parameter.name;
+        let tensor = state::find(state, &Role::Parameter, name);
+        let tensor = tensor.ok_or_else(|| Error::usage(format!("the run has no parameter `{name}`")))?;
+        if tensor.shape != parameter.shape {
+            let (found, expected) = (&tensor.shape, &parameter.shape);
+            return Err(Error::usage(format!(
+                "parameter `{name}` has shape {found:?} there, expected {expected:?}"
+            )));
+        }
+        let indices = tensor.indices.as_deref();
+        let expected = indices.map_or(parameter.len(), <[u32]>::len);
+        match tensor.values.as_f32() {
+            Some(values) if values.len() == expected => Ok(Found { values, indices }),
+            _ => Err(Error::data(format!("parameter `{name}` does not hold {expected} 32-bit floats"))),
+        }
+    }
+
+    /// Its values under a pattern, or dense; 0 where the run has none.
+    fn under(&self, parameter: &Parameter, pattern: Option<&Pattern>) -> Tensor<'static> {
+        let mut dense = vec![0.0; parameter.len()];
+        match self.indices {
+            None => dense.copy_from_slice(self.values),
+            Some(indices) => {
+                for (&i, &w) in indices.iter().zip(self.values) {
+                    if let Some(slot) = dense.get_mut(i as usize) {
+                        *slot = w;
+                    }
+                }
+            }
+        }
+        let values = match pattern {
+            None => dense,
+            Some(pattern) => pattern.indices().iter().map(|&i| dense[i as usize]).collect(),
+        };
+        Tensor {
+            name: parameter.name.clone().into(),
+            role: Role::Parameter,
+            shape: parameter.shape.clone(),
+            values: Values::F32(values.into()),
+            indices: pattern.map(|pattern| pattern.indices().to_vec().into()),
+        }
+    }
+}
