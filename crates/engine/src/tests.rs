@@ -5,7 +5,7 @@ use rigl_graph::{Builder, Graph, Linear};
 use rigl_topology::{Change, DropScore, GrowScore, LayerBudget, Pattern};
 
 use crate::{
-    Batch, Compute, Growth, MicroBatch, Options, Outcome, Preprocessing, Session, StepConstants,
+    Batch, Compute, Grown, Growth, MicroBatch, Options, Outcome, Preprocessing, Session, StepConstants, Take,
     UpdateRequest,
 };
 
@@ -14,7 +14,7 @@ const SMOOTHING: f32 = 0.1;
 const CONSTANTS: StepConstants =
     StepConstants { learning_rate: 0.1, momentum: 0.9, nesterov: true, l2: 1e-3 };
 
-fn graph() -> Graph {
+pub(super) fn graph() -> Graph {
     let mut g = Builder::new("net");
     let x = g.input("image", &[1, 4, 5]);
     let mut h = g.flatten(x);
@@ -38,7 +38,7 @@ fn patterns(density: f64) -> Vec<Option<Pattern>> {
     graph.parameters().iter().enumerate().map(of).collect()
 }
 
-fn session(batch: usize, threads: usize, compute: Compute) -> Session {
+pub(super) fn session(batch: usize, threads: usize, compute: Compute) -> Session {
     let options = Options { batch, evaluation_batch: batch, threads, isa: None, compute, seed: 3 };
     Session::new(&graph(), patterns(0.2), &options).unwrap()
 }
@@ -49,7 +49,7 @@ fn images(samples: usize, salt: u64) -> (Vec<Vec<u8>>, Vec<u32>) {
     (images, (0..samples).map(|_| draws.below(SIZES[3] as u64) as u32).collect())
 }
 
-fn batch(session: &Session, samples: usize, salt: u64) -> Batch {
+pub(super) fn batch(session: &Session, samples: usize, salt: u64) -> Batch {
     let (images, labels) = images(samples, salt);
     let mut batch = Batch::default();
     let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
@@ -57,7 +57,7 @@ fn batch(session: &Session, samples: usize, salt: u64) -> Batch {
     batch
 }
 
-fn whole(batch: &Batch) -> MicroBatch<'_> {
+pub(super) fn whole(batch: &Batch) -> MicroBatch<'_> {
     MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
 }
 
@@ -174,7 +174,8 @@ fn train(mut session: Session, micro_batches: usize) -> (Vec<u64>, Vec<Vec<u32>>
         let sparse: Vec<usize> =
             (0..graph.parameters().len()).filter(|&p| session.pattern(p).is_some()).collect();
         let drop = |p: usize| session.pattern(p).unwrap().count() * 3 / 10;
-        let growth: Vec<Growth> = sparse.iter().map(|&p| Growth { parameter: p, count: drop(p) }).collect();
+        let growth: Vec<Growth> =
+            sparse.iter().map(|&p| Growth { parameter: p, take: Take::Largest(drop(p)) }).collect();
         let requests: Vec<UpdateRequest> = sparse
             .iter()
             .map(|&p| UpdateRequest {
@@ -183,6 +184,7 @@ fn train(mut session: Session, micro_batches: usize) -> (Vec<u64>, Vec<Vec<u32>>
                 drop: DropScore::Magnitude,
                 grow,
                 stream: Stream::new(1, Purpose::Growth, step * 10 + p as u64),
+                grown: Grown::zeros(),
             })
             .collect();
         let mut sum = Outcome::default();
@@ -281,7 +283,7 @@ fn a_state_that_does_not_fit_is_refused_by_name() {
 
 fn one_update(session: &mut Session, compute_growth: bool, drop: usize) -> (Vec<f32>, Pattern, Change) {
     let packed = batch(session, 100, 8);
-    let growth = [Growth { parameter: 0, count: drop }];
+    let growth = [Growth { parameter: 0, take: Take::Largest(drop) }];
     session.accumulate(whole(&packed), if compute_growth { &growth } else { &[] }).unwrap();
     let old = session.pattern(0).unwrap().clone();
     // The dense gradient, from a dense twin with the same weights.
@@ -301,6 +303,7 @@ fn one_update(session: &mut Session, compute_growth: bool, drop: usize) -> (Vec<
         drop: DropScore::Magnitude,
         grow: GrowScore::Gradient,
         stream: Stream::new(0, Purpose::Growth, 0),
+        grown: Grown::zeros(),
     };
     let change = session.update(&[request]).unwrap().remove(0);
     (twin.parameters[0].gradient.clone(), old, change)
@@ -368,6 +371,7 @@ fn growth_without_collected_gradients_is_an_error() {
         drop: DropScore::Magnitude,
         grow: GrowScore::Gradient,
         stream: Stream::new(0, Purpose::Growth, 0),
+        grown: Grown::zeros(),
     };
     assert!(session.update(&[request]).is_err());
     let dense = UpdateRequest { parameter: 4, ..request };

@@ -31,7 +31,7 @@ pub(crate) fn apply(
     let missing = |what: &str| context(Error::internal(format!("no {what} was kept")));
     let pattern = p.pattern().ok_or_else(|| context(Error::internal("it is dense")))?;
     let values = p.sorted(&p.values).into_owned();
-    let signs = p.sorted(&p.signs);
+    let signs = p.sorted_signs();
     let update = match request.drop {
         DropScore::SignChange if signs.len() != values.len() => return Err(missing("sign")),
         DropScore::SignChange => {

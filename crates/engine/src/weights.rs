@@ -212,6 +212,11 @@ impl Parameter {
         }
     }
 
+    /// The signs that active weights started with, in sorted order; empty where they are not kept.
+    pub(crate) fn sorted_signs(&self) -> Cow<'_, [f32]> {
+        if self.signs.is_empty() { Cow::Borrowed(&[]) } else { self.sorted(&self.signs) }
+    }
+
     /// Which positions are active; `None` where all are, and none can be otherwise.
     pub(crate) fn pattern(&self) -> Option<&Pattern> {
         match &self.storage {

@@ -108,7 +108,7 @@ impl Session {
                 .and_then(|p| Some((p, p.pattern()?)))
                 .ok_or_else(|| Error::internal("statistics of a parameter that is not sparse"))?;
             let values = p.sorted(&p.values);
-            let crossed = values.iter().zip(&*p.sorted(&p.signs)).filter(|&(w, s)| w * s < 0.0).count();
+            let crossed = values.iter().zip(&*p.sorted_signs()).filter(|&(w, s)| w * s < 0.0).count();
             let averages = pattern.indices().iter().filter_map(|&i| p.average.get(i as usize));
             let momentum: f64 = averages.map(|a| f64::from(a.abs())).sum();
             Ok(LayerStatistics {
@@ -140,7 +140,7 @@ impl Session {
             let p = &mut **job;
             let stream = Stream::new(noise.seed, Purpose::Noise, pair_id(name_id(&p.name), noise.step));
             let Some(pattern) = p.pattern() else { return };
-            let (signs, mut values) = (p.sorted(&p.signs), p.sorted(&p.values).into_owned());
+            let (signs, mut values) = (p.sorted_signs(), p.sorted(&p.values).into_owned());
             for ((w, &s), &i) in values.iter_mut().zip(&*signs).zip(pattern.indices()) {
                 let z = normals(stream.block(u64::from(i)))[0];
                 *w = (f64::from(*w) - noise.pull * f64::from(s) + noise.deviation * z) as f32;

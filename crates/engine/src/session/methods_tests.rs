@@ -1,2 +1,274 @@
-#[allow(unused_imports)]
+//! What methods ask of a network, on a small one, in sparse and in masked storage.
+
+use rigl_topology::{DropScore, GrowScore, GrownInit, LayerBudget};
+
+use super::super::tests::{batch, graph, session, whole};
 use super::*;
+use crate::request::{Grown, Growth, Options, StepConstants, Take, UpdateRequest};
+use crate::weights::Compute;
+
+const STORAGE: [Compute; 2] = [Compute::Sparse, Compute::Masked];
+
+/// `fc1.weight` and `fc2.weight`.
+const SPARSE: [usize; 2] = [0, 2];
+
+const PLAIN: StepConstants = StepConstants { learning_rate: 0.5, momentum: 0.0, nesterov: false, l2: 0.0 };
+
+fn all() -> Vec<Growth> {
+    SPARSE.iter().map(|&parameter| Growth { parameter, take: Take::All }).collect()
+}
+
+/// Active values of a parameter, in the order of its pattern.
+fn values(session: &Session, parameter: usize) -> Vec<f32> {
+    let p = &session.parameters[parameter];
+    p.sorted(&p.values).into_owned()
+}
+
+fn request(session: &Session, k: usize, grow: GrowScore, init: GrownInit) -> UpdateRequest {
+    UpdateRequest {
+        parameter: 0,
+        budget: LayerBudget::replace(session.pattern(0).unwrap().count(), k),
+        drop: DropScore::Magnitude,
+        grow,
+        stream: Stream::new(1, Purpose::Growth, 2),
+        grown: Grown { init, stream: Stream::new(1, Purpose::Grown, 3), learning_rate: 0.25 },
+    }
+}
+
+/// The dense gradients of fc1 on two batches.
+fn gradients() -> [Vec<f32>; 2] {
+    let mut session = session(20, 1, Compute::Masked);
+    [1, 2].map(|salt| {
+        let batch = batch(&session, 20, salt);
+        session.accumulate(whole(&batch), &[]).unwrap();
+        session.parameters[0].gradient.clone()
+    })
+}
+
+#[test]
+fn averages_are_exponential_and_growth_by_them_takes_the_largest() {
+    let [first, second] = gradients();
+    for compute in STORAGE {
+        let mut session = session(20, 2, compute);
+        session.keep(&SPARSE, Keep { average: true, ..Keep::default() }, 0).unwrap();
+        for salt in [1, 2] {
+            let batch = batch(&session, 20, salt);
+            session.accumulate(whole(&batch), &all()).unwrap();
+            session.average(&SPARSE, 0.75).unwrap();
+        }
+        let expected: Vec<f32> =
+            first.iter().zip(&second).map(|(a, b)| 0.75 * (0.75 * 0.0 + 0.25 * a) + 0.25 * b).collect();
+        assert_eq!(session.parameters[0].average, expected, "{compute}");
+
+        let request = request(&session, 9, GrowScore::Momentum, GrownInit::Zeros);
+        let pattern = session.pattern(0).unwrap().clone();
+        let values = values(&session, 0);
+        let update =
+            rigl_topology::LayerUpdate::begin(&pattern, &values, request.drop, request.budget).unwrap();
+        let mut collector = update.collector();
+        collector.push(0, &expected);
+        let grown = collector.finish();
+        let change = session.update(&[request]).unwrap().remove(0);
+        assert!(grown.iter().all(|&position| change.pattern().contains(position)));
+        assert_eq!(change.pattern().count(), pattern.count());
+    }
+}
+
+#[test]
+fn grown_weights_start_from_what_is_asked_and_others_keep_their_values() {
+    let [gradient, _] = gradients();
+    let of = &graph().parameters()[0].clone();
+    for compute in STORAGE {
+        for &init in GrownInit::ALL {
+            let mut session = session(20, 1, compute);
+            let batch = batch(&session, 20, 1);
+            session.accumulate(whole(&batch), &all()).unwrap();
+            let before = values(&session, 0);
+            let n = before.len() as f64;
+            let mean = before.iter().map(|&w| f64::from(w)).sum::<f64>() / n;
+            let square = before.iter().map(|&w| f64::from(w).powi(2)).sum::<f64>() / n;
+            let magnitude = before.iter().map(|&w| f64::from(w.abs())).sum::<f64>() / n;
+            let deviation = (square - mean * mean).sqrt();
+            let request = request(&session, 20, GrowScore::Random, init);
+            let change = session.update(&[request]).unwrap().remove(0);
+            let after = values(&session, 0);
+            let (mut fresh, stream) = (0, request.grown.stream);
+            for ((&w, &position), origin) in
+                after.iter().zip(change.pattern().indices()).zip(change.origins())
+            {
+                let n = u64::from(position);
+                let expected = match (origin, init) {
+                    (Some(rank), _) => f64::from(before[rank]),
+                    (None, GrownInit::Redraw) => {
+                        f64::from(InitialValues::from_stream(of, stream).at(position as usize))
+                    }
+                    (None, GrownInit::Normal) => deviation * normals(stream.block(n))[0],
+                    (None, GrownInit::Uniform) => magnitude * (2.0 * f64::from(stream.uniform_at(n)) - 1.0),
+                    (None, GrownInit::Gradient) => -0.25 * f64::from(gradient[position as usize]),
+                    (None, _) => 0.0,
+                };
+                fresh += usize::from(origin.is_none());
+                assert!((f64::from(w) - expected).abs() <= 1e-6 * expected.abs(), "{init}: {w} {expected}");
+            }
+            assert!(fresh > 10);
+        }
+    }
+}
+
+#[test]
+fn noise_pulls_active_weights_against_the_sign_they_started_with() {
+    let noise = Noise { pull: 0.01, deviation: 0.1, seed: 4, step: 7 };
+    let mut found = Vec::new();
+    for (compute, threads) in [(Compute::Sparse, 1), (Compute::Masked, 3)] {
+        let mut session = session(20, threads, compute);
+        session.keep(&SPARSE, Keep { signs: true, ..Keep::default() }, 0).unwrap();
+        let before = values(&session, 0);
+        session.noise(&SPARSE, noise).unwrap();
+        let after = values(&session, 0);
+        let stream = Stream::new(4, Purpose::Noise, pair_id(name_id("fc1.weight"), 7));
+        let positions = session.pattern(0).unwrap().indices();
+        for ((&was, &is), &position) in before.iter().zip(&after).zip(positions) {
+            let z = normals(stream.block(u64::from(position)))[0];
+            let expected = f64::from(was) - 0.01 * f64::from(was.signum()) + 0.1 * z;
+            assert!((f64::from(is) - expected).abs() < 1e-7, "{was} {is}");
+        }
+        let crossed = before.iter().zip(&after).filter(|&(was, is)| was * is < 0.0).count();
+        assert!(crossed > 0);
+        assert_eq!(session.statistics(&[0], &[9], 0.0).unwrap()[0].crossed, crossed);
+
+        // Those that crossed go; none is held to the sign it lost.
+        let budget = LayerBudget::replace(after.len(), crossed);
+        let request = UpdateRequest {
+            drop: DropScore::SignChange,
+            budget,
+            ..request(&session, 0, GrowScore::Random, GrownInit::Zeros)
+        };
+        let change = session.update(&[request]).unwrap().remove(0);
+        assert_eq!((change.dropped(), change.grown()), (crossed, crossed));
+        assert_eq!(session.statistics(&[0], &[9], 0.0).unwrap()[0].crossed, 0);
+        let p = &session.parameters[0];
+        let signs = p.sorted(&p.signs).into_owned();
+        let fresh: Vec<f32> =
+            signs.iter().zip(change.origins()).filter(|(_, o)| o.is_none()).map(|(&s, _)| s).collect();
+        assert!(fresh.contains(&1.0) && fresh.contains(&-1.0));
+        found.push((values(&session, 0), signs));
+    }
+    assert_eq!(found[0], found[1]);
+}
+
+#[test]
+fn kept_weights_all_step_by_the_dense_gradient_and_the_largest_are_active() {
+    let mut found = Vec::new();
+    for compute in STORAGE {
+        let mut session = session(20, 1, compute);
+        session.keep(&SPARSE, Keep { inactive: true, ..Keep::default() }, 3).unwrap();
+        let initial: Vec<f32> = {
+            let of = InitialValues::new(&graph().parameters()[0], 3);
+            (0..session.parameters[0].len()).map(|i| of.at(i)).collect()
+        };
+        assert_eq!(session.parameters[0].kept.as_ref().unwrap().values, initial);
+        let batch = batch(&session, 20, 1);
+        session.accumulate(whole(&batch), &all()).unwrap();
+        let gradient = session.dense[0].clone();
+        let pattern = session.pattern(0).unwrap().clone();
+        session.step(StepConstants { l2: 0.125, ..PLAIN }).unwrap();
+        for (i, &w) in session.parameters[0].kept.as_ref().unwrap().values.iter().enumerate() {
+            let decay = if pattern.contains(i as u32) { 0.125 * initial[i] } else { 0.0 };
+            let expected = f64::from(initial[i]) - 0.5 * f64::from(gradient[i] + decay);
+            assert!((f64::from(w) - expected).abs() < 1e-6, "{i}: {w} {expected}");
+        }
+        let all = session.parameters[0].kept.as_ref().unwrap().values.clone();
+        let request = request(&session, pattern.count(), GrowScore::Magnitude, GrownInit::Zeros);
+        session.update(&[request]).unwrap();
+        let scores: Vec<f32> = all.iter().map(|w| w.abs()).collect();
+        assert_eq!(session.pattern(0), Some(&Pattern::of_largest(&scores, pattern.count()).unwrap()));
+        let active = session.pattern(0).unwrap().indices().iter().map(|&i| all[i as usize]);
+        assert_eq!(values(&session, 0), active.collect::<Vec<_>>());
+        found.push(all);
+    }
+    assert_eq!(found[0], found[1]);
+}
+
+#[test]
+fn a_dense_network_is_scored_and_keeps_the_values_of_the_best() {
+    let options =
+        Options { batch: 20, evaluation_batch: 20, threads: 1, isa: None, compute: Compute::Auto, seed: 3 };
+    let mut session = Session::new(&graph(), vec![None; 6], &options).unwrap();
+    let batch = batch(&session, 20, 1);
+    session.accumulate(whole(&batch), &[]).unwrap();
+    let (w, g) = (session.parameters[0].values.clone(), session.parameters[0].gradient.clone());
+    let saliency: Vec<f32> = w.iter().zip(&g).map(|(w, g)| (w * g).abs()).collect();
+    assert_eq!(session.scores(0, Score::Saliency).unwrap(), saliency);
+    let magnitude = session.scores(0, Score::Magnitude).unwrap();
+    assert_eq!(magnitude, w.iter().map(|w| w.abs()).collect::<Vec<_>>());
+    let pattern = Pattern::of_largest(&saliency, 17).unwrap();
+    session.set_pattern(0, pattern.clone()).unwrap();
+    assert_eq!(values(&session, 0), pattern.indices().iter().map(|&i| w[i as usize]).collect::<Vec<_>>());
+    assert!(session.scores(0, Score::Saliency).is_err(), "it is sparse now");
+    assert!(session.set_pattern(0, pattern).is_err());
+    assert!(session.set_pattern(2, Pattern::full(3).unwrap()).is_err());
+}
+
+#[test]
+fn statistics_count_what_methods_ask_for() {
+    let mut session = session(20, 1, Compute::Sparse);
+    session.keep(&SPARSE, Keep { average: true, ..Keep::default() }, 0).unwrap();
+    session.parameters[0].average.iter_mut().enumerate().for_each(|(i, a)| *a = i as f32);
+    let found = session.statistics(&SPARSE, &[5, 6], 0.05).unwrap();
+    let values = values(&session, 0);
+    assert_eq!(found[0].below, values.iter().filter(|w| w.abs() < 0.05).count());
+    let indices = session.pattern(0).unwrap().indices();
+    let mean = indices.iter().map(|&i| f64::from(i)).sum::<f64>() / indices.len() as f64;
+    assert!((found[0].momentum - mean).abs() < 1e-9);
+    assert_eq!(
+        (found[0].target, found[1].target, found[1].active),
+        (5, 6, session.pattern(2).unwrap().count())
+    );
+    assert!(session.statistics(&[1], &[1], 0.0).is_err(), "a bias");
+}
+
+#[test]
+fn what_methods_keep_survives_the_state() {
+    for compute in STORAGE {
+        let mut first = session(20, 1, compute);
+        first.keep(&SPARSE, Keep { signs: true, average: true, inactive: true }, 3).unwrap();
+        let batch = batch(&first, 20, 1);
+        let constants = StepConstants { momentum: 0.5, ..PLAIN };
+        for _ in 0..2 {
+            first.accumulate(whole(&batch), &all()).unwrap();
+            first.average(&SPARSE, 0.5).unwrap();
+            first.step(constants).unwrap();
+        }
+        let mut second = session(20, 1, Compute::Auto);
+        second.load(&first.state()).unwrap();
+        assert_eq!(first.state(), second.state());
+        for session in [&mut first, &mut second] {
+            session.accumulate(whole(&batch), &all()).unwrap();
+            session.step(constants).unwrap();
+        }
+        assert_eq!(first.state(), second.state());
+        let state = first.state();
+        assert!(state.iter().any(|tensor| tensor.name == "kept-momentum/fc2.weight"));
+        // A tensor of another size is refused by name.
+        let mut bad = first.state();
+        bad.iter_mut()
+            .filter(|t| t.name == "average/fc1.weight")
+            .for_each(|t| t.values = rigl_graph::state::Values::F32(vec![0.0].into()));
+        assert!(second.load(&bad).unwrap_err().to_string().contains("`average/fc1.weight`"));
+    }
+}
+
+#[test]
+fn what_was_not_kept_is_an_error() {
+    let mut session = session(20, 1, Compute::Sparse);
+    assert!(session.average(&[0], 0.5).is_ok(), "an average of nothing");
+    session.keep(&SPARSE, Keep { average: true, ..Keep::default() }, 0).unwrap();
+    assert!(session.average(&[0], 0.5).is_err(), "no dense gradient");
+    assert!(session.noise(&[0], Noise { pull: 0.0, deviation: 0.0, seed: 0, step: 0 }).is_err(), "no signs");
+    for grow in [GrowScore::Magnitude, GrowScore::Gradient] {
+        let request = request(&session, 3, grow, GrownInit::Zeros);
+        assert!(session.update(&[request]).is_err(), "{grow}");
+    }
+    let request = request(&session, 3, GrowScore::Random, GrownInit::Gradient);
+    assert!(session.update(&[request]).unwrap_err().to_string().contains("`fc1.weight`"));
+}
