@@ -246,6 +246,7 @@ Examples:
   rigl bench layers cifar10-wrn22-2 --model resnet-cifar --set model.depth=20
   rigl bench step resnet-50 --input 3x64x64 --classes 10 --batch 16
   rigl bench layers mnist-lenet --compute masked
+  rigl bench step cifar10-wrn22-2 --method snfs
   rigl bench step --layers 1024-4096-4096-10 --batch 128 --density 0.05 --threads 2";
 
 /// Measure a training step on this machine.
@@ -385,7 +386,7 @@ pub(crate) struct Keys {
     /// Network; the data set stays the recipe's (`model.name`)
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Method: dense, static, set, rigl (`method.name`)
+    /// Method: dense, small-dense, static, snip, set, snfs, rigl, pruning, deepr, dsr, dnw (`method.name`)
     #[arg(long, value_name = "NAME")]
     method: Option<String>,
     /// Share of weights that are absent, 0 to 1 (`method.sparsity`)

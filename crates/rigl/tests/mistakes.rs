@@ -65,7 +65,7 @@ fn names_that_do_not_exist() {
         ),
         (
             "train quickstart --method rigel",
-            "`--method`: no method is called `rigel`, allowed are `dense`, `static`, `set`, `rigl`",
+            "`--method`: no method is called `rigel`, allowed are `dense`, `small-dense`, `static`, `snip`, `set`, `snfs`, `rigl`, `pruning`, `deepr`, `dsr`, `dnw`",
             "rigl",
         ),
         (

@@ -15,7 +15,7 @@ use rigl_metrics::event::{Event, Update};
 use rigl_metrics::{Record, RunFolder, Summary};
 use rigl_topology::Method;
 use rigl_train::cost::training;
-use rigl_train::{Config, Ended, From, MachineOptions, Observer, Prepared, Registry, train};
+use rigl_train::{Config, Ended, From, MachineOptions, Observer, Prepared, Registry, Silent, train};
 
 fn network(spec: &ModelSpec) -> Result<Graph> {
     let channels = ((16.0 * spec.width.unwrap_or(1.0)).round() as usize).max(1);
@@ -276,8 +276,8 @@ fn a_lottery_ticket_has_the_mask_of_the_trained_network_and_its_initial_values()
 
 #[test]
 fn a_run_from_a_sparse_one_takes_its_patterns_and_goes_on_without_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let first = folder.path().join("first");
+    let (folder, origin) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = origin.path().join("first");
     run_in(
         &first,
         Config { seeds: seeds(3), ..config("name = 'static'\nlayers = { fc1 = 0.5 }", "auto") },
@@ -298,7 +298,7 @@ fn a_run_from_a_sparse_one_takes_its_patterns_and_goes_on_without_it() {
     let stop = AtomicBool::new(false);
     let mut watch = Watch { checkpoints: 4, stop: &stop, updates: Vec::new() };
     train(&prepared, &run, None, "a test", &mut watch, &stop).unwrap();
-    std::fs::remove_dir_all(&first).unwrap();
+    origin.close().unwrap();
     let latest = Store::new(run.checkpoints()).latest().unwrap();
     let file = latest.path.file_name().unwrap().to_string_lossy().into_owned();
     let from = From { checkpoint: latest.checkpoint, file, warnings: latest.warnings };
@@ -331,8 +331,12 @@ fn a_start_that_cannot_be_is_refused() {
         "{shapes}"
     );
     // One that is not finished.
-    std::fs::remove_file(other.join("summary.json")).ok();
-    let unfinished = refusal(&other);
+    let begun = folder.path().join("begun");
+    let prepared = prepared(self::config("name = 'dense'", "auto"), 1);
+    let run = RunFolder::create_at(&begun).unwrap();
+    files::write_atomic(&run.config(), prepared.config.to_toml().as_bytes()).unwrap();
+    train(&prepared, &run, None, "a test", &mut Silent, &AtomicBool::new(true)).unwrap();
+    let unfinished = refusal(&begun);
     assert!(unfinished.contains("not finished"), "{unfinished}");
 }
 

@@ -24,10 +24,10 @@ pub(crate) fn run(args: &Bench, registry: &Registry, printer: &Printer) -> Resul
         BenchWhat::Step => {
             // The machine last: what its measurement takes is no part of the peak memory.
             let (value, text) = step(&mut bench, args)?;
-            (value, text, MachineFacts::measure(&bench.session)?)
+            (value, text, MachineFacts::measure(&bench.stepper.session)?)
         }
         BenchWhat::Layers => {
-            let machine = MachineFacts::measure(&bench.session)?;
+            let machine = MachineFacts::measure(&bench.stepper.session)?;
             let (value, text) = layers::measure(&mut bench, args, &machine)?;
             (value, text, machine)
         }
@@ -51,7 +51,7 @@ fn step(bench: &mut Subject, args: &Bench) -> Result<(Value, String)> {
         Ok(start.elapsed())
     })?;
     let updates =
-        if bench.is_sparse() { Some(Spread::of(args.seconds / 2.0, |n| bench.update(n))?) } else { None };
+        if bench.updates() { Some(Spread::of(args.seconds / 2.0, |_| bench.update())?) } else { None };
     let peak_memory = peak_memory_bytes();
     let mut table = Table::new(&[
         ("", Align::Left),

@@ -188,7 +188,7 @@ fn broken_toml_and_double_keys_are_refused_with_the_line() {
 fn unknown_methods_and_presets_are_refused_with_the_list() {
     check_file(
         "[method]\nname = 'rigel'",
-        "`my.toml` line 2: no method is called `rigel`, allowed are `dense`, `static`, `set`, `rigl`",
+        "`my.toml` line 2: no method is called `rigel`, allowed are `dense`, `small-dense`, `static`, `snip`, `set`, `snfs`, `rigl`, `pruning`, `deepr`, `dsr`, `dnw`",
         "rigl",
     );
     check_set(

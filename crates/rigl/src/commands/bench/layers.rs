@@ -122,7 +122,7 @@ struct Layer {
 
 /// All layers with weights, in the order of the forward passes.
 fn layers(bench: &Subject, runs: &[TimedStep]) -> Vec<Layer> {
-    let infos = bench.session.parameters();
+    let infos = bench.stepper.session.parameters();
     let samples = bench.batch.samples() as f64;
     let of_pass = |(pass, first): (usize, &LayerTime)| {
         let parameter = first.parameter?;

@@ -4,37 +4,41 @@ use std::time::{Duration, Instant};
 
 use rigl_base::random::{Purpose, Stream};
 use rigl_base::{Error, Result, counts};
-use rigl_engine::{
-    Batch, Grown, Growth, LayerTime, MicroBatch, Options, Preprocessing, Session, StepConstants, Take,
-    UpdateRequest,
-};
+use rigl_engine::{Batch, Extra, LayerTime, MicroBatch, Options, Preprocessing, Session, StepConstants};
 use rigl_graph::{Graph, ModelSpec};
 use rigl_metrics::machine::memory_limit_bytes;
-use rigl_topology::{DropScore, GrowScore, LayerBudget, growth_stream};
-use rigl_train::{Design, Registry};
+use rigl_topology::{Initial, Method};
+use rigl_train::{At, Design, Recipe, Registry, Stepper};
 use serde_json::{Value, json};
 
 use crate::args::{Bench, Shape};
 use crate::commands::named::{Named, nothing_known};
 use crate::output::bytes;
 
-/// What is measured: a network with a batch of noise.
+/// What is measured: a network under a method, with a batch of noise.
 pub(super) struct Subject {
-    pub(super) session: Session,
+    pub(super) stepper: Stepper,
     pub(super) graph: Graph,
     pub(super) batch: Batch,
-    active: Vec<Option<usize>>,
+    /// Steps at which the method updates the topology, and at which it does not, if there are such.
+    update_at: Option<u64>,
+    step_at: Option<u64>,
     /// What of the recipe is not measured, for people.
     pub(super) left_out: Option<String>,
 }
 
+/// Small, so that a batch of noise can be stepped on for long.
+const LEARNING_RATE: f64 = 1e-4;
+
 const CONSTANTS: StepConstants =
-    StepConstants { learning_rate: 1e-4, momentum: 0.9, nesterov: true, l2: 1e-4 };
+    StepConstants { learning_rate: LEARNING_RATE, momentum: 0.9, nesterov: true, l2: 1e-4 };
 
 impl Subject {
     pub(super) fn new(args: &Bench, registry: &Registry) -> Result<Subject> {
         let mut named = Named::new(&args.recipe, &args.keys, &args.samples, registry)?;
         let left_out = leave_out(&mut named);
+        named.config.schedule.learning_rate = LEARNING_RATE;
+        named.config.schedule.warmup = 0.0;
         let config = &named.config;
         let design = match &args.layers {
             Some(sizes) => {
@@ -57,7 +61,10 @@ impl Subject {
                 active[id.index()] = (count < p.len()).then_some(count);
             }
         }
-        let design = Design { active: active.clone(), ..design };
+        // Where weights lie at first does not change how long a step takes, and where density decays its end counts.
+        let method = Method { initial: Initial::Random, ..design.method.clone() };
+        let patterns = Design { active: active.clone(), method, ..design.clone() };
+        let design = Design { active, ..design };
         let samples = args.batch.map_or(config.data.batch, usize::from);
         let machine = args.machine.options()?;
         let options = Options {
@@ -68,68 +75,61 @@ impl Subject {
             compute: config.compute,
             seed: config.seeds.init,
         };
-        check_memory(&graph, &active, &options)?;
-        let session = Session::new(&graph, design.patterns(config.seeds.topology)?, &options)?;
+        check_memory(&graph, &design.active, &options)?;
+        let session = Session::new(&graph, patterns.patterns(config.seeds.topology)?, &options)?;
         let batch = noise(&session, &graph, samples)?;
         let left_out = left_out.filter(|_| args.layers.is_none());
-        Ok(Subject { session, graph, batch, active, left_out })
+        // As many samples as make the recipe's points in epochs lie apart.
+        let recipe = Recipe::new(config, samples.saturating_mul(1000))?;
+        let stepper = Stepper::new(session, &design, config, &recipe)?;
+        let (method, schedule) = (&design.method, &recipe.updates);
+        let near = || schedule.begin..schedule.begin.saturating_add(2);
+        let updates = |step: u64| method.needs(schedule, step, false).update && !stepper.sparse().is_empty();
+        let update_at = near().find(|&step| updates(step));
+        let step_at = near().find(|&step| !updates(step));
+        Ok(Subject { stepper, graph, batch, update_at, step_at, left_out })
     }
 
-    /// Whether a layer is sparse.
-    pub(super) fn is_sparse(&self) -> bool {
-        self.active.iter().any(Option::is_some)
-    }
-
-    /// One training step.
+    /// One training step, with the update that some methods make at every step.
     pub(super) fn step(&mut self) -> Result<Duration> {
+        self.iterate(self.step_at.or(self.update_at).unwrap_or(0))
+    }
+
+    /// Whether there are topology updates that not every step makes.
+    pub(super) fn updates(&self) -> bool {
+        self.update_at.is_some() && self.step_at.is_some()
+    }
+
+    /// One topology update: in place of a step with methods that skip the step, else with it.
+    pub(super) fn update(&mut self) -> Result<Duration> {
+        self.iterate(self.update_at.unwrap_or(0))
+    }
+
+    fn iterate(&mut self, step: u64) -> Result<Duration> {
         let start = Instant::now();
-        self.gradients()?;
-        self.optimise()?;
+        self.stepper.iterate(std::slice::from_ref(&self.batch), At { step, draw: 0, updated: false })?;
         Ok(start.elapsed())
     }
 
     /// Forward and backward.
     pub(super) fn gradients(&mut self) -> Result<()> {
-        self.session.accumulate(whole(&self.batch), &[])?;
+        self.stepper.session.accumulate(whole(&self.batch), &[])?;
         Ok(())
     }
 
     /// The same with the time of every layer.
     pub(super) fn profile(&mut self) -> Result<Vec<LayerTime>> {
-        self.session.profile(whole(&self.batch), &[])
+        self.stepper.session.profile(whole(&self.batch), &[])
     }
 
     /// The optimiser's part of a step.
     pub(super) fn optimise(&mut self) -> Result<()> {
-        self.session.step(CONSTANTS)
-    }
-
-    /// One RigL update that replaces a step, with drop fraction 0.3.
-    pub(super) fn update(&mut self, step: u64) -> Result<Duration> {
-        let drop = |n: usize| counts::trunc_product(n, 0.3);
-        let sparse: Vec<(usize, usize)> =
-            self.active.iter().enumerate().filter_map(|(p, n)| Some((p, (*n)?))).collect();
-        let growth: Vec<Growth> =
-            sparse.iter().map(|&(parameter, n)| Growth { parameter, take: Take::Largest(drop(n)) }).collect();
-        let requests: Vec<UpdateRequest> = sparse
-            .iter()
-            .map(|&(parameter, n)| UpdateRequest {
-                parameter,
-                budget: LayerBudget::replace(n, drop(n)),
-                drop: DropScore::Magnitude,
-                grow: GrowScore::Gradient,
-                stream: growth_stream(0, &self.graph.parameters()[parameter].name, step),
-                grown: Grown::zeros(),
-            })
-            .collect();
-        let start = Instant::now();
-        self.session.accumulate(whole(&self.batch), &growth)?;
-        self.session.update(&requests)?;
-        Ok(start.elapsed())
+        self.stepper.session.step(CONSTANTS)
     }
 
     pub(super) fn describe(&self) -> Value {
         let parameters: Vec<Value> = self
+            .stepper
             .session
             .parameters()
             .into_iter()
@@ -155,7 +155,7 @@ impl Subject {
 /// Refuses a batch for which the machine has no memory; a part of it is for the batch and the program itself.
 fn check_memory(graph: &Graph, active: &[Option<usize>], options: &Options) -> Result<()> {
     let planned =
-        |batch| Session::planned_bytes(graph, active, &Options { batch, ..options.clone() }, true, false);
+        |batch| Session::planned_bytes(graph, active, &Options { batch, ..options.clone() }, true, Extra::default());
     let limit = memory_limit_bytes().map_or(usize::MAX, |limit| (limit / 16 * 15) as usize);
     let needed = planned(options.batch)?;
     if needed <= limit {
