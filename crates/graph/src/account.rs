@@ -139,52 +139,6 @@ fn sparsity(weights: usize, active: usize) -> f64 {
     if weights == 0 { 0.0 } else { (weights - active) as f64 / weights as f64 }
 }
 
-/// What a method computes in training, as a multiple of forward passes: f_D of the dense network, f_S of the
-/// sparse one (RigL, appendix on calculating FLOPs).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum TrainingCost {
-    /// 3 f_D. Small-dense is this, with its own f_D.
-    Dense,
-    /// 3 f_S: static, SNIP and SET, whose updates cost nothing.
-    Sparse,
-    /// 2 f_S + f_D: SNFS, which needs dense gradients at every step.
-    Snfs,
-    /// 3 f_S for a step; 2 f_S + f_D for an update, which has a batch of its own and comes with every ΔT steps.
-    Rigl,
-}
-
-impl TrainingCost {
-    /// Operations per training sample while updates go on, every `interval` (ΔT) steps; only RigL's depend on it:
-    /// (3 f_S ΔT + 2 f_S + f_D) / (ΔT + 1). The arguments may as well be fractions of f_D.
-    pub fn per_sample(self, dense: f64, sparse: f64, interval: usize) -> f64 {
-        let steps = interval as f64;
-        match self {
-            TrainingCost::Dense => 3.0 * dense,
-            TrainingCost::Sparse => 3.0 * sparse,
-            TrainingCost::Snfs => 2.0 * sparse + dense,
-            TrainingCost::Rigl => (3.0 * sparse * steps + 2.0 * sparse + dense) / (steps + 1.0),
-        }
-    }
-
-    /// As a multiple of training the dense network for as long: [`per_sample`](Self::per_sample) / 3 f_D.
-    pub fn multiple(self, dense: f64, sparse: f64, interval: usize) -> f64 {
-        self.per_sample(dense, sparse, interval) / (3.0 * dense)
-    }
-
-    /// The exact count of operations of a run: `steps` optimiser steps and `updates` topology updates of `samples`
-    /// each.
-    pub fn run(self, dense: u64, sparse: u64, steps: u64, updates: u64, samples: u64) -> u128 {
-        let [dense, sparse, steps, updates] = [dense, sparse, steps, updates].map(u128::from);
-        let per_batch_of_one = match self {
-            TrainingCost::Dense => steps * 3 * dense,
-            TrainingCost::Sparse => steps * 3 * sparse,
-            TrainingCost::Snfs => steps * (2 * sparse + dense),
-            TrainingCost::Rigl => steps * 3 * sparse + updates * (2 * sparse + dense),
-        };
-        per_batch_of_one * u128::from(samples)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -272,32 +226,5 @@ mod tests {
             let total = bytes(all - dense, Some(active - dense)) + bytes(dense, None) + bytes(27_560, None);
             assert!((total as f64 / 1e6 - megabytes).abs() < 1e-3, "{total}");
         }
-    }
-
-    #[test]
-    fn training_costs_are_those_of_the_papers_table() {
-        let at = |cost: TrainingCost, sparse| cost.multiple(1.0, sparse, 100);
-        assert!((at(TrainingCost::Rigl, 0.4138) - 0.4157).abs() < 5e-5);
-        assert!((at(TrainingCost::Rigl, 0.2418) - 0.2443).abs() < 5e-5);
-        assert_eq!(at(TrainingCost::Dense, 0.2), 1.0);
-        assert!((at(TrainingCost::Sparse, 0.2) - 0.2).abs() < 1e-15);
-        assert!((at(TrainingCost::Snfs, 0.2) - 1.4 / 3.0).abs() < 1e-15);
-        assert_eq!(TrainingCost::Rigl.per_sample(10.0, 2.0, 1), (6.0 + 4.0 + 10.0) / 2.0);
-    }
-
-    #[test]
-    fn a_run_counts_every_batch_and_agrees_with_the_formula() {
-        let run = |cost: TrainingCost| cost.run(10, 2, 1000, 7, 5);
-        assert_eq!(run(TrainingCost::Dense), 150_000);
-        assert_eq!(run(TrainingCost::Sparse), 30_000);
-        assert_eq!(run(TrainingCost::Snfs), 70_000);
-        assert_eq!(run(TrainingCost::Rigl), 5 * (6000 + 7 * 14));
-        let per_sample = TrainingCost::Rigl.per_sample(10.0, 2.0, 100);
-        let whole = TrainingCost::Rigl.run(10, 2, 100, 1, 5) as f64;
-        assert!((whole / (101.0 * 5.0) - per_sample).abs() < 1e-12);
-        // Five times ImageNet in full exceeds 64 bits.
-        let imagenet = TrainingCost::Dense.run(8_178_000_000, 0, 160_000, 0, 4096);
-        assert_eq!(imagenet, 3 * 8_178_000_000 * 160_000 * 4096);
-        assert!(imagenet > u128::from(u64::MAX) / 2);
     }
 }

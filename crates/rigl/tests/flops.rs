@@ -2,7 +2,6 @@
 
 mod support;
 
-use rigl_graph::account::TrainingCost;
 use serde_json::Value;
 use support::Place;
 
@@ -108,11 +107,12 @@ fn training_costs_what_the_papers_formulas_say() {
         let training = |method: &str| number(&found["training"][method]["of_dense"]);
         prints_as(training("rigl"), rigl, sparsity);
         assert_eq!(training("dense"), 1.0);
-        for method in ["static", "set"] {
+        for method in ["static", "snip", "set", "deepr", "dsr"] {
             assert!((training(method) - sparse).abs() < 1e-15, "{method}");
         }
         // Dense gradients at every step: (2 f_S + f_D) / 3 f_D.
-        prints_as(TrainingCost::Snfs.multiple(1.0, sparse, 100), snfs, sparsity);
+        prints_as(training("snfs"), snfs, sparsity);
+        assert!((training("dnw") - training("snfs")).abs() < 1e-15);
     }
 }
 
@@ -255,5 +255,22 @@ fn samples_that_do_not_fit_are_refused_with_some_that_do() {
     for flags in ["--input 3xx4", "--input 3x0x4", "--input x", "--classes 1"] {
         let said = Place::new().run(&format!("flops resnet-50 {flags}"));
         assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{flags}");
+    }
+}
+
+#[test]
+fn small_dense_resnet_50_has_the_papers_widths() {
+    // By bytes, as the official notebook chooses them: the network it finds is that of the printed width, to 2 %.
+    for (sparsity, width) in [("0.8", "0.465"), ("0.9", "0.34"), ("0.95", "0.26")] {
+        let flags = format!("--sparsity {sparsity} --distribution erk --method small-dense");
+        let found = json(&format!("resnet-50 {flags} --set method.narrow-to=bytes"));
+        let printed = json(&format!("resnet-50 --method dense --set model.width={width}"));
+        let ratio = number(&found["network"]["bytes"]) / number(&printed["network"]["bytes"]);
+        assert!((ratio - 1.0).abs() < 0.03, "{sparsity}: {ratio}");
+        // By weights, it has as many.
+        let found = json(&format!("resnet-50 {flags}"));
+        let sparse = json(&format!("resnet-50 --sparsity {sparsity} --distribution erk"));
+        let ratio = number(&found["network"]["weights"]) / number(&sparse["network"]["active"]);
+        assert!((ratio - 1.0).abs() < 0.005, "{sparsity}: {ratio}");
     }
 }

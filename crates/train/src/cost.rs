@@ -120,3 +120,108 @@ fn decaying(design: &Design, recipe: &Recipe, updates: u64) -> Result<u128> {
     }
     Ok(beyond)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, NarrowTo, UpdateEnd};
+    use crate::registry::Registry;
+
+    /// LeNet-300-100 at .9 uniform: f_D = 532,400, f_S = 53,240. A run of 1,000 steps, updates before step 750.
+    fn lenet(method: &str, change: impl FnOnce(&mut Config)) -> (Training, Design) {
+        let registry = Registry::default();
+        let row = Method::find(&registry.methods, method).unwrap();
+        let mut config = Config::default().with_method(row);
+        config.method.distribution = rigl_topology::Distribution::Uniform;
+        config.schedule.unit = crate::config::Unit::Steps;
+        config.schedule.length = 1000.0;
+        change(&mut config);
+        let design = Design::new(&config, &registry, &[1, 28, 28], 10).unwrap();
+        let recipe = Recipe::new(&config, 60_000).unwrap();
+        (training(&design, &recipe).unwrap(), design)
+    }
+
+    const DENSE: f64 = 532_400.0;
+    const SPARSE: f64 = 53_240.0;
+
+    #[test]
+    fn every_method_costs_what_its_formula_says() {
+        let plain = 3.0 * SPARSE;
+        let with_dense = 2.0 * SPARSE + DENSE;
+        for (method, per_sample, mean, batches) in [
+            ("dense", 3.0 * DENSE, 3.0 * DENSE, 1000),
+            ("static", plain, plain, 1000),
+            ("set", plain, plain, 1000),
+            ("dsr", plain, plain, 1000),
+            ("deepr", plain, plain, 1000),
+            ("snip", plain, (1000.0 * plain + 3.0 * DENSE) / 1001.0, 1001),
+            ("dnw", with_dense, with_dense, 1000),
+            // Dense gradients until the last update, at step 700.
+            ("snfs", with_dense, (701.0 * with_dense + 299.0 * plain) / 1000.0, 1000),
+            // Eight updates, at 0, 100, … 700.
+            (
+                "rigl",
+                (100.0 * plain + with_dense) / 101.0,
+                (1000.0 * plain + 8.0 * with_dense) / 1008.0,
+                1008,
+            ),
+        ] {
+            let (found, _) = lenet(method, |_| ());
+            let close = |a: f64, b: f64| (a - b).abs() < 1e-9 * b;
+            assert!(close(found.per_sample, per_sample), "{method}: {} {per_sample}", found.per_sample);
+            assert!(close(found.mean, mean), "{method}: {} {mean}", found.mean);
+            assert_eq!(found.batches, batches, "{method}");
+        }
+    }
+
+    #[test]
+    fn the_papers_multiples_of_resnet_50_follow() {
+        // As shares of f_D, at .8 and .9 under ERK.
+        for (sparse, printed) in [(0.4138f64, 0.4157), (0.2418, 0.2443)] {
+            let per_sample = (3.0 * sparse * 100.0 + 2.0 * sparse + 1.0) / 101.0;
+            assert!((per_sample / 3.0 - printed).abs() < 5e-5);
+        }
+    }
+
+    #[test]
+    fn pruning_is_counted_at_the_densities_of_its_schedule() {
+        // Two updates, at 200 and 600: all weights through step 200, then x = 0 and x = 1.
+        let (found, design) = lenet("pruning", |config| {
+            config.method.update_begin = Some(200);
+            config.method.update_interval = 400;
+            config.method.update_end = UpdateEnd::Step(600);
+        });
+        let mean = 3.0 * (601.0 * DENSE + 399.0 * SPARSE) / 1000.0;
+        assert!((found.mean - mean).abs() < 1e-6, "{} {mean}", found.mean);
+        // A third between them, at x = 1/2: s = .9 · (1 − 1/8) = .7875.
+        let (found, _) = lenet("pruning", |config| {
+            config.method.update_begin = Some(200);
+            config.method.update_interval = 200;
+            config.method.update_end = UpdateEnd::Step(600);
+        });
+        let count = |n: usize| rigl_base::counts::active(n, 0.7875);
+        let half = 2.0 * (count(235_200) + count(30_000) + count(1000)) as f64;
+        let mean = 3.0 * (401.0 * DENSE + 200.0 * half + 399.0 * SPARSE) / 1000.0;
+        assert!((found.mean - mean).abs() < 1e-6, "{} {mean}", found.mean);
+        assert_eq!(design.cost.flops as f64, SPARSE);
+        // A run that ends before it begins stays dense.
+        let (found, _) = lenet("pruning", |config| {
+            config.method.update_begin = Some(2000);
+            config.method.update_end = UpdateEnd::Step(3000);
+        });
+        assert_eq!(found.mean, 3.0 * DENSE);
+    }
+
+    #[test]
+    fn small_dense_has_as_many_weights_and_is_counted_beside_the_whole_network() {
+        let (found, design) = lenet("small-dense", |_| ());
+        assert_eq!(design.reference_flops as f64, DENSE);
+        assert!(design.cost.weights.abs_diff(26_620) < 800, "{}", design.cost.weights);
+        assert_eq!(found.mean, 6.0 * design.cost.weights as f64);
+        // By size in bytes it may be wider: the sparse one has a bit for each position too.
+        let (_, wider) = lenet("small-dense", |config| config.method.narrow_to = NarrowTo::Bytes);
+        let sparse = lenet("static", |_| ()).1.cost.bytes;
+        assert!(wider.cost.bytes.abs_diff(sparse) < 4 * 800, "{} {sparse}", wider.cost.bytes);
+        assert!(wider.cost.weights > design.cost.weights + 800);
+    }
+}

@@ -10,7 +10,7 @@ use rigl_graph::account::Cost;
 use rigl_graph::{Graph, ModelSpec, Op, Parameter, ParameterKind};
 use rigl_topology::{Gradients, Initial, Layer, LayerKind, Method, Pattern, allocate};
 
-use crate::config::{Augment, Config, Limit, Standardize};
+use crate::config::{Augment, Config, Limit, NarrowTo, Standardize};
 use crate::recipe::Recipe;
 use crate::registry::Registry;
 use crate::start::Start;
@@ -74,11 +74,17 @@ impl Design {
         if design.method.initial != Initial::Narrow {
             return Ok(design);
         }
+        let mut active = vec![None; design.active.len()];
         let counts = allocate(&layers(&design.graph)?, &config.budget())?.active;
-        let weights =
-            design.graph.weights().zip(counts).map(|((_, p), count)| count.unwrap_or(p.len())).sum();
+        design.graph.weights().zip(counts).for_each(|((id, _), count)| active[id.index()] = count);
+        let size = |cost: &Cost| match config.method.narrow_to {
+            NarrowTo::Bytes => cost.bytes,
+            _ => cost.active as u64,
+        };
+        let wanted = size(&Cost::of(&design.graph, &active)?);
         let narrowed = |width| build(config, registry, sample_shape, classes, Some(width));
-        let narrow = Design::of_graph(config, registry, narrow(weights, narrowed)?)?;
+        let graph = narrow(wanted, narrowed, |graph| Cost::dense(graph).map(|cost| size(&cost)))?;
+        let narrow = Design::of_graph(config, registry, graph)?;
         Ok(Design { reference_flops: design.reference_flops, ..narrow })
     }
 
@@ -142,30 +148,35 @@ const WIDTHS: f64 = 1000.0;
 /// Wider networks are not tried.
 const WIDEST: f64 = 100.0;
 
-/// The network whose number of weights lies nearest to `weights`, among those of all widths; of two as near, the
-/// narrower one.
-fn narrow(weights: usize, build: impl Fn(f64) -> Result<Graph>) -> Result<Graph> {
-    let count = |graph: &Graph| graph.weights().map(|(_, p)| p.len()).sum::<usize>();
-    let at = |width: u32| build(f64::from(width) / WIDTHS);
-    // Fewer weights than that many at `low`, at least as many at `high`.
+/// The network whose size lies nearest to the one wanted, among those of all widths; of two as near, the narrower one.
+fn narrow(
+    wanted: u64,
+    build: impl Fn(f64) -> Result<Graph>,
+    size: impl Fn(&Graph) -> Result<u64>,
+) -> Result<Graph> {
+    let at = |width: u32| -> Result<(Graph, u64)> {
+        let graph = build(f64::from(width) / WIDTHS)?;
+        let size = size(&graph)?;
+        Ok((graph, size))
+    };
+    // Smaller than wanted at `low`, at least as large at `high`.
     let (mut low, mut high) = (0, 1);
-    while count(&at(high)?) < weights {
+    while at(high)?.1 < wanted {
         if f64::from(high) > WIDEST * WIDTHS {
-            return Err(Error::usage(format!("no width of the network gives it {weights} weights")));
+            return Err(Error::usage(format!("no width of the network makes it as large as {wanted}")));
         }
         (low, high) = (high, high * 2);
     }
     while high - low > 1 {
         let middle = low + (high - low) / 2;
-        if count(&at(middle)?) < weights { low = middle } else { high = middle }
+        if at(middle)?.1 < wanted { low = middle } else { high = middle }
     }
-    let upper = at(high)?;
+    let (upper, above) = at(high)?;
     if low == 0 {
         return Ok(upper);
     }
-    let lower = at(low)?;
-    let nearer = count(&upper) - weights < weights - count(&lower);
-    Ok(if nearer { upper } else { lower })
+    let (lower, below) = at(low)?;
+    Ok(if above - wanted < wanted - below { upper } else { lower })
 }
 
 /// The weights of a graph as a method sees them, in the graph's order.
@@ -451,7 +462,7 @@ mod tests {
         let error = wide(|config| config.model.depth = Some(16)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "`wrn-22-2` has no option `depth`, allowed are `dropout`, `bn-momentum`"
+            "`wrn-22-2` has no option `depth`, allowed are `width`, `dropout`, `bn-momentum`"
         );
     }
 

@@ -15,9 +15,9 @@ pub(super) fn wide_resnet(spec: &ModelSpec) -> Result<Graph> {
     build("wide-resnet", spec)
 }
 
-/// Depth 22 and width 2: the paper's.
+/// Depth 22 and width 2: the paper's. A small-dense network of it has another width.
 pub(super) fn wrn_22_2(spec: &ModelSpec) -> Result<Graph> {
-    spec.takes("wrn-22-2", &["dropout", "bn-momentum"])?;
+    spec.takes("wrn-22-2", &["width", "dropout", "bn-momentum"])?;
     build("wrn-22-2", spec)
 }
 

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use rigl_base::Result;
-use rigl_train::{Design, Prepared, Registry};
+use rigl_topology::Initial;
+use rigl_train::{Design, Prepared, Recipe, Registry, cost};
 use serde_json::json;
 
 use super::named::{Named, Samples};
@@ -11,23 +12,34 @@ use super::network;
 use crate::args::{Flops, Shape};
 use crate::output::{Align, Printer, Table, count, percent};
 
+/// Samples of an epoch where nothing is known of the data.
+const EPOCH: usize = 50_000;
+
 pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let named = Named::new(&args.recipe, &args.keys, &args.samples, registry)?;
     // The files of a data set are needed only where nobody has said what is in them.
+    let mut train_samples = registry.datasets.description(&named.config.data.name).map(|(_, n)| n);
     let samples = named.samples(|config| {
         let prepared = Prepared::new(config.clone(), registry, &args.machine.options()?)?;
+        train_samples = Some(prepared.sets.train.len());
         let spec = prepared.sets.train.spec();
         Ok(Samples { shape: spec.shape.clone(), classes: spec.classes.len() })
     })?;
     let design = named.design(&samples, registry)?;
     let interval = named.config.method.update_interval;
-    let training = training(&design, interval, registry);
+    // Only where the run is counted in epochs of data that nobody knows is its length a guess.
+    let training = training(&named, &samples, train_samples.unwrap_or(EPOCH), registry)?;
     if printer.json() {
         let training: serde_json::Map<_, _> = training
             .into_iter()
-            .map(|cost| {
-                let value = json!({ "flops_per_sample": cost.per_sample, "of_dense": cost.of_dense });
-                (cost.method.to_string(), value)
+            .map(|Training { method, costs }| {
+                let value = costs.map(|[updating, run]| {
+                    json!({
+                        "flops_per_sample": updating[0], "of_dense": updating[1],
+                        "run_flops_per_sample": run[0], "run_of_dense": run[1],
+                    })
+                });
+                (method.to_string(), value.unwrap_or_default())
             })
             .collect();
         printer.json_result(&json!({
@@ -41,15 +53,27 @@ pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Resul
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table =
-        Table::new(&[("training", Align::Left), ("per sample", Align::Right), ("of dense", Align::Right)]);
-    for cost in training {
-        table.row(vec![cost.method.into(), network::flops(cost.per_sample), percent(cost.of_dense)]);
+    let mut table = Table::new(&[
+        ("training", Align::Left),
+        ("per sample", Align::Right),
+        ("of dense", Align::Right),
+        ("mean of the run", Align::Right),
+        ("of dense", Align::Right),
+    ]);
+    for Training { method, costs } in training {
+        let mut row = vec![method.to_string()];
+        match costs {
+            None => row.extend(["–"; 4].map(String::from)),
+            Some(costs) => {
+                row.extend(costs.into_iter().flat_map(|[n, share]| [network::flops(n), percent(share)]))
+            }
+        }
+        table.row(row);
     }
     printer.result(&format!("{}\n{table}", network::table(&design)))?;
     printer.note(&format!(
         "{} for samples of {} and {} classes\nFLOPs: 2 for each multiply-accumulate of a forward pass of one sample, \
-         backward twice as many; topology updates every {} steps",
+         backward twice as many; while topology updates go on, every {} steps",
         design.graph.name(),
         Shape::text(&samples.shape, "×"),
         count(samples.classes as u64),
@@ -61,21 +85,36 @@ pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Resul
 /// What training by a method costs.
 struct Training<'r> {
     method: &'r str,
-    per_sample: f64,
-    of_dense: f64,
+    /// Operations of a sample, while updates go on and as the mean over the recipe's run; as shares of the dense
+    /// network's too. `None` where the network cannot be narrowed to as many weights.
+    costs: Option<[[f64; 2]; 2]>,
 }
 
-/// By every method there is, with the active weights of `design` where the method is sparse.
-fn training<'r>(design: &Design, interval: u64, registry: &'r Registry) -> Vec<Training<'r>> {
-    let (dense, sparse) = (design.cost.dense_flops as f64, design.cost.flops as f64);
-    let of = |method: &'r rigl_topology::Method| {
-        let formula = Design::training_cost_of(method);
-        let interval = interval as usize;
-        Training {
-            method: &method.name,
-            per_sample: formula.per_sample(dense, sparse, interval),
-            of_dense: formula.multiple(dense, sparse, interval),
-        }
-    };
-    registry.methods.iter().map(of).collect()
+/// By every method there is, each with its own active weights; the recipe's own method with its own columns.
+fn training<'r>(
+    named: &Named,
+    samples: &Samples,
+    train_samples: usize,
+    registry: &'r Registry,
+) -> Result<Vec<Training<'r>>> {
+    let mut all = Vec::new();
+    for method in &registry.methods {
+        let config = match named.config.method.name == method.name {
+            true => named.config.clone(),
+            false => named.config.with_method(method),
+        };
+        let design = match Design::new(&config, registry, &samples.shape, samples.classes) {
+            Ok(design) => design,
+            Err(_) if method.initial == Initial::Narrow => {
+                all.push(Training { method: &method.name, costs: None });
+                continue;
+            }
+            Err(error) => return Err(error.context(format!("method `{}`", method.name))),
+        };
+        let cost = cost::training(&design, &Recipe::new(&config, train_samples)?)?;
+        let dense = 3.0 * design.reference_flops as f64;
+        let costs = [cost.per_sample, cost.mean].map(|flops| [flops, flops / dense]);
+        all.push(Training { method: &method.name, costs: Some(costs) });
+    }
+    Ok(all)
 }

@@ -41,14 +41,23 @@ pub(super) const COLUMNS: &[&str] = &[
 /// Sets the columns that the method's name determines.
 pub(super) fn apply(config: &mut Config, rows: &[Row]) -> Result<()> {
     let row = find(rows, &config.method.name)?;
-    macro_rules! set {
-        ($($column:ident),*) => { $( config.method.$column = row.$column; )* };
-    }
-    columns!(set);
+    *config = config.with_method(row);
     Ok(())
 }
 
 impl Config {
+    /// The same configuration with this method and its columns.
+    #[must_use]
+    pub fn with_method(&self, row: &Row) -> Config {
+        let mut config = self.clone();
+        config.method.name = row.name.clone().into();
+        macro_rules! set {
+            ($($column:ident),*) => { $( config.method.$column = row.$column; )* };
+        }
+        columns!(set);
+        config
+    }
+
     /// The row of the method table that this configuration describes: the named one, with the columns of
     /// `[method]`.
     ///

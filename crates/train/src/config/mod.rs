@@ -86,6 +86,16 @@ named_enum! {
     }
 }
 
+named_enum! {
+    /// In what a narrowed network is to be as large as the sparse one.
+    pub enum NarrowTo {
+        /// The number of weights.
+        Weights = "weights",
+        /// Bytes: the sparse network's include a bit for each position of its sparse layers.
+        Bytes = "bytes",
+    }
+}
+
 /// The step at which topology updates end, before the multiplier.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum UpdateEnd {
@@ -141,8 +151,7 @@ configuration! {
         /// 11, 13, 16 or 19 of `vgg-cifar`, 18, 34, 50, 101 or 152 of `resnet`; `auto` for the network's own.
         depth: Option<usize> = None, "`auto` or a whole number from 1 to 2002"
             if |depth| depth.is_none_or(|depth| (1..=2002).contains(&depth));
-        /// Multiple of the network's channels or hidden sizes, for networks that let it be chosen (all but `wrn-22-2`);
-        /// `auto` for the network's own.
+        /// Multiple of the network's channels or hidden sizes; `auto` for the network's own.
         width: Option<f64> = None, "`auto` or a number with 0 < width ≤ 1000"
             if |width| width.is_none_or(|x| x > 0.0 && x <= 1000.0);
         /// Probability with which dropout sets a value to 0, for networks that have it (`wide-resnet`, `wrn-22-2`);
@@ -247,6 +256,9 @@ configuration! {
         /// The values that go with it: `initial`, those which that run began with (a lottery ticket); `trained`, those
         /// it ended with; `redrawn`, this run's own.
         start_values: StartValues = StartValues::Initial;
+        /// In what a network with `initial` = `narrow` is to be as large as the sparse one: `weights`, or `bytes`, by
+        /// which the paper's small-dense networks were chosen.
+        narrow_to: NarrowTo = NarrowTo::Weights;
         /// By which score weights are dropped; the smallest go.
         drop: DropScore = DropScore::Magnitude;
         /// By which score weights are grown; the largest come.

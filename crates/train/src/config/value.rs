@@ -8,7 +8,9 @@ use rigl_topology::{
 use toml_edit::{Array, InlineTable, Item, Value};
 
 use super::suggest::nearest;
-use super::{Augment, Compute, Layers, Limit, OptimizerName, Standardize, StartValues, Unit, UpdateEnd};
+use super::{
+    Augment, Compute, Layers, Limit, NarrowTo, OptimizerName, Standardize, StartValues, Unit, UpdateEnd,
+};
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized + PartialEq {
@@ -254,6 +256,7 @@ named!(
     Redistribution,
     AfterStep,
     StartValues,
+    NarrowTo,
     Standardize
 );
 named!(StepPolicy);
