@@ -232,7 +232,7 @@ fn convolutional_networks_that_cannot_be() {
         (&*format!("{wide}=21"), "`wide-resnet` has depths 6n + 4 from 10 to 2002, found 21", "22"),
         (
             "--set model.depth=16",
-            "`wrn-22-2` has no option `depth`, allowed are `dropout`, `bn-momentum`",
+            "`wrn-22-2` has no option `depth`, allowed are `width`, `dropout`, `bn-momentum`",
             "",
         ),
         (
