@@ -161,6 +161,9 @@ mod tests {
         assert_eq!(refused(0).hint_text(), Some("10"));
         assert_eq!(refused(usize::MAX).hint_text(), Some("2002"));
         let error = wrn_22_2(&ModelSpec { depth: Some(28), ..cifar() }).unwrap_err();
-        assert_eq!(error.message(), "`wrn-22-2` has no option `depth`, allowed are `dropout`, `bn-momentum`");
+        assert_eq!(
+            error.message(),
+            "`wrn-22-2` has no option `depth`, allowed are `width`, `dropout`, `bn-momentum`"
+        );
     }
 }
