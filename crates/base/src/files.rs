@@ -233,6 +233,15 @@ pub fn open_lock_file(path: &Path) -> Result<File> {
         .map_err(|e| Error::io("cannot open lock", path, e))
 }
 
+/// Opens (creating it if need be) a file at whose end another process may write: what a child says goes there.
+///
+/// # Errors
+/// [`Kind::Environment`](crate::Kind::Environment), naming the file.
+pub fn open_for_appending(path: &Path) -> Result<File> {
+    operation(|| OpenOptions::new().append(true).create(true).open(path), || {})
+        .map_err(|e| Error::io("cannot open", path, e))
+}
+
 /// Replaces the text of an open lock file. Not atomic: only its holder reads meaning into it.
 ///
 /// # Errors

@@ -138,26 +138,30 @@ impl RunFolder {
     /// # Errors
     /// `Kind::Environment` if another process holds it, saying which.
     pub fn lock(self) -> Result<RunWriter> {
-        let path = self.path.join(LOCK);
-        let mut lock = files::open_lock_file(&path)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let holder = holder(&mut lock).unwrap_or_else(|| "another process".to_owned());
-                return Err(Error::environment(format!("`{}` is in use by {holder}", self.path.display()))
-                    .hint("wait for it to end, or stop it"));
-            }
-            Err(TryLockError::Error(e)) => return Err(Error::io("cannot lock", &path, e)),
-        }
-        let host = machine::host().unwrap_or_else(|| "unknown".to_owned());
-        let text = format!("process {} on host {host}\n", std::process::id());
-        files::write_lock_text(&mut lock, &path, &text)?;
+        let lock = lock_folder(&self.path, LOCK)?;
         for folder in [self.path.clone(), self.checkpoints(), self.patterns()] {
             if folder.is_dir() {
                 files::sweep(&folder)?;
             }
         }
         Ok(RunWriter { folder: self, _lock: lock })
+    }
+
+    /// Who is writing to this run at the moment, `process 1234 on host a`; `None` if nobody is.
+    ///
+    /// # Errors
+    /// `Kind::Environment` if that cannot be told.
+    pub fn in_use(&self) -> Result<Option<String>> {
+        let path = self.path.join(LOCK);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let mut lock = files::open_lock_file(&path)?;
+        match lock.try_lock_shared() {
+            Ok(()) => Ok(None),
+            Err(TryLockError::WouldBlock) => Ok(Some(holder(&mut lock))),
+            Err(TryLockError::Error(e)) => Err(Error::io("cannot lock", &path, e)),
+        }
     }
 
     /// The folder itself.
@@ -230,12 +234,34 @@ impl RunFolder {
     }
 }
 
+/// Takes the lock `name` in `folder` until the file is dropped or the process ends, and writes down who has it.
+///
+/// # Errors
+/// `Kind::Environment` if another process holds it, saying which, or if it cannot be taken.
+pub fn lock_folder(folder: &Path, name: &str) -> Result<File> {
+    let path = folder.join(name);
+    let mut lock = files::open_lock_file(&path)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let (folder, holder) = (folder.display(), holder(&mut lock));
+            return Err(Error::environment(format!("`{folder}` is in use by {holder}"))
+                .hint("wait for it to end, or stop it"));
+        }
+        Err(TryLockError::Error(e)) => return Err(Error::io("cannot lock", &path, e)),
+    }
+    let host = machine::host().unwrap_or_else(|| "unknown".to_owned());
+    let text = format!("process {} on host {host}\n", std::process::id());
+    files::write_lock_text(&mut lock, &path, &text)?;
+    Ok(lock)
+}
+
 /// What the holder of a lock wrote about itself. Some systems let nobody else read a locked file.
-fn holder(lock: &mut File) -> Option<String> {
+fn holder(lock: &mut File) -> String {
     let mut text = String::new();
-    lock.take(200).read_to_string(&mut text).ok()?;
-    let line = text.lines().next().filter(|line| !line.is_empty() && !line.contains(char::is_control))?;
-    Some(line.to_owned())
+    let read = lock.take(200).read_to_string(&mut text);
+    let line = text.lines().next().filter(|line| !line.is_empty() && !line.contains(char::is_control));
+    line.filter(|_| read.is_ok()).unwrap_or("another process").to_owned()
 }
 
 #[cfg(test)]
@@ -350,8 +376,11 @@ mod tests {
         assert_eq!(error.kind(), Kind::Environment);
         let holder = format!("is in use by process {} on host ", std::process::id());
         assert!(error.to_string().contains(&holder), "{error}");
+        let reader = RunFolder::open(&path).unwrap();
+        assert!(error.to_string().ends_with(&reader.in_use().unwrap().unwrap()), "{error}");
         drop(run);
-        RunFolder::open(&path).unwrap().lock().unwrap();
+        assert_eq!(reader.in_use().unwrap(), None);
+        reader.lock().unwrap();
     }
 
     #[test]

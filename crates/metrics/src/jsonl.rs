@@ -79,6 +79,27 @@ fn check_end(path: &Path, len: u64) -> Result<()> {
     Err(Error::data(format!("`{}`: no line ends at byte {len}, where it was to be cut", path.display())))
 }
 
+/// The last whole event of a log that may still be written to: where a run stands. `None` if there is none, or its
+/// line is longer than 64 KiB.
+///
+/// # Errors
+/// `Kind::Environment` if the log cannot be read.
+pub fn last_record(path: &Path) -> Result<Option<Record>> {
+    let cannot = |e| Error::io("cannot read", path, e);
+    let mut file = File::open(path).map_err(cannot)?;
+    let length = file.metadata().map_err(cannot)?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(TAIL).read_to_end(&mut bytes).map_err(cannot)?;
+    // What stands behind the last line feed is torn, or being written.
+    let whole = bytes.iter().rposition(|&byte| byte == b'\n').unwrap_or(0);
+    let lines = bytes[..whole].rsplit(|&byte| byte == b'\n');
+    Ok(lines.map_while(|line| Record::parse(line).ok()).flatten().next())
+}
+
+/// How much of a log's end [`last_record`] reads.
+const TAIL: u64 = 64 << 10;
+
 /// Reads a log, event by event. Unknown events are passed over, and so is a last line without a line feed.
 /// After an error there is nothing more.
 #[derive(Debug)]
@@ -181,6 +202,20 @@ mod tests {
             let whole = bytes[..length].iter().filter(|&&b| b == b'\n').count();
             assert_eq!(read(&path).unwrap(), samples()[..whole], "cut to {length}");
         }
+    }
+
+    #[test]
+    fn the_last_event_is_that_of_the_last_whole_line() {
+        let (_folder, path) = written();
+        let bytes = std::fs::read(&path).unwrap();
+        for length in (0..bytes.len()).rev() {
+            files::Log::open(&path, length as u64).unwrap();
+            let whole = bytes[..length].iter().filter(|&&b| b == b'\n').count();
+            assert_eq!(last_record(&path).unwrap().as_ref(), samples()[..whole].last(), "cut to {length}");
+        }
+        let mut log = EventLog::open(&path, 0).unwrap();
+        (0..1000).for_each(|_| samples().iter().for_each(|record| log.write(record).unwrap()));
+        assert_eq!(last_record(&path).unwrap().as_ref(), samples().last());
     }
 
     #[test]

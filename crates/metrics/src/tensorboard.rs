@@ -187,7 +187,8 @@ mod tests {
 
     #[test]
     fn the_bytes_are_those_that_tensorboard_writes() {
-        let train = values(&samples()[2].event);
+        // Of the tags only those that the golden bytes were made with.
+        let train = values(&samples()[2].event).into_iter().take(4).collect();
         let text = vec![Value::text("network", "a × b")];
         let events = [
             Shown::version(1.8e9 + 0.25),
@@ -248,6 +249,7 @@ mod tests {
             (2, "accuracy/train", 0.9),
             (2, "learning-rate", 0.2),
             (2, "samples-per-s", 1e5),
+            (2, "training-flops", 3e12),
             (3, "loss/test", 0.25),
             (4, "drop-fraction", 0.3),
             (4, "active/fc1.weight", 2352.0),
@@ -279,7 +281,7 @@ mod tests {
             assert!(name.ends_with(&format!(".{number}")), "{name}");
             assert_eq!(purges(events), 3);
             let steps: Vec<_> = events[2..].iter().map(|e| (e.step, e.scalars().len())).collect();
-            assert_eq!(steps, [(3, 1), (4, 6), (4, 4)]);
+            assert_eq!(steps, [(3, 1), (4, 6), (4, 5)]);
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod cost;
 mod evaluate;
+mod memory;
 mod observer;
 mod position;
 mod prepare;
@@ -18,6 +19,7 @@ mod trainer;
 
 pub use config::Config;
 pub use evaluate::{Logits, evaluate, logits};
+pub use memory::planned_bytes;
 pub use observer::{Observer, Progress, Silent};
 pub use position::explored;
 pub use prepare::{Design, MachineOptions, Prepared};

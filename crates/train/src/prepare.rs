@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 use rigl_base::{Error, Result};
 use rigl_data::{CropFlip, DataOptions, Sets};
-use rigl_engine::{Extra, Options, Preprocessing, Session};
+use rigl_engine::{Options, Preprocessing, Session};
 use rigl_graph::account::Cost;
-use rigl_graph::{Graph, ModelSpec, Op, Parameter, ParameterKind};
-use rigl_topology::{Gradients, Initial, Layer, LayerKind, Method, Pattern, allocate};
+use rigl_graph::{Graph, ModelSpec, Op, ParameterKind};
+use rigl_topology::{Initial, Layer, LayerKind, Method, Pattern, allocate};
 
 use crate::config::{Augment, Config, Limit, NarrowTo, Standardize};
+use crate::memory::{evaluation_batch, micro_batch, options, planned_bytes};
 use crate::recipe::Recipe;
 use crate::registry::Registry;
 use crate::start::Start;
-use crate::stepper::keep;
 
 /// What a run uses of the machine. No result depends on it.
 #[derive(Clone, Debug, Default)]
@@ -284,23 +284,12 @@ impl Prepared {
 
     /// Samples of one part of a step's batch.
     pub fn micro_batch(&self) -> usize {
-        self.config.data.batch / self.config.data.micro_batches.max(1)
+        micro_batch(&self.config)
     }
 
     /// Samples of an evaluation batch.
     pub fn evaluation_batch(&self) -> usize {
         evaluation_batch(self.micro_batch())
-    }
-
-    fn options(&self) -> Options {
-        Options {
-            batch: self.micro_batch(),
-            evaluation_batch: self.evaluation_batch(),
-            threads: self.threads,
-            isa: self.isa.clone(),
-            compute: self.config.compute,
-            seed: self.config.seeds.init,
-        }
     }
 
     /// A session with the initial values and patterns of this configuration.
@@ -313,7 +302,11 @@ impl Prepared {
     }
 
     pub(crate) fn session_with(&self, patterns: Vec<Option<Pattern>>, seed: u64) -> Result<Session> {
-        Session::new(&self.design.graph, patterns, &Options { seed, ..self.options() })
+        Session::new(
+            &self.design.graph,
+            patterns,
+            &Options { seed, ..options(&self.config, self.threads, self.isa.clone()) },
+        )
     }
 
     /// Bytes that training holds at once: parameters with their slots, activations, batches ahead of use.
@@ -325,34 +318,9 @@ impl Prepared {
     }
 
     fn planned_bytes_at(&self, batch: usize) -> Result<u64> {
-        let Prepared { design, config, .. } = self;
-        let micro_batch = batch / config.data.micro_batches.max(1);
-        let updates = &self.recipe.updates;
-        let gradients = design.method.needs(updates, updates.begin, false).gradients;
-        let options =
-            Options { batch: micro_batch, evaluation_batch: evaluation_batch(micro_batch), ..self.options() };
-        let momentum = config.optimizer.momentum != 0.0;
-        let parts = config.data.micro_batches > 1;
-        let extra = Extra {
-            scored: parts && gradients == Gradients::Dense,
-            gradients: gradients == Gradients::Kept,
-            keep: keep(&design.method),
-        };
-        let planned = |active: &[Option<usize>]| {
-            Session::planned_bytes(&design.graph, active, &options, momentum, extra)
-        };
-        // Networks that begin dense take most then.
-        let first = |(p, &count): (&Parameter, &Option<usize>)| match design.method.initial {
-            Initial::Random => count,
-            Initial::Full => count.map(|_| p.len()),
-            _ => None,
-        };
-        let first: Vec<_> = design.graph.parameters().iter().zip(&design.active).map(first).collect();
-        let engine = planned(&design.active)?.max(planned(&first)?);
-        let inputs: usize = self.sets.train.spec().shape.iter().product();
-        // Packed, and the samples they are packed from.
-        let each = batch.next_multiple_of(64).saturating_mul(inputs).saturating_mul(4 + 1);
-        Ok((engine as u64).saturating_add(each.saturating_mul(LOADER_DEPTH + 2) as u64))
+        let mut config = self.config.clone();
+        config.data.batch = batch;
+        planned_bytes(&self.design, &self.recipe, &config, &self.sets.train.spec().shape, self.threads)
     }
 
     fn check_memory(&self) -> Result<()> {
@@ -375,11 +343,6 @@ impl Prepared {
         }
         Err(if fits(batch) { error.hint(format!("--set data.batch={batch}")) } else { error })
     }
-}
-
-/// Samples of an evaluation batch, for training (micro-)batches of so many.
-fn evaluation_batch(micro_batch: usize) -> usize {
-    micro_batch.max(500)
 }
 
 /// Pixels of padding before an image is cut.

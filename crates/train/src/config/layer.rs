@@ -16,7 +16,7 @@ pub(super) const LAYERS: &str = "method.layers";
 /// One setting from a command line: `--set key=value`, or a flag that is a short name of a key.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Override {
-    /// What messages call it: `--set`, `--sparsity`.
+    /// What messages call it: `--set`, `--sparsity`. Put between backticks there, unless it has some itself.
     pub origin: String,
     /// The key's full name; after `method.layers.` stands a glob, which needs no quotes.
     pub key: String,
@@ -141,7 +141,7 @@ impl Reader<'_> {
 pub(super) fn from_overrides(overrides: &[Override], aliases: Aliases) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     for Override { origin, key: written, value } in overrides {
-        let place = format!("`{origin}`");
+        let place = if origin.contains('`') { origin.clone() } else { format!("`{origin}`") };
         let found = format!("`{}`", short(value));
         let path = current_name(written, aliases);
         let item = command_line_value(value);

@@ -9,8 +9,10 @@
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod check;
+mod difference;
 mod layer;
 mod methods;
+mod read;
 #[cfg(test)]
 mod refusals;
 mod resolve;
@@ -30,7 +32,9 @@ use rigl_topology::{
 use table::{configuration, doc_text, key_name};
 use value::{Rule, Setting, text};
 
+pub use difference::Difference;
 pub use layer::Override;
+pub use read::read_text;
 pub use resolve::{Base, Known, Sources};
 pub use rigl_engine::Compute;
 pub use suggest::{nearest, unknown};

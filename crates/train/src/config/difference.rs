@@ -1,0 +1,53 @@
+//! In what two configurations differ, as far as results may depend on it.
+
+use super::{Config, Key, keys};
+
+/// A key that two configurations give different values.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Difference {
+    /// The key's full name.
+    pub key: &'static str,
+    /// Its value in the one, as TOML.
+    pub here: String,
+    /// Its value in the other.
+    pub there: String,
+}
+
+impl Key {
+    /// Whether what a run comes to may depend on the key: it does not on where its configuration began, nor on what
+    /// is saved and recorded.
+    pub fn decides_results(&self) -> bool {
+        self.path != "preset" && !["checkpoint", "log"].contains(&self.parts().0)
+    }
+}
+
+impl Config {
+    /// The first key on which results may depend that differs; `None` if both describe the same run.
+    pub fn difference(&self, other: &Config) -> Option<Difference> {
+        keys().iter().filter(|key| key.decides_results()).find_map(|key| {
+            let text = |config| (key.get)(config).map_or_else(String::new, |value| value.to_string());
+            let (here, there) = (text(self), text(other));
+            (here != there).then(|| Difference { key: &key.path, here, there })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn saving_logging_and_the_preset_make_no_difference_and_all_else_does() {
+        let one = Config::default();
+        let mut other = one.clone();
+        other.preset = "quickstart".into();
+        other.checkpoint.keep = 7;
+        other.log.patterns = 3;
+        assert_eq!(one.difference(&other), None);
+        other.seeds.data = 4;
+        other.method.sparsity = 0.5;
+        let found = one.difference(&other).unwrap();
+        assert_eq!(found, Difference { key: "method.sparsity", here: "0.9".into(), there: "0.5".into() });
+        assert!(keys().iter().filter(|key| !key.decides_results()).count() < keys().len() / 4);
+    }
+}
