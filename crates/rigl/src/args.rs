@@ -1,5 +1,7 @@
 //! The command line, as clap reads it. What the flags mean is decided in the commands.
 
+mod study;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -9,10 +11,12 @@ use rigl_base::{Error, Result};
 use rigl_train::MachineOptions;
 use rigl_train::config::Override;
 
+pub(crate) use study::{Compare, Sweep};
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done
-  1    ran, but the answer is no: training diverged, a data set is damaged
+  1    ran, but the answer is no: training diverged, a run of a sweep failed, a data set is damaged
   2    usage, configuration, data or environment
   101  a fault of rigl itself
   130, 143  interrupted (SIGINT, SIGTERM); what was done is kept";
@@ -56,6 +60,15 @@ pub(crate) enum Color {
 pub(crate) enum Command {
     /// Train a network
     Train(Train),
+    /// Train every combination of a grid of settings
+    ///
+    /// Each run has its folder in that of the sweep. What is finished is not done again, what was interrupted goes on,
+    /// however it was interrupted. A run that fails does not end the others; it is named in the end, and the exit code
+    /// is 1. In the end one table shows what all came to, with mean and standard deviation over seeds; it is in the
+    /// folder too, as `table.md`, `table.csv` and `table.json`.
+    Sweep(Sweep),
+    /// Put finished runs side by side
+    Compare(Compare),
     /// Evaluate the network of a run
     Eval(Eval),
     /// Write the network of a run into a file that other programs read
@@ -123,6 +136,10 @@ pub(crate) struct Train {
     /// Show what would be trained, and stop there
     #[arg(long, help_heading = "Run")]
     pub(crate) dry_run: bool,
+    /// Save and stop, as when interrupted, once standard input ends: for programs that start runs, so that these
+    /// do not outlive them
+    #[arg(long, help_heading = "Run")]
+    pub(crate) stop_at_eof: bool,
     /// Plain lines in place of a progress bar
     #[arg(long, help_heading = "Output")]
     pub(crate) no_progress: bool,
@@ -455,6 +472,7 @@ impl Command {
             Command::Eval(args) => &args.machine,
             Command::Flops(args) => &args.machine,
             Command::Bench(args) => &args.machine,
+            Command::Sweep(args) => return args.data_dir(),
             _ => return None,
         };
         machine.data_dir.as_deref()

@@ -39,6 +39,8 @@ pub fn run(registry: Registry) -> ExitCode {
 fn dispatch(command: &Command, registry: &Registry, printer: &Printer) -> rigl_base::Result<ExitCode> {
     match command {
         Command::Train(args) => commands::train::run(args, registry, printer),
+        Command::Sweep(args) => commands::sweep::run(args, registry, printer),
+        Command::Compare(args) => commands::compare::run(args, registry, printer),
         Command::Eval(args) => commands::eval::run(args, registry, printer),
         Command::Export(args) => commands::export::run(args, printer),
         Command::Flops(args) => commands::flops::run(args, registry, printer),

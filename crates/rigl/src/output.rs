@@ -3,6 +3,7 @@
 
 mod format;
 mod progress;
+mod sweep;
 mod table;
 
 use std::io::{IsTerminal, Write};
@@ -13,6 +14,7 @@ use crate::args::{Color, Global};
 
 pub(crate) use format::{bytes, count, duration, percent, ratio, si};
 pub(crate) use progress::{Display, epochs};
+pub(crate) use sweep::SweepDisplay;
 pub(crate) use table::{Align, Table};
 
 /// See the module's text.

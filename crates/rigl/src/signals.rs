@@ -34,6 +34,18 @@ impl Signals {
         Ok(signals)
     }
 
+    /// Takes the end of standard input for a termination too. What is read until then is passed over.
+    pub(crate) fn listen_to_input(&self) -> Result<()> {
+        let signals = self.clone();
+        let until_the_end = move || {
+            let _ = std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink());
+            signals.which.store(signal_hook::consts::SIGTERM as usize, Ordering::SeqCst);
+            signals.stop.store(true, Ordering::SeqCst);
+        };
+        let thread = std::thread::Builder::new().name("input".into()).spawn(until_the_end);
+        thread.map(drop).map_err(|e| Error::environment("cannot listen to standard input").caused_by(e))
+    }
+
     /// Set once training should stop.
     pub(crate) fn stop(&self) -> &AtomicBool {
         &self.stop

@@ -265,6 +265,30 @@ fn a_hang_up_that_is_ignored_from_outside_does_not_end_a_run() {
 }
 
 #[test]
+fn a_run_whose_standard_input_ends_saves_and_stops() {
+    let place = place(CONFIG);
+    let mut attempts = 0..;
+    // Until one is stopped before its end.
+    let (name, said) = loop {
+        let name = format!("run-{}", attempts.next().unwrap());
+        let line = format!("train run.toml --run-dir {name} --data-dir data --threads 1 --stop-at-eof");
+        let mut command = place.command(line.split_whitespace());
+        command.stdin(Stdio::piped());
+        let mut child = spawn(command);
+        wait_until(&mut child, || newest_step(&place.path(&name)) > 3);
+        drop(child.stdin.take());
+        let said = Said::from(child.wait_with_output().unwrap());
+        if said.code != Some(0) {
+            break (name, said);
+        }
+    };
+    assert_eq!(said.code, Some(143), "{}", said.err);
+    assert!(said.err.ends_with(&format!("go on with\n  rigl train --resume {name}\n")), "{}", said.err);
+    finish(&place, &name);
+    Whole::get().is_equal_to(&place.path(&name));
+}
+
+#[test]
 fn a_second_signal_ends_the_process_at_once_and_loses_no_more_than_a_kill() {
     let place = place(CONFIG);
     let mut child = start(&place, "run", 1);

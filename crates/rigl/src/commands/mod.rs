@@ -1,6 +1,7 @@
 //! One file per command.
 
 pub(crate) mod bench;
+pub(crate) mod compare;
 pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod eval;
@@ -14,6 +15,7 @@ pub(crate) mod network;
 pub(crate) mod presets;
 pub(crate) mod results;
 pub(crate) mod resume;
+pub(crate) mod sweep;
 pub(crate) mod train;
 
 use std::path::Path;
@@ -21,13 +23,11 @@ use std::path::Path;
 use rigl_base::{Error, Result};
 use rigl_formats::{Checkpoint, Store, checkpoint};
 use rigl_metrics::RunFolder;
+pub(crate) use rigl_train::config::read_text;
 use rigl_train::config::{Base, Override, Sources};
 use rigl_train::{Config, Registry};
 
 use crate::output::Printer;
-
-/// Largest configuration file that is read.
-const LARGEST_CONFIG: u64 = 1 << 20;
 
 /// The configuration of a preset or a file, with settings from the command line.
 pub(crate) fn configuration(recipe: &str, overrides: &[Override], registry: &Registry) -> Result<Config> {
@@ -44,19 +44,6 @@ pub(crate) fn configuration(recipe: &str, overrides: &[Override], registry: &Reg
     }
     let text = read_text(Path::new(recipe))?;
     Config::resolve(&Sources { base: Base::File { name: recipe, text: &text }, overrides }, &known)
-}
-
-/// Reads a configuration file.
-pub(crate) fn read_text(path: &Path) -> Result<String> {
-    use std::io::Read;
-    let cannot = |e| Error::io("cannot read", path, e);
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(cannot)?;
-    file.take(LARGEST_CONFIG + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() as u64 > LARGEST_CONFIG {
-        return Err(Error::usage(format!("`{}` is larger than a configuration of 1 MiB", path.display())));
-    }
-    String::from_utf8(bytes).map_err(|_| Error::usage(format!("`{}` is not UTF-8 text", path.display())))
 }
 
 /// Opens a run for reading; of a comparison, `command` on one of its two runs is named.

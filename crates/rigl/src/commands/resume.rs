@@ -7,7 +7,7 @@ use rigl_base::{Error, Result};
 use rigl_engine::ARITHMETIC_VERSION;
 use rigl_formats::Store;
 use rigl_metrics::{RunFolder, RunWriter, Status, Summary};
-use rigl_train::config::{Known, keys};
+use rigl_train::config::{Difference, Known};
 use rigl_train::{Config, From, MachineOptions, Prepared, Registry};
 
 use super::execute::{DENSE, SPARSE, execute, interrupted};
@@ -22,9 +22,10 @@ pub(crate) fn run(
     machine: &MachineOptions,
     printer: &Printer,
     bar: bool,
+    signals: &Signals,
 ) -> Result<ExitCode> {
     let known = registry.known();
-    let one = |path: &Path, signals: &Signals| -> Result<Option<Summary>> {
+    let one = |path: &Path| -> Result<Option<Summary>> {
         let writer = RunFolder::open(path).map_err(|e| begin_anew(e, path))?.lock()?;
         if let Some(summary) = finished(&writer)? {
             printer.note(&format!("`{}` is finished already", path.display()));
@@ -46,17 +47,16 @@ pub(crate) fn run(
     };
     let is_comparison = !path.join("config.toml").exists()
         && [SPARSE, DENSE].iter().all(|name| path.join(name).join("config.toml").is_file());
-    let signals = Signals::listen()?;
     if !is_comparison {
-        return match one(path, &signals)? {
-            None => Ok(interrupted(path, printer, &signals)),
+        return match one(path)? {
+            None => Ok(interrupted(path, printer, signals)),
             Some(summary) => results::single(&summary, path, printer).map(|()| ExitCode::SUCCESS),
         };
     }
     let mut summaries = Vec::new();
     for name in [SPARSE, DENSE] {
-        match one(&path.join(name), &signals)? {
-            None => return Ok(interrupted(path, printer, &signals)),
+        match one(&path.join(name))? {
+            None => return Ok(interrupted(path, printer, signals)),
             Some(summary) => summaries.push(summary),
         }
     }
@@ -77,22 +77,12 @@ fn begin_anew(error: Error, path: &Path) -> Error {
 /// A run goes on as it began: what would change its weights must be in `config.toml` as it was.
 fn same_configuration(config: &Config, from: &From, known: &Known) -> Result<()> {
     let begun = Config::from_text(&from.file, &from.checkpoint.metadata.configuration, known)?;
-    let free = |path: &str| path == "preset" || path.starts_with("checkpoint.") || path.starts_with("log.");
-    for key in keys().iter().filter(|key| !free(&key.path)) {
-        let (was, is) = (begun.get(&key.path), config.get(&key.path));
-        if was != is {
-            let text = |value: Option<String>| value.unwrap_or_default();
-            return Err(Error::usage(format!(
-                "checkpoint `{}` belongs to another configuration: `{}` is `{}` there, `{}` in `config.toml`",
-                from.file,
-                key.path,
-                text(was),
-                text(is)
-            ))
-            .hint("`rigl train` on that `config.toml` begins a new run with it"));
-        }
-    }
-    Ok(())
+    let Some(Difference { key, here, there }) = begun.difference(config) else { return Ok(()) };
+    Err(Error::usage(format!(
+        "checkpoint `{}` belongs to another configuration: `{key}` is `{here}` there, `{there}` in `config.toml`",
+        from.file
+    ))
+    .hint("`rigl train` on that `config.toml` begins a new run with it"))
 }
 
 /// The summary of a run that has come to its end.

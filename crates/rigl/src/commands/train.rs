@@ -30,7 +30,8 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
             )
             .hint(format!("rigl train {}/config.toml --set …", path.display())));
         }
-        return resume::run(path, args.accept_arithmetic, registry, &machine, printer, bar);
+        let signals = listen(args)?;
+        return resume::run(path, args.accept_arithmetic, registry, &machine, printer, bar, &signals);
     }
     let overrides = args.keys.overrides()?;
     let recipe = args.recipe.as_deref().unwrap_or("quickstart");
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
     begin(&prepared, &writer)?;
     printer.note(&format!("run: {}", writer.path().display()));
     network::note(&prepared, printer)?;
-    let signals = Signals::listen()?;
+    let signals = listen(args)?;
     let label = prepared.config.method.name.clone();
     match execute(&prepared, &writer, None, &label, printer, bar, &signals)? {
         None => Ok(interrupted(writer.path(), printer, &signals)),
@@ -84,7 +85,7 @@ fn compare(
     begin(&dense, &second)?;
     printer.note(&format!("runs: {}", parent.display()));
     network::note(&sparse, printer)?;
-    let signals = Signals::listen()?;
+    let signals = listen(args)?;
     let mut summaries = Vec::new();
     for (prepared, writer) in [(&sparse, &first), (&dense, &second)] {
         let label = &prepared.config.method.name;
@@ -94,6 +95,15 @@ fn compare(
         }
     }
     results::comparison(&summaries[0], &summaries[1], &parent, printer).map(|()| ExitCode::SUCCESS)
+}
+
+/// Listens to what may interrupt the run.
+fn listen(args: &Train) -> Result<Signals> {
+    let signals = Signals::listen()?;
+    if args.stop_at_eof {
+        signals.listen_to_input()?;
+    }
+    Ok(signals)
 }
 
 /// The folder of a run: the one asked for, or a new one.
@@ -154,15 +164,19 @@ fn make_way(dir: &Path, overwrite: bool) -> Result<()> {
 
 /// Writes a new run's configuration, which makes its folder a run.
 fn begin(prepared: &Prepared, writer: &RunWriter) -> Result<()> {
-    let isa = prepared.isa.clone().unwrap_or_else(|| "best".to_string());
-    let machine = Machine::of(prepared.threads as u32, &isa);
-    let text = format!(
+    let text = configuration_text(&prepared.config, prepared.threads, prepared.isa.as_deref());
+    files::write_atomic(&writer.config(), text.as_bytes())
+}
+
+/// The text of a new run's `config.toml`.
+pub(crate) fn configuration_text(config: &Config, threads: usize, isa: Option<&str>) -> String {
+    let machine = Machine::of(threads as u32, isa.unwrap_or("best"));
+    format!(
         "# Begun by {PROGRAM} on {} ({}), {} threads, instruction set: {}.\n# `rigl train` on this file repeats the run.\n\n{}",
         machine.processor.as_deref().unwrap_or("an unknown processor"),
         machine.os,
         machine.threads,
         machine.instruction_set,
-        prepared.config.to_toml()
-    );
-    files::write_atomic(&writer.config(), text.as_bytes())
+        config.to_toml()
+    )
 }

@@ -1,0 +1,179 @@
+//! `rigl sweep`: a grid of runs as child processes, and one table of what they came to.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rigl_base::{Error, Result, files};
+use rigl_metrics::folder::lock_folder;
+use rigl_metrics::machine;
+use rigl_study::{Bad, Options, Outcome, Plan, Request, Start, State, Table, variant};
+use rigl_train::config::{Base, Known};
+use rigl_train::{Config, MachineOptions, Registry};
+use serde_json::json;
+
+use super::read_text;
+use super::train::configuration_text;
+use crate::args::Sweep;
+use crate::output::{Align, Printer, SweepDisplay, Table as Text, bytes, count, si};
+use crate::signals::Signals;
+
+/// Where sweeps go that are given no folder.
+const SWEEPS: &str = "sweeps";
+
+/// Held by the process that starts runs.
+const LOCK: &str = "sweep.lock";
+
+pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
+    let machine = args.machine()?;
+    let known = registry.known();
+    let plan = plan(args, registry, &machine)?;
+    if args.dry_run {
+        return dry_run(&plan, &known, printer).map(|()| ExitCode::SUCCESS);
+    }
+    if args.table {
+        return show(&plan.table(&known)?, &plan, &[], printer).map(|()| ExitCode::SUCCESS);
+    }
+    plan.states(&known)?;
+    // A part of it is for the system and for this process.
+    let memory = machine::memory_limit_bytes().map(|limit| limit / 16 * 15);
+    plan.check_machine(registry, &machine, memory)?;
+    let program = std::env::current_exe()
+        .map_err(|e| Error::environment("cannot tell where this program lies").caused_by(e))?;
+    files::create_folder(&plan.folder)?;
+    let lock = lock_folder(&plan.folder, LOCK)?;
+    let signals = Signals::listen()?;
+    let cores = MachineOptions::default().threads();
+    let text = |config: &Config| configuration_text(config, machine.threads, machine.isa.as_deref());
+    let options = Options {
+        program,
+        arguments: args.machine_arguments(&machine),
+        jobs: args.jobs.map_or((cores / machine.threads).max(1), usize::from),
+        memory,
+        text: &text,
+    };
+    printer.note(&format!("sweep: {} runs in {}", count(plan.runs.len() as u64), plan.folder.display()));
+    let mut display = SweepDisplay::new(printer, !args.no_progress);
+    let outcome = rigl_study::run(&plan, &known, &options, &mut display, signals.stop());
+    display.finish();
+    let Outcome { bad, interrupted } = outcome?;
+    drop(lock);
+    if !interrupted {
+        let table = plan.table(&known)?;
+        write(&table, &plan.folder)?;
+        show(&table, &plan, &bad, printer)?;
+    }
+    for Bad { run, reason } in &bad {
+        printer.warning(&format!("run `{run}` failed: {reason}"));
+    }
+    if interrupted {
+        printer.note("interrupted; everything up to here is saved, the same command goes on with it");
+        return Ok(ExitCode::from(signals.exit_code()));
+    }
+    if !bad.is_empty() {
+        let folder = plan.folder.display();
+        printer.note(&format!(
+            "{} of {} runs failed, what they said is in {folder}/RUN.log; the same command tries them again",
+            bad.len(),
+            plan.runs.len()
+        ));
+    }
+    Ok(ExitCode::from(u8::from(!bad.is_empty())))
+}
+
+/// The runs that the file describes.
+fn plan(args: &Sweep, registry: &Registry, machine: &MachineOptions) -> Result<Plan> {
+    let name = args.file.display().to_string();
+    let sweep = rigl_study::Sweep::parse(&name, &read_text(&args.file)?)?;
+    let overrides = args.overrides()?;
+    let variant = variant(args.multiplier, &overrides);
+    let folder = args.out.clone().unwrap_or_else(|| {
+        let stem = args.file.file_stem().unwrap_or_default().to_string_lossy();
+        Path::new(SWEEPS).join(format!("{stem}{variant}"))
+    });
+    // Held here, since the base borrows them.
+    let file: Option<(String, String)> = match &sweep.start {
+        Start::File(path) => {
+            let path: PathBuf = args.file.parent().unwrap_or(Path::new("")).join(path);
+            let text = read_text(&path).map_err(|error| error.context(format!("`{name}`: `base`")))?;
+            Some((path.display().to_string(), text))
+        }
+        _ => None,
+    };
+    let base = match (&sweep.start, &file) {
+        (Start::Preset(preset), _) => Base::Preset(preset),
+        (_, Some((name, text))) => Base::File { name, text },
+        _ => Base::Default,
+    };
+    let multiplier = args.multiplier;
+    let request = Request {
+        sweep: &sweep,
+        base,
+        multiplier,
+        overrides: &overrides,
+        variant: &variant,
+        folder,
+        registry,
+        machine,
+    };
+    Plan::new(request)
+}
+
+/// The runs and their cost.
+fn dry_run(plan: &Plan, known: &Known, printer: &Printer) -> Result<()> {
+    let states = plan.states(known)?;
+    let flops: f64 = plan.runs.iter().map(|run| run.flops).sum();
+    let steps: u64 = plan.runs.iter().map(|run| run.steps).sum();
+    if printer.json() {
+        let run = |(run, state): (&rigl_study::PlannedRun, &State)| {
+            json!({
+                "run": run.path, "state": state.word(), "steps": run.steps, "flops": run.flops,
+                "planned_bytes": run.bytes,
+            })
+        };
+        let runs: Vec<_> = plan.runs.iter().zip(&states).map(run).collect();
+        return printer
+            .json_result(&json!({ "folder": plan.folder, "runs": runs, "steps": steps, "flops": flops }));
+    }
+    let mut table = Text::new(&[
+        ("run", Align::Left),
+        ("state", Align::Left),
+        ("steps", Align::Right),
+        ("FLOPs", Align::Right),
+        ("memory", Align::Right),
+    ]);
+    for (run, state) in plan.runs.iter().zip(&states) {
+        let memory = bytes(run.bytes);
+        table.row(vec![run.name.clone(), state.word().into(), count(run.steps), si(run.flops), memory]);
+    }
+    table.rule();
+    let finished = states.iter().filter(|state| state.is_finished()).count();
+    let all = format!("{} runs", count(plan.runs.len() as u64));
+    table.row(vec![all, format!("{finished} finished"), count(steps), si(flops), String::new()]);
+    printer.result(&table.to_string())?;
+    printer.note(&format!("in {}", plan.folder.display()));
+    Ok(())
+}
+
+/// Prints the table.
+fn show(table: &Table, plan: &Plan, bad: &[Bad], printer: &Printer) -> Result<()> {
+    if !printer.json() {
+        return printer.result(&table.markdown());
+    }
+    let mut value = table.json();
+    if let Some(fields) = value.as_object_mut() {
+        fields.insert("folder".into(), json!(plan.folder));
+        let bad: Vec<_> = bad.iter().map(|bad| json!({ "run": bad.run, "reason": bad.reason })).collect();
+        fields.insert("failed".into(), bad.into());
+    }
+    printer.json_result(&value)
+}
+
+/// Writes the table into the sweep's folder, in all its forms.
+fn write(table: &Table, folder: &Path) -> Result<()> {
+    let json = serde_json::to_string_pretty(&table.json());
+    let json = json.map_err(|e| Error::internal("cannot print JSON").caused_by(e))? + "\n";
+    for (name, text) in [("table.md", table.markdown()), ("table.csv", table.csv()), ("table.json", json)] {
+        files::write_atomic(&folder.join(name), text.as_bytes())?;
+    }
+    Ok(())
+}

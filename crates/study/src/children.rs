@@ -1,0 +1,117 @@
+//! One run as a child process: the same program, `train --resume` on the run's folder. The child's standard input stays
+//! open as long as it shall train; its end, when this process wants it or dies, makes the child save and stop.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Stdio};
+
+use rigl_base::{Error, Result, files};
+use rigl_metrics::{Summary, jsonl};
+
+use crate::plan::PlannedRun;
+use crate::schedule::Options;
+
+/// How much of what a child said is looked at.
+const LONGEST: u64 = 64 << 10;
+
+/// The exit codes of a run that was told to stop, and has saved.
+const STOPPED: [i32; 2] = [130, 143];
+
+/// A run under way.
+pub(crate) struct Child {
+    process: std::process::Child,
+    log: PathBuf,
+    /// How long the log was before.
+    before: u64,
+}
+
+/// How a child ended.
+pub(crate) enum Ended {
+    /// With a summary.
+    Finished(Box<Summary>),
+    /// By a signal, with its run saved or before there was anything to save; how, in one line.
+    Stopped(String),
+    /// Otherwise; why, in one line.
+    Failed(String),
+}
+
+impl Child {
+    /// Goes on with the run, whose folder holds its configuration.
+    ///
+    /// # Errors
+    /// [`Kind::Environment`](rigl_base::Kind::Environment) if the process cannot be started.
+    pub(crate) fn start(run: &PlannedRun, options: &Options<'_>) -> Result<Child> {
+        // Beside the folder, which is the child's alone.
+        let log = run.path.with_file_name(format!("{}.log", run.name));
+        let output = files::open_for_appending(&log)?;
+        let before = output.metadata().map_err(|e| Error::io("cannot read", &log, e))?.len();
+        let mut resume = OsString::from("--resume=");
+        resume.push(&run.path);
+        let process = Command::new(&options.program)
+            .arg("train")
+            .arg(resume)
+            .args(["--stop-at-eof", "--quiet", "--no-progress"])
+            .args(&options.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(output)
+            .spawn()
+            .map_err(|e| Error::io("cannot start", &options.program, e))?;
+        Ok(Child { process, log, before })
+    }
+
+    /// Tells it to save and stop.
+    pub(crate) fn stop(&mut self) {
+        drop(self.process.stdin.take());
+    }
+
+    /// How it ended, if it has.
+    ///
+    /// # Errors
+    /// [`Kind::Environment`](rigl_base::Kind::Environment) if the system does not tell.
+    pub(crate) fn ended(&mut self, run: &PlannedRun) -> Result<Option<Ended>> {
+        let status = self.process.try_wait().map_err(|e| Error::io("cannot wait for", &run.path, e))?;
+        let Some(status) = status else { return Ok(None) };
+        let said = self.said();
+        if said.is_empty() && self.before == 0 {
+            files::remove(&self.log)?;
+        }
+        Ok(Some(match status.code() {
+            Some(0) => match Summary::read(&run.path.join("summary.json")) {
+                Ok(summary) => Ended::Finished(Box::new(summary)),
+                Err(error) => Ended::Failed(error.to_string()),
+            },
+            Some(code) if STOPPED.contains(&code) => Ended::Stopped("was stopped by a signal".into()),
+            Some(_) => Ended::Failed(reason(&said, status)),
+            None => Ended::Stopped(reason(&said, status)),
+        }))
+    }
+
+    /// What it said, or the end of that.
+    fn said(&self) -> String {
+        let read = || -> std::io::Result<Vec<u8>> {
+            let mut file = File::open(&self.log)?;
+            let from = self.before.max(file.metadata()?.len().saturating_sub(LONGEST));
+            file.seek(SeekFrom::Start(from))?;
+            let mut bytes = Vec::new();
+            file.take(LONGEST).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+    }
+}
+
+/// The last line that says `error:`, or else the last of all, or else how the process ended.
+fn reason(said: &str, status: ExitStatus) -> String {
+    let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
+    let error = lines().find_map(|line| line.strip_prefix("error: "));
+    error.or_else(|| lines().next()).map_or_else(|| format!("ended with {status}"), String::from)
+}
+
+/// How much of a run is done, by its log: 0 to 1.
+pub(crate) fn fraction(run: &PlannedRun) -> f64 {
+    let record = jsonl::last_record(&run.path.join("metrics.jsonl")).ok().flatten();
+    record.map_or(0.0, |record| (record.step as f64 / run.steps.max(1) as f64).min(1.0))
+}

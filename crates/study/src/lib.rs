@@ -1,0 +1,21 @@
+//! Many runs: a grid over configuration keys, its runs as child processes, tables over seeds.
+//!
+//! A crate of its own because it stands above single runs and needs of them their folders alone. It prints nothing and
+//! listens to no signals: progress goes to an [`Observer`], stopping is a flag.
+#![forbid(unsafe_code)]
+
+mod children;
+mod file;
+mod folder;
+mod grid;
+mod plan;
+mod schedule;
+mod table;
+mod write;
+
+pub use file::{Axis, Start, Sweep};
+pub use folder::{FinishedRun, State, read_runs};
+pub use grid::{Combination, variant};
+pub use plan::{Plan, PlannedRun, Request};
+pub use schedule::{Bad, Event, Observer, Options, Outcome, Progress, run};
+pub use table::{Group, Spread, Table};

@@ -1,0 +1,221 @@
+//! A sweep made definite: each run with its folder, its whole configuration, and what it will cost. All of it is
+//! checked before the first run starts.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
+
+use rigl_base::{Error, Result, counts};
+use rigl_data::{DataOptions, Spec};
+use rigl_train::config::{Base, Known, Limit, Override, Sources};
+use rigl_train::{Config, Design, MachineOptions, Recipe, Registry, cost, planned_bytes};
+
+use crate::file::Sweep;
+use crate::grid::Combination;
+
+/// What a plan is made from.
+pub struct Request<'a> {
+    /// The sweep.
+    pub sweep: &'a Sweep,
+    /// Where its runs begin: what [`Sweep::start`] names, read.
+    pub base: Base<'a>,
+    /// Scales the length of all runs, beside what they say of it themselves.
+    pub multiplier: Option<f64>,
+    /// Settings that win over the file's.
+    pub overrides: &'a [Override],
+    /// What `{variant}` stands for in the file.
+    pub variant: &'a str,
+    /// The folder of the sweep.
+    pub folder: PathBuf,
+    /// What names there are.
+    pub registry: &'a Registry,
+    /// What each run may use of the machine.
+    pub machine: &'a MachineOptions,
+}
+
+/// The runs of a sweep.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The folder in which theirs lie.
+    pub folder: PathBuf,
+    /// The keys of the grid that vary, without seeds.
+    pub columns: Vec<String>,
+    /// The runs, in the order of the grid.
+    pub runs: Vec<PlannedRun>,
+}
+
+/// A run of a sweep.
+#[derive(Clone, Debug)]
+pub struct PlannedRun {
+    /// What it is called.
+    pub name: String,
+    /// Its folder.
+    pub path: PathBuf,
+    /// Its whole configuration.
+    pub config: Config,
+    /// Its values for [`Plan::columns`]. Runs that have the same ones differ in seeds alone.
+    pub values: Vec<String>,
+    /// Its optimiser steps.
+    pub steps: u64,
+    /// FLOPs of its training.
+    pub flops: f64,
+    /// Bytes of memory it needs.
+    pub bytes: u64,
+    /// How long it takes beside others, in no unit.
+    pub work: f64,
+}
+
+/// What a step takes however few weights there are, as a share of what a dense one takes: norms, activations, samples.
+/// Measured for WRN-22-2 (docs/performance.md: 55 ms at 98 % against 287 ms dense).
+const FIXED_SHARE: f64 = 0.2;
+
+impl Plan {
+    /// Resolves and checks every run.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage), naming file, line, key, what was found and what is allowed.
+    pub fn new(request: Request<'_>) -> Result<Plan> {
+        let Request { sweep, overrides, .. } = &request;
+        if let Some(set) = overrides.iter().find(|set| sweep.axes.iter().any(|axis| axis.key == set.key)) {
+            return Err(Error::usage(format!(
+                "`{}`: `{}` is varied by the grid of `{}`",
+                set.origin, set.key, sweep.name
+            )));
+        }
+        let shown: Vec<usize> = (0..sweep.axes.len())
+            .filter(|&number| sweep.axes[number].values.len() > 1 && !sweep.axes[number].is_seed())
+            .collect();
+        let mut planner =
+            Planner { known: request.registry.known(), request: &request, shown, sets: HashMap::new() };
+        let combinations = sweep.combinations()?;
+        let runs =
+            combinations.iter().map(|combination| planner.run(combination)).collect::<Result<Vec<_>>>()?;
+        let mut names = HashSet::new();
+        if let Some(run) = runs.iter().find(|run| !names.insert(&run.name)) {
+            return Err(Error::usage(format!("`{}`: two runs would be called `{}`", sweep.name, run.name)));
+        }
+        let columns = planner.shown.iter().map(|&number| sweep.axes[number].key.clone()).collect();
+        Ok(Plan { folder: request.folder, columns, runs })
+    }
+
+    /// Checks that data sets and runs to start from are there, and that each run fits into `memory` bytes.
+    ///
+    /// # Errors
+    /// [`Kind::Environment`](rigl_base::Kind::Environment), saying what is missing.
+    pub fn check_machine(
+        &self,
+        registry: &Registry,
+        machine: &MachineOptions,
+        memory: Option<u64>,
+    ) -> Result<()> {
+        let sets: BTreeSet<&str> = self.runs.iter().map(|run| run.config.data.name.as_str()).collect();
+        for name in sets {
+            if let Some(source) = registry.datasets.source(name)? {
+                source.find(machine.data_folder.as_deref())?;
+            }
+        }
+        let from = |run: &PlannedRun| PathBuf::from(&run.config.method.start_from);
+        if let Some(run) =
+            self.runs.iter().find(|run| !from(run).as_os_str().is_empty() && !from(run).exists())
+        {
+            return Err(Error::environment(format!(
+                "run `{}` starts from `{}`, which is not there",
+                run.name,
+                from(run).display()
+            )));
+        }
+        let Some(memory) = memory else { return Ok(()) };
+        let Some(run) = self.runs.iter().find(|run| run.bytes > memory) else { return Ok(()) };
+        let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+        Err(Error::environment(format!(
+            "run `{}` needs {:.1} GiB of memory, and the machine has {:.1} GiB for it",
+            run.name,
+            gib(run.bytes),
+            gib(memory)
+        )))
+    }
+}
+
+struct Planner<'a> {
+    request: &'a Request<'a>,
+    known: Known,
+    /// Numbers of the axes that are columns of the table.
+    shown: Vec<usize>,
+    /// Of each data set what its samples are like, and how many there are to train on.
+    sets: HashMap<String, (Spec, usize)>,
+}
+
+impl Planner<'_> {
+    fn run(&mut self, combination: &Combination) -> Result<PlannedRun> {
+        let Request { sweep, folder, registry, machine, .. } = self.request;
+        let name = sweep.name_of(combination);
+        let config = self.config(combination)?;
+        let of_run = |error: Error| error.context(format!("run `{name}`"));
+        let (spec, all) = self.samples(&config).map_err(of_run)?;
+        let design = Design::new(&config, registry, &spec.shape, spec.classes.len()).map_err(of_run)?;
+        let train = all - counts::trunc_product(all, config.data.validation);
+        let train = match config.data.train_samples {
+            Limit::All => train,
+            Limit::First(limit) => train.min(limit),
+        };
+        let recipe = Recipe::new(&config, train).map_err(of_run)?;
+        let bytes =
+            planned_bytes(&design, &recipe, &config, &spec.shape, machine.threads()).map_err(of_run)?;
+        // The samples are held in memory too.
+        let samples = all.saturating_mul(spec.image_len().unwrap_or(0)) as u64;
+        let cost = cost::training(&design, &recipe).map_err(of_run)?;
+        let trained = cost.batches as f64 * config.data.batch as f64;
+        let dense = 3.0 * design.reference_flops as f64;
+        let value = |&number: &usize| {
+            let axis = &sweep.axes[number];
+            value(&config, &axis.key).unwrap_or_else(|| axis.values[combination.0[number]].clone())
+        };
+        Ok(PlannedRun {
+            path: folder.join(&name),
+            values: self.shown.iter().map(value).collect(),
+            name,
+            steps: recipe.steps,
+            flops: cost.mean * trained,
+            bytes: bytes.saturating_add(samples),
+            work: (cost.mean + FIXED_SHARE * dense) * trained,
+            config,
+        })
+    }
+
+    fn config(&self, combination: &Combination) -> Result<Config> {
+        let Request { sweep, base, overrides, variant, multiplier, .. } = self.request;
+        let mut settings = sweep.settings(combination, variant)?;
+        settings.extend_from_slice(overrides);
+        let resolve = |settings: &[Override]| {
+            Config::resolve(&Sources { base: *base, overrides: settings }, &self.known)
+        };
+        let config = resolve(&settings)?;
+        let Some(multiplier) = multiplier else { return Ok(config) };
+        // Resolved again, so that it is checked like any other.
+        let value = (config.multiplier * multiplier).to_string();
+        settings.push(Override { origin: "--multiplier".into(), key: "multiplier".into(), value });
+        resolve(&settings)
+    }
+
+    fn samples(&mut self, config: &Config) -> Result<(Spec, usize)> {
+        let Request { registry, machine, .. } = self.request;
+        let name = &config.data.name;
+        if let Some((spec, samples)) = registry.datasets.description(name) {
+            return Ok((spec.clone(), samples));
+        }
+        // Nobody has said what a set of the user's own is like: it is looked at once.
+        if !self.sets.contains_key(name) {
+            let folder = machine.data_folder.clone();
+            let options = DataOptions { folder, threads: machine.threads(), ..DataOptions::default() };
+            let train = registry.datasets.load(name, &options)?.train;
+            self.sets.insert(name.clone(), (train.spec().clone(), train.len()));
+        }
+        self.sets.get(name).cloned().ok_or_else(|| Error::internal("a data set was looked at and forgotten"))
+    }
+}
+
+/// The value of a key as people read it: words without quotes.
+pub(crate) fn value(config: &Config, key: &str) -> Option<String> {
+    let text = config.get(key)?;
+    let word = text.parse::<toml_edit::Value>().ok().and_then(|value| value.as_str().map(String::from));
+    Some(word.unwrap_or(text))
+}

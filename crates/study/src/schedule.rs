@@ -1,0 +1,298 @@
+//! The runs of a sweep, each a child process, as many at once as cores and memory allow. All state is in their folders:
+//! however this process ends, the next one finds what is finished, what has begun, and what another process holds.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rigl_base::{Result, files};
+use rigl_metrics::{RunFolder, Summary};
+use rigl_train::Config;
+use rigl_train::config::Known;
+
+use crate::children::{Child, Ended, fraction};
+use crate::folder::State;
+use crate::plan::{Plan, PlannedRun};
+
+/// How often it is looked whether a child has ended, how far children have come, and whether folders in use are free.
+const LOOK: Duration = Duration::from_millis(20);
+const REPORT: Duration = Duration::from_millis(500);
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// How runs are started.
+pub struct Options<'a> {
+    /// The program, which is this one.
+    pub program: PathBuf,
+    /// Flags for `train` that concern the machine.
+    pub arguments: Vec<OsString>,
+    /// Runs at once, at least 1.
+    pub jobs: usize,
+    /// Bytes of memory for all runs at once; `None` if that is not known.
+    pub memory: Option<u64>,
+    /// The text of a new run's `config.toml`.
+    pub text: &'a dyn Fn(&Config) -> String,
+}
+
+/// What happens to a run.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// It is started, or gone on with.
+    Started,
+    /// It is finished.
+    Finished(&'a Summary),
+    /// It has saved and stopped.
+    Stopped,
+    /// It failed, and the others go on; why.
+    Failed(&'a str),
+    /// Another process trains it: which. It is waited for, after all others.
+    InUse(&'a str),
+}
+
+/// Where a sweep stands.
+#[derive(Clone, Debug)]
+pub struct Progress<'a> {
+    /// Its runs.
+    pub runs: usize,
+    /// Those that are finished.
+    pub finished: usize,
+    /// Those that failed.
+    pub failed: usize,
+    /// Those under way, and how much of each is done, 0 to 1.
+    pub running: Vec<(&'a str, f64)>,
+    /// How much of the whole is done, 0 to 1.
+    pub done: f64,
+    /// Seconds left; NaN as long as nothing can be said.
+    pub left_s: f64,
+}
+
+/// Told of what happens in a sweep; does nothing by default.
+pub trait Observer {
+    /// Something happened to a run.
+    fn event(&mut self, run: &PlannedRun, event: Event<'_>) {
+        let _ = (run, event);
+    }
+
+    /// Some time has passed; called about twice a second.
+    fn progress(&mut self, progress: &Progress<'_>) {
+        let _ = progress;
+    }
+}
+
+/// A run that failed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bad {
+    /// What it is called.
+    pub run: String,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// What a sweep came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// The runs that failed, in the order in which they did.
+    pub bad: Vec<Bad>,
+    /// Whether it was stopped before its end.
+    pub interrupted: bool,
+}
+
+/// Does all runs that are not finished yet, until `stop` is set: then those under way save and stop.
+///
+/// # Errors
+/// Before anything is started, if the folder of a run holds another one or cannot be read. What happens to a run later
+/// is in the outcome.
+pub fn run(
+    plan: &Plan,
+    known: &Known,
+    options: &Options<'_>,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Outcome> {
+    let states = plan.states(known)?;
+    let done: Vec<f64> = plan.runs.iter().zip(&states).map(|(run, state)| state.fraction(run)).collect();
+    let waiting: Vec<usize> = (0..states.len()).filter(|&number| !states[number].is_finished()).collect();
+    let mut scheduler = Scheduler {
+        plan,
+        known,
+        options,
+        observer,
+        finished: states.len() - waiting.len(),
+        waiting,
+        in_use: Vec::new(),
+        told: HashSet::new(),
+        running: Vec::new(),
+        failed: Vec::new(),
+        before: work(plan, &done),
+        done,
+        began: Instant::now(),
+    };
+    scheduler.work(stop);
+    let Scheduler { failed, finished, .. } = scheduler;
+    let interrupted = finished + failed.len() < plan.runs.len();
+    let bad = failed.into_iter().map(|(number, reason)| Bad { run: plan.runs[number].name.clone(), reason });
+    Ok(Outcome { bad: bad.collect(), interrupted })
+}
+
+struct Scheduler<'a> {
+    plan: &'a Plan,
+    known: &'a Known,
+    options: &'a Options<'a>,
+    observer: &'a mut dyn Observer,
+    /// Runs to start, by number.
+    waiting: Vec<usize>,
+    /// Runs that other processes train, and those of which the observer knows that.
+    in_use: Vec<usize>,
+    told: HashSet<usize>,
+    running: Vec<(usize, Child)>,
+    finished: usize,
+    /// Runs that failed, and why.
+    failed: Vec<(usize, String)>,
+    /// Of each run how much is done, 0 to 1.
+    done: Vec<f64>,
+    /// The work that was done before.
+    before: f64,
+    began: Instant,
+}
+
+impl Scheduler<'_> {
+    fn work(&mut self, stop: &AtomicBool) {
+        let (mut reported, mut tried) = (Instant::now(), Instant::now());
+        loop {
+            let stopping = stop.load(Ordering::SeqCst);
+            if stopping {
+                self.running.iter_mut().for_each(|(_, child)| child.stop());
+            }
+            self.reap(stop);
+            if !stopping {
+                if tried.elapsed() >= TRY_AGAIN {
+                    self.waiting.append(&mut self.in_use);
+                    tried = Instant::now();
+                }
+                self.start_what_fits();
+            }
+            let nothing_left = self.waiting.is_empty() && self.in_use.is_empty();
+            if self.running.is_empty() && (stopping || nothing_left) {
+                return;
+            }
+            if reported.elapsed() >= REPORT {
+                self.report();
+                reported = Instant::now();
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Takes leave of the children that have ended.
+    fn reap(&mut self, stop: &AtomicBool) {
+        let plan = self.plan;
+        let mut still = Vec::new();
+        for (number, mut child) in std::mem::take(&mut self.running) {
+            let run = &plan.runs[number];
+            match child.ended(run) {
+                Ok(None) => still.push((number, child)),
+                Ok(Some(Ended::Finished(summary))) => self.finish(number, &summary),
+                Ok(Some(Ended::Stopped(_))) if stop.load(Ordering::SeqCst) => {
+                    self.observer.event(run, Event::Stopped);
+                }
+                // Somebody stopped this one alone.
+                Ok(Some(Ended::Stopped(how))) => self.fail(number, &how),
+                // It lost the race for the folder with another process.
+                Ok(Some(Ended::Failed(_))) if is_in_use(run) => self.in_use.push(number),
+                Ok(Some(Ended::Failed(reason))) => self.fail(number, &reason),
+                Err(error) => self.fail(number, &error.to_string()),
+            }
+        }
+        self.running = still;
+    }
+
+    /// Starts runs, in their order, as long as there are cores and memory for them.
+    fn start_what_fits(&mut self) {
+        let mut at = 0;
+        while at < self.waiting.len() && self.running.len() < self.options.jobs.max(1) {
+            let number = self.waiting[at];
+            let used: u64 = self.running.iter().map(|(number, _)| self.plan.runs[*number].bytes).sum();
+            let fits = |memory| used.saturating_add(self.plan.runs[number].bytes) <= memory;
+            if self.running.is_empty() || self.options.memory.is_none_or(fits) {
+                self.waiting.remove(at);
+                if let Err(error) = self.start(number) {
+                    self.fail(number, &error.to_string());
+                }
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    fn start(&mut self, number: usize) -> Result<()> {
+        let plan = self.plan;
+        let run = &plan.runs[number];
+        match run.state(self.known)? {
+            State::New => {
+                let folder = RunFolder::create_at(&run.path)?;
+                files::write_atomic(&folder.config(), (self.options.text)(&run.config).as_bytes())?;
+            }
+            State::Begun => {
+                if let Some(holder) = RunFolder::open(&run.path)?.in_use()? {
+                    if self.told.insert(number) {
+                        self.observer.event(run, Event::InUse(&holder));
+                    }
+                    self.in_use.push(number);
+                    return Ok(());
+                }
+            }
+            State::Finished(summary) => {
+                self.finish(number, &summary);
+                return Ok(());
+            }
+        }
+        self.running.push((number, Child::start(run, self.options)?));
+        self.observer.event(run, Event::Started);
+        Ok(())
+    }
+
+    fn finish(&mut self, number: usize, summary: &Summary) {
+        self.finished += 1;
+        self.done[number] = 1.0;
+        self.observer.event(&self.plan.runs[number], Event::Finished(summary));
+    }
+
+    fn fail(&mut self, number: usize, reason: &str) {
+        self.observer.event(&self.plan.runs[number], Event::Failed(reason));
+        self.failed.push((number, reason.into()));
+    }
+
+    fn report(&mut self) {
+        let plan = self.plan;
+        for (number, _) in &self.running {
+            self.done[*number] = fraction(&plan.runs[*number]);
+        }
+        let all: f64 = plan.runs.iter().map(|run| run.work).sum();
+        let done = work(plan, &self.done);
+        // What a failed run did not do is no longer to be done.
+        let lost = |number: usize| plan.runs[number].work * (1.0 - self.done[number]);
+        let lost: f64 = self.failed.iter().map(|(number, _)| lost(*number)).sum();
+        let rate = (done - self.before) / self.began.elapsed().as_secs_f64();
+        let left_s = if rate > 0.0 { (all - done - lost) / rate } else { f64::NAN };
+        let running =
+            self.running.iter().map(|(n, _)| (plan.runs[*n].name.as_str(), self.done[*n])).collect();
+        self.observer.progress(&Progress {
+            runs: plan.runs.len(),
+            finished: self.finished,
+            failed: self.failed.len(),
+            running,
+            done: (done + lost) / all,
+            left_s,
+        });
+    }
+}
+
+fn is_in_use(run: &PlannedRun) -> bool {
+    RunFolder::open(&run.path).and_then(|folder| folder.in_use()).is_ok_and(|holder| holder.is_some())
+}
+
+/// The work that is done, where of each run so much is.
+fn work(plan: &Plan, done: &[f64]) -> f64 {
+    plan.runs.iter().zip(done).map(|(run, done)| run.work * done).sum()
+}

@@ -1,0 +1,272 @@
+//! What runs came to, side by side: one row for those that differ in seeds alone, with mean and standard deviation.
+
+use std::collections::HashMap;
+
+use rigl_base::Result;
+use rigl_metrics::Summary;
+use rigl_train::Config;
+use rigl_train::config::{Base, Known, Override, Sources, keys};
+
+use crate::folder::{FinishedRun, State};
+use crate::plan::{Plan, value};
+
+/// A table of runs.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// The configuration keys in which its rows differ.
+    pub columns: Vec<String>,
+    /// Its rows.
+    pub groups: Vec<Group>,
+}
+
+/// Runs that differ in seeds alone.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Their values for the table's columns.
+    pub values: Vec<String>,
+    /// How many there are to be.
+    pub planned: usize,
+    /// Those that are finished.
+    pub runs: Vec<FinishedRun>,
+}
+
+/// Mean and standard deviation of numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Spread {
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation, that of a sample (n − 1 below); `None` of a single number.
+    pub deviation: Option<f64>,
+}
+
+impl Spread {
+    /// Of these numbers, without those that are not finite; `None` if there are none.
+    pub fn of(numbers: impl IntoIterator<Item = f64>) -> Option<Spread> {
+        let numbers: Vec<f64> = numbers.into_iter().filter(|x| x.is_finite()).collect();
+        if numbers.is_empty() {
+            return None;
+        }
+        let n = numbers.len() as f64;
+        let mean = numbers.iter().sum::<f64>() / n;
+        let squares: f64 = numbers.iter().map(|x| (x - mean) * (x - mean)).sum();
+        Some(Spread { mean, deviation: (numbers.len() > 1).then(|| (squares / (n - 1.0)).sqrt()) })
+    }
+}
+
+impl Group {
+    /// Accuracy, 0 to 1, where runs have one.
+    pub fn accuracy(&self) -> Option<Spread> {
+        Spread::of(self.runs.iter().filter_map(|run| run.summary.accuracy))
+    }
+
+    /// Loss.
+    pub fn loss(&self) -> Option<Spread> {
+        Spread::of(self.runs.iter().map(|run| run.summary.loss))
+    }
+
+    /// The mean of a number of their summaries.
+    pub fn mean(&self, of: impl Fn(&Summary) -> f64) -> Option<f64> {
+        Spread::of(self.runs.iter().map(|run| of(&run.summary))).map(|spread| spread.mean)
+    }
+}
+
+impl Plan {
+    /// The table of the runs that are finished: a row for each combination of the grid without its seeds, in the
+    /// grid's order.
+    ///
+    /// # Errors
+    /// As [`Plan::states`].
+    pub fn table(&self, known: &Known) -> Result<Table> {
+        let mut groups: Vec<Group> = Vec::new();
+        for (run, state) in self.runs.iter().zip(self.states(known)?) {
+            let group = group(&mut groups, &run.values);
+            group.planned += 1;
+            if let State::Finished(summary) = state {
+                let (path, config) = (run.path.clone(), run.config.clone());
+                group.runs.push(FinishedRun { path, config, summary: *summary });
+            }
+        }
+        Ok(Table { columns: self.columns.clone(), groups })
+    }
+}
+
+impl Table {
+    /// Any finished runs side by side: those that differ in nothing but seeds make a row, and the columns are the keys
+    /// in which rows differ. Keys that decide no result do not count, and what a method's name says of itself is told
+    /// by the name.
+    ///
+    /// # Errors
+    /// If the method of a run is not among the known ones.
+    pub fn compare(runs: Vec<FinishedRun>, known: &Known) -> Result<Table> {
+        let keys: Vec<&str> = keys()
+            .iter()
+            .filter(|key| key.decides_results() && key.parts().0 != "seeds" && key.path != "seed")
+            .map(|key| key.path.as_str())
+            .collect();
+        let values_of = |config: &Config| -> Vec<String> {
+            let value = |key: &&str| match (value(config, key).unwrap_or_default(), *key) {
+                (run, START) => without_seed(&run),
+                (value, _) => value,
+            };
+            keys.iter().map(value).collect()
+        };
+        // Of each method, what its name alone makes of the keys.
+        let mut named = HashMap::new();
+        let mut groups = Vec::new();
+        for run in runs {
+            let name = &run.config.method.name;
+            if !named.contains_key(name) {
+                let (origin, key, value) = ("method".into(), "method.name".into(), format!("{name:?}"));
+                let settings = [Override { origin, key, value }];
+                let config = Config::resolve(&Sources { base: Base::Default, overrides: &settings }, known)?;
+                named.insert(name.clone(), values_of(&config));
+            }
+            let group = group(&mut groups, &values_of(&run.config));
+            group.planned += 1;
+            group.runs.push(run);
+        }
+        let by_name = |group: &Group, number: usize| {
+            let named = group.runs.first().and_then(|run| named.get(&run.config.method.name));
+            named.is_some_and(|values| values[number] == group.values[number])
+        };
+        let is_shown = |&number: &usize| {
+            let differs = groups.iter().any(|group| group.values[number] != groups[0].values[number]);
+            differs && (keys[number] == METHOD || !groups.iter().all(|group| by_name(group, number)))
+        };
+        let mut shown: Vec<usize> = (0..keys.len()).filter(is_shown).collect();
+        // One row alone is told by its method.
+        if shown.is_empty() {
+            shown = (0..keys.len()).filter(|&n| [METHOD, "method.sparsity"].contains(&keys[n])).collect();
+        }
+        for group in &mut groups {
+            group.values = shown.iter().map(|&number| std::mem::take(&mut group.values[number])).collect();
+        }
+        Ok(Table { columns: shown.iter().map(|&number| keys[number].to_string()).collect(), groups })
+    }
+}
+
+const METHOD: &str = "method.name";
+const START: &str = "method.start-from";
+
+/// The name of a run's folder without its seed: runs that start from others, each from that of its own seed, differ in
+/// seeds alone.
+fn without_seed(name: &str) -> String {
+    let mut parts = name.split("seed");
+    let mut text = parts.next().unwrap_or_default().to_string();
+    for part in parts {
+        let rest = part.trim_start_matches('.').trim_start_matches(|c: char| c.is_ascii_digit());
+        text.push_str("seed");
+        text.push_str(if rest.len() < part.trim_start_matches('.').len() { rest } else { part });
+    }
+    text
+}
+
+/// The group with these values, which may be a new one.
+fn group<'a>(groups: &'a mut Vec<Group>, values: &[String]) -> &'a mut Group {
+    let at = groups.iter().position(|group| group.values == values).unwrap_or(groups.len());
+    if at == groups.len() {
+        groups.push(Group { values: values.to_vec(), planned: 0, runs: Vec::new() });
+    }
+    &mut groups[at]
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use rigl_metrics::Status;
+    use rigl_metrics::summary::Flops;
+
+    use super::*;
+
+    /// A finished run of that method, sparsity and seed.
+    pub(crate) fn finished(method: &str, sparsity: f64, seed: u64, accuracy: Option<f64>) -> FinishedRun {
+        let text = format!("seed = {seed}\n[method]\nname = '{method}'\nsparsity = {sparsity}");
+        let config = Config::from_text("config.toml", &text, &Known::default()).unwrap();
+        let summary = Summary {
+            version: 1,
+            status: Status::Finished,
+            method: method.into(),
+            sparsity,
+            distribution: "erk".into(),
+            seed,
+            accuracy,
+            test_error: accuracy.map(|x| 1.0 - x),
+            loss: 0.5 + seed as f64,
+            active: 100,
+            weights: 1000,
+            bytes: 1500,
+            explored: 0.25,
+            inference: Flops::new(25.0, 100.0),
+            training: Flops::new(80.0, 320.0),
+            steps: 10,
+            draws: 11,
+            updates: 1,
+            seconds: 2.0 + seed as f64,
+            samples_per_s: 1.0,
+            peak_memory_bytes: None,
+            weights_crc32c: 0,
+            layers: Vec::new(),
+        };
+        FinishedRun { path: format!("runs/{method}-{seed}").into(), config, summary }
+    }
+
+    #[test]
+    fn mean_and_deviation_are_those_of_a_sample() {
+        assert_eq!(Spread::of([]), None);
+        assert_eq!(Spread::of([f64::NAN]), None);
+        assert_eq!(Spread::of([3.0, f64::NAN]), Some(Spread { mean: 3.0, deviation: None }));
+        // Squares about 4: 4 + 1 + 1 + 4 = 10, of which a third is 10/3.
+        let spread = Spread::of([2.0, 3.0, 5.0, 6.0]).unwrap();
+        assert_eq!(spread.mean, 4.0);
+        assert!((spread.deviation.unwrap() - (10.0f64 / 3.0).sqrt()).abs() < 1e-15);
+    }
+
+    #[test]
+    fn runs_that_differ_in_seeds_alone_share_a_row_and_columns_are_what_differs() {
+        let mut runs = vec![
+            finished("rigl", 0.9, 0, Some(0.75)),
+            finished("set", 0.9, 0, Some(0.5)),
+            finished("rigl", 0.9, 1, Some(0.25)),
+        ];
+        runs[2].config.log.every_steps = 7;
+        let compare = |runs| Table::compare(runs, &Known::default()).unwrap();
+        let table = compare(runs.clone());
+        assert_eq!(table.columns, ["method.name"]);
+        let rows: Vec<_> = table.groups.iter().map(|g| (g.values[0].as_str(), g.runs.len())).collect();
+        assert_eq!(rows, [("rigl", 2), ("set", 1)]);
+        assert_eq!(table.groups[0].accuracy().unwrap().mean, 0.5);
+        assert_eq!(table.groups[0].mean(|s| s.seconds), Some(2.5));
+        runs.push(finished("rigl", 0.5, 0, None));
+        let table = compare(runs.clone());
+        assert_eq!(table.columns, ["method.name", "method.sparsity"]);
+        assert_eq!(table.groups[2].values, ["rigl", "0.5"]);
+        assert_eq!(table.groups[2].accuracy(), None);
+        // Another column than the name's.
+        runs[3].config.method.step_policy = runs[1].config.method.step_policy;
+        assert_eq!(compare(runs).columns, ["method.name", "method.sparsity", "method.step-policy"]);
+    }
+
+    #[test]
+    fn runs_that_start_from_runs_of_their_seed_share_a_row() {
+        let run = |seed: u64, from: &str| {
+            let mut run = finished("rigl", 0.9, seed, None);
+            run.config.method.start_from = from.replace("N", &seed.to_string());
+            run
+        };
+        let groups = |from: &str, other: &str| {
+            let runs = vec![run(3, from), run(41, from), run(3, other)];
+            Table::compare(runs, &Known::default()).unwrap().groups.len()
+        };
+        assert_eq!(groups("sweeps/a/method.name.dense-seed.N", "sweeps/b/method.name.dense-seed.N"), 2);
+        assert_eq!(groups("runs/20260101-dense-seedN", "runs/20260102-dense-seedN-2"), 2);
+        assert_eq!(groups("seeds/N", "x"), 3);
+    }
+
+    #[test]
+    fn a_single_row_is_told_by_its_method() {
+        let table = Table::compare(vec![finished("rigl", 0.9, 3, None)], &Known::default()).unwrap();
+        assert_eq!(
+            (table.columns.len(), &table.groups[0].values[..]),
+            (2, &["rigl".into(), "0.9".into()][..])
+        );
+    }
+}
