@@ -2,7 +2,7 @@
 
 use crate::envelope::Envelope;
 use crate::signal::Signal;
-use crate::targets::{checkpoint, config, graph, idx, log, records};
+use crate::targets::{checkpoint, config, graph, idx, log, records, sweep};
 
 /// A parser, and what is worth trying on it.
 #[derive(Debug)]
@@ -88,6 +88,15 @@ pub static ALL: &[Target] = &[
         tokens: config::TOKENS,
         envelope: None,
         growth: 16 << 10,
+    },
+    Target {
+        name: "sweep",
+        about: "the file of a sweep, up to the configurations of its first runs",
+        run: sweep::text,
+        tokens: sweep::TOKENS,
+        envelope: None,
+        // A few short lists make ten thousand combinations.
+        growth: 64 << 10,
     },
     Target {
         name: "checkpoint",

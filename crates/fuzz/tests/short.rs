@@ -78,6 +78,7 @@ targets! {
     whatever_an_archive_holds = "archive",
     whatever_a_configuration_says = "config",
     whatever_is_set_on_the_command_line = "override",
+    whatever_a_sweep_says = "sweep",
     whatever_a_checkpoint_holds = "checkpoint",
     whatever_a_graph_says = "graph",
     whatever_a_line_of_the_log_says = "event",

@@ -6,3 +6,4 @@ pub mod graph;
 pub mod idx;
 pub mod log;
 pub mod records;
+pub mod sweep;
