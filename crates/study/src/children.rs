@@ -75,8 +75,9 @@ impl Child {
         let status = self.process.try_wait().map_err(|e| Error::io("cannot wait for", &run.path, e))?;
         let Some(status) = status else { return Ok(None) };
         let said = self.said();
-        if said.is_empty() && self.before == 0 {
-            files::remove(&self.log)?;
+        // What it said when it failed before is of no more use once it is finished.
+        if said.is_empty() && (self.before == 0 || status.success()) {
+            let _ = files::remove(&self.log);
         }
         Ok(Some(match status.code() {
             Some(0) => match Summary::read(&run.path.join("summary.json")) {
@@ -114,4 +115,19 @@ fn reason(said: &str, status: ExitStatus) -> String {
 pub(crate) fn fraction(run: &PlannedRun) -> f64 {
     let record = jsonl::last_record(&run.path.join("metrics.jsonl")).ok().flatten();
     record.map_or(0.0, |record| (record.step as f64 / run.steps.max(1) as f64).min(1.0))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    #[test]
+    fn the_reason_is_the_last_error_or_the_last_line_or_how_it_ended() {
+        let reason = |said: &str| reason(said, ExitStatus::from_raw(2 << 8));
+        assert_eq!(reason("error: a\nerror: b\n\nhint: c\n"), "b");
+        assert_eq!(reason("warning: a\nthread panicked\n\n"), "thread panicked");
+        assert_eq!(reason(""), "ended with exit status: 2");
+    }
 }

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use rigl_base::error::short;
 use rigl_base::{Error, Result};
 use rigl_train::config::Override;
-use toml_edit::Value;
 
 use crate::file::{Match, Setting, Sweep};
 
@@ -70,7 +69,8 @@ impl Sweep {
         let Setting { key, value, string, place } = setting;
         let value = match string.as_ref().filter(|text| text.contains(['{', '}'])) {
             None => value.clone(),
-            Some(text) => Value::from(self.filled(text, setting, combination, variant)?).to_string(),
+            // Without quotes, as on a command line: it may have become a number.
+            Some(text) => self.filled(text, setting, combination, variant)?,
         };
         Ok(Override { origin: place.clone(), key: key.clone(), value })
     }
@@ -157,6 +157,7 @@ mod tests {
         [set]
         "model.dropout" = 0
         "data.name" = "of-{method.name}-{seed}{variant}"
+        "seeds.init" = "10{seed}"
         [grid]
         "method.name" = ["dense", "static", "rigl"]
         method.sparsity = [0.90, 0.98]
@@ -207,17 +208,18 @@ mod tests {
             settings(1),
             [
                 "model.dropout=0",
-                "data.name=\"of-dense-1-x2\"",
+                "data.name=of-dense-1-x2",
+                "seeds.init=101",
                 "method.name=\"dense\"",
                 "method.sparsity=0.90",
                 "seed=1"
             ]
         );
-        assert_eq!(settings(3)[5..], ["method.update-interval=1000", "model.dropout=0.5"]);
+        assert_eq!(settings(3)[6..], ["method.update-interval=1000", "model.dropout=0.5"]);
         let places: Vec<String> =
             sweep.settings(&combinations[3], "").unwrap().into_iter().map(|setting| setting.origin).collect();
         assert_eq!(places[0], "`s.toml` line 4");
-        assert_eq!((places[4].as_str(), places[6].as_str()), ("`s.toml` line 9", "`s.toml` line 18"));
+        assert_eq!((places[5].as_str(), places[7].as_str()), ("`s.toml` line 10", "`s.toml` line 19"));
     }
 
     #[test]

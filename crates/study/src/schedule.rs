@@ -296,3 +296,83 @@ fn is_in_use(run: &PlannedRun) -> bool {
 fn work(plan: &Plan, done: &[f64]) -> f64 {
     plan.runs.iter().zip(done).map(|(run, done)| run.work * done).sum()
 }
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Runs that need ten bytes each.
+    fn plan(folder: &Path, runs: usize) -> Plan {
+        let run = |number: usize| PlannedRun {
+            name: format!("run-{number}"),
+            path: folder.join(format!("run-{number}")),
+            config: Config::default(),
+            values: Vec::new(),
+            steps: 10,
+            flops: 1.0,
+            bytes: 10,
+            work: 1.0,
+        };
+        Plan { folder: folder.into(), columns: Vec::new(), runs: (0..runs).map(run).collect() }
+    }
+
+    /// The first letters of events.
+    #[derive(Default)]
+    struct Letters(String);
+
+    impl Observer for Letters {
+        fn event(&mut self, _run: &PlannedRun, event: Event<'_>) {
+            self.0.push(match event {
+                Event::Started => 's',
+                Event::Failed(reason) => {
+                    assert_eq!(reason, "ended with exit status: 1");
+                    'f'
+                }
+                other => panic!("{other:?}"),
+            });
+        }
+    }
+
+    /// What happens to three runs whose program ends at once with a failure.
+    fn failing(jobs: usize, memory: Option<u64>, stop: bool) -> (String, Outcome) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            program: "false".into(),
+            arguments: Vec::new(),
+            jobs,
+            memory,
+            text: &|config: &Config| config.to_toml(),
+        };
+        let mut letters = Letters::default();
+        let plan = plan(folder.path(), 3);
+        let outcome = run(&plan, &Known::default(), &options, &mut letters, &AtomicBool::new(stop)).unwrap();
+        (letters.0, outcome)
+    }
+
+    #[test]
+    fn as_many_runs_are_started_as_jobs_and_memory_allow() {
+        assert_eq!(failing(3, None, false).0, "sssfff");
+        assert_eq!(failing(3, Some(25), false).0[..2], *"ss");
+        assert_eq!(failing(3, Some(25), false).0[..3].matches('f').count(), 1);
+        assert_eq!(failing(1, None, false).0, "sfsfsf");
+        assert_eq!(failing(3, Some(15), false).0, "sfsfsf");
+        // One alone is started whatever it needs: that it fits has been checked before.
+        assert_eq!(failing(3, Some(5), false).0, "sfsfsf");
+    }
+
+    #[test]
+    fn every_failure_is_named() {
+        let (_, outcome) = failing(2, None, false);
+        let mut names: Vec<&str> = outcome.bad.iter().map(|bad| bad.run.as_str()).collect();
+        names.sort_unstable();
+        assert_eq!((names, outcome.interrupted), (vec!["run-0", "run-1", "run-2"], false));
+    }
+
+    #[test]
+    fn nothing_is_started_once_it_is_stopped() {
+        let (letters, outcome) = failing(2, None, true);
+        assert_eq!((letters.as_str(), outcome.bad.len(), outcome.interrupted), ("", 0, true));
+    }
+}

@@ -87,8 +87,12 @@ impl Table {
     pub fn json(&self) -> Value {
         let spread = |spread: Option<Spread>| spread.map(|s| json!({ "mean": s.mean, "sd": s.deviation }));
         let row = |group: &Group| {
-            let values: serde_json::Map<String, Value> =
-                self.columns.iter().cloned().zip(group.values.iter().map(|v| v.as_str().into())).collect();
+            let values: serde_json::Map<String, Value> = self
+                .columns
+                .iter()
+                .cloned()
+                .zip(group.values.iter().map(|value| number_or_text(value)))
+                .collect();
             let run = |run: &crate::FinishedRun| {
                 json!({
                     "run": run.path, "seed": run.summary.seed, "accuracy": run.summary.accuracy,
@@ -112,6 +116,16 @@ impl Table {
             })
         };
         json!({ "columns": self.columns, "rows": self.groups.iter().map(row).collect::<Vec<_>>() })
+    }
+}
+
+fn number_or_text(text: &str) -> Value {
+    if let Ok(whole) = text.parse::<i64>() {
+        return whole.into();
+    }
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() => number.into(),
+        _ => text.into(),
     }
 }
 
@@ -219,6 +233,7 @@ mod tests {
         assert_eq!(value["rows"][0]["values"]["method.name"], "rigl");
         assert_eq!(value["rows"][0]["accuracy"]["mean"], 0.75);
         assert_eq!(value["rows"][1]["accuracy"], Value::Null);
+        assert_eq!(["0.9", "3", "inf"].map(number_or_text), [json!(0.9), json!(3), json!("inf")]);
         assert_eq!(value["rows"][0]["finished"][1]["run"], "runs/rigl-1");
         assert_eq!(value["rows"][0]["finished"][1]["seed"], 1);
     }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rigl_study::{Plan, Request, Start, Sweep};
-use rigl_train::config::{Base, read_text};
+use rigl_train::config::{Base, StartValues, read_text};
 use rigl_train::{MachineOptions, Registry};
 
 fn folder() -> PathBuf {
@@ -73,6 +73,9 @@ fn tickets_are_those_of_the_dense_runs() {
         let from = Path::new(&run.config.method.start_from);
         let seed =
             dense.runs.iter().find(|dense| from.ends_with(Path::new("lottery-dense").join(&dense.name)));
-        assert_eq!(seed.map(|dense| &dense.config.seeds), Some(&run.config.seeds), "{}", from.display());
+        let (mine, of_dense) = (&run.config.seeds, &seed.expect(&run.name).config.seeds);
+        assert_eq!((mine.topology, mine.data), (of_dense.topology, of_dense.data), "{}", run.name);
+        let redrawn = run.config.method.start_values == StartValues::Redrawn;
+        assert_eq!(mine.init != of_dense.init, redrawn, "{}", run.name);
     }
 }
