@@ -3,8 +3,6 @@
 mod methods;
 mod state;
 
-pub(crate) use methods::sign;
-
 use std::sync::Mutex;
 
 use rigl_base::{Error, Result};

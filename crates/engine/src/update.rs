@@ -7,8 +7,7 @@ use rigl_topology::update::{Change, LayerUpdate};
 use rigl_topology::{DropScore, GrowScore, GrownInit, Largest, Pattern};
 
 use crate::request::{Grown, UpdateRequest};
-use crate::session::sign;
-use crate::weights::{Compute, Parameter};
+use crate::weights::{Compute, Parameter, sign};
 
 /// What there is of a parameter's dense gradient.
 pub(crate) struct Gradients<'a> {

@@ -252,6 +252,11 @@ impl Parameter {
     }
 }
 
+/// 1, or −1 for negative numbers.
+pub(crate) fn sign(w: f32) -> f32 {
+    if w < 0.0 { -1.0 } else { 1.0 }
+}
+
 /// Bytes that a parameter of `len` values takes, `count` of them active (none: dense), in the storage that
 /// [`Parameter::set`] would choose.
 pub(crate) fn planned_bytes(len: usize, count: Option<usize>, compute: Compute, momentum: bool) -> usize {

@@ -4,14 +4,13 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 
 use rigl_base::{Error, Result, files};
-use rigl_metrics::{Summary, jsonl};
+use rigl_metrics::Summary;
 
 use crate::plan::PlannedRun;
-use crate::schedule::Options;
 
 /// How much of what a child said is looked at.
 const LONGEST: u64 = 64 << 10;
@@ -42,23 +41,23 @@ impl Child {
     ///
     /// # Errors
     /// [`Kind::Environment`](rigl_base::Kind::Environment) if the process cannot be started.
-    pub(crate) fn start(run: &PlannedRun, options: &Options<'_>) -> Result<Child> {
+    pub(crate) fn start(run: &PlannedRun, program: &Path, arguments: &[OsString]) -> Result<Child> {
         // Beside the folder, which is the child's alone.
         let log = run.path.with_file_name(format!("{}.log", run.name));
         let output = files::open_for_appending(&log)?;
         let before = output.metadata().map_err(|e| Error::io("cannot read", &log, e))?.len();
         let mut resume = OsString::from("--resume=");
         resume.push(&run.path);
-        let process = Command::new(&options.program)
+        let process = Command::new(program)
             .arg("train")
             .arg(resume)
             .args(["--stop-at-eof", "--quiet", "--no-progress"])
-            .args(&options.arguments)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(output)
             .spawn()
-            .map_err(|e| Error::io("cannot start", &options.program, e))?;
+            .map_err(|e| Error::io("cannot start", program, e))?;
         Ok(Child { process, log, before })
     }
 
@@ -109,12 +108,6 @@ fn reason(said: &str, status: ExitStatus) -> String {
     let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let error = lines().find_map(|line| line.strip_prefix("error: "));
     error.or_else(|| lines().next()).map_or_else(|| format!("ended with {status}"), String::from)
-}
-
-/// How much of a run is done, by its log: 0 to 1.
-pub(crate) fn fraction(run: &PlannedRun) -> f64 {
-    let record = jsonl::last_record(&run.path.join("metrics.jsonl")).ok().flatten();
-    record.map_or(0.0, |record| (record.step as f64 / run.steps.max(1) as f64).min(1.0))
 }
 
 #[cfg(all(test, unix))]

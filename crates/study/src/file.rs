@@ -23,7 +23,7 @@ use rigl_base::{Error, Result};
 use rigl_train::config::{keys, nearest};
 use toml_edit::{Document, Item, Key as TomlKey, TableLike, Value};
 
-use crate::grid::labels;
+use crate::names::labels;
 
 /// The keys of the file itself.
 const KEYS: [&str; 6] = ["preset", "base", "set", "grid", "exclude", "when"];

@@ -3,11 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use rigl_base::{Error, Result};
-use rigl_metrics::{RunFolder, Status, Summary};
+use rigl_metrics::{RunFolder, Status, Summary, jsonl};
 use rigl_train::Config;
 use rigl_train::config::{Difference, Known, read_text};
 
-use crate::children::fraction;
 use crate::plan::{Plan, PlannedRun};
 
 /// How far a run of a sweep has come.
@@ -136,4 +135,10 @@ fn summary(run: &RunFolder) -> Result<Option<Summary>> {
     }
     let summary = Summary::read(&run.summary())?;
     Ok(Some(summary).filter(|summary| summary.status == Status::Finished))
+}
+
+/// How much of a run is done, by its log: 0 to 1.
+pub(crate) fn fraction(run: &PlannedRun) -> f64 {
+    let record = jsonl::last_record(&run.path.join("metrics.jsonl")).ok().flatten();
+    record.map_or(0.0, |record| (record.step as f64 / run.steps.max(1) as f64).min(1.0))
 }

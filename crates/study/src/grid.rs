@@ -1,16 +1,11 @@
 //! The combinations of a grid: which there are, what each is called, which settings it makes.
 
-use std::collections::HashMap;
-
 use rigl_base::error::short;
 use rigl_base::{Error, Result};
 use rigl_train::config::Override;
 
 use crate::file::{Match, Setting, Sweep};
-
-/// The longest text of one value in a name, and the longest name.
-const LONGEST_VALUE: usize = 40;
-const LONGEST_NAME: usize = 200;
+use crate::names::{LONGEST_NAME, shorten};
 
 /// The placeholder for what `variant` gives.
 const VARIANT: &str = "variant";
@@ -110,44 +105,6 @@ impl Match {
     }
 }
 
-/// The values of a key as parts of names: the key, then the value, then a number if an earlier value looks the same.
-pub(crate) fn labels(key: &str, values: &[String]) -> Vec<String> {
-    let mut seen: HashMap<String, usize> = HashMap::new();
-    let label = |value: &String| {
-        let label = format!("{}.{}", plain(key), plain(value));
-        let same = seen.entry(label.clone()).or_default();
-        *same += 1;
-        if *same == 1 { label } else { format!("{label}+{same}") }
-    };
-    values.iter().map(label).collect()
-}
-
-/// What the folder of a sweep is called after its file's name, so that runs with other settings than the file's lie
-/// elsewhere: `-x0.02` for a multiplier, `-model.dropout.0` for a setting.
-pub fn variant(multiplier: Option<f64>, overrides: &[Override]) -> String {
-    let multiplier = multiplier.map(|multiplier| format!("-x{multiplier}"));
-    let settings =
-        overrides.iter().map(|setting| format!("-{}.{}", plain(&setting.key), plain(&setting.value)));
-    shorten(&multiplier.into_iter().chain(settings).collect::<String>(), LONGEST_NAME)
-}
-
-/// Text as a name of a file can have it on every system.
-fn plain(text: &str) -> String {
-    let plain = |c: char| if c.is_ascii_alphanumeric() || "-._".contains(c) { c } else { '_' };
-    let name: String = text.chars().map(plain).collect();
-    // What is cut off still tells values apart.
-    if name.len() <= LONGEST_VALUE { name } else { cut(&name, text, LONGEST_VALUE) }
-}
-
-fn shorten(name: &str, longest: usize) -> String {
-    if name.len() <= longest { name.into() } else { cut(name, name, longest) }
-}
-
-/// The beginning of a name in ASCII, and a checksum of the whole.
-fn cut(name: &str, whole: &str, longest: usize) -> String {
-    format!("{}+{:08x}", &name[..longest - 9], crc32c::crc32c(whole.as_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,14 +190,6 @@ mod tests {
         assert_eq!(grid(&format!("[1, 2], '[1;2]', {long}, '_1_2_'"))[..3], short);
         let many: String = (0..12).map(|i| format!("'model.{}{i}' = [0]\n", "x".repeat(30))).collect();
         assert!(names(&sweep(&format!("[grid]\n{many}")))[0].len() <= LONGEST_NAME);
-    }
-
-    #[test]
-    fn other_settings_than_the_files_have_another_folder() {
-        let setting = Override::parse("--set", "model.dropout=0").unwrap();
-        assert_eq!(variant(None, &[]), "");
-        assert_eq!(variant(Some(0.02), &[]), "-x0.02");
-        assert_eq!(variant(Some(2.0), &[setting]), "-x2-model.dropout.0");
     }
 
     #[track_caller]

@@ -8,6 +8,7 @@ mod children;
 mod file;
 mod folder;
 mod grid;
+mod names;
 mod plan;
 mod schedule;
 mod table;
@@ -15,7 +16,8 @@ mod write;
 
 pub use file::{Axis, Start, Sweep};
 pub use folder::{FinishedRun, State, read_runs};
-pub use grid::{Combination, variant};
+pub use grid::Combination;
+pub use names::variant;
 pub use plan::{Plan, PlannedRun, Request};
 pub use schedule::{Bad, Event, Observer, Options, Outcome, Progress, run};
 pub use table::{Group, Spread, Table};

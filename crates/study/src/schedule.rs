@@ -12,8 +12,8 @@ use rigl_metrics::{RunFolder, Summary};
 use rigl_train::Config;
 use rigl_train::config::Known;
 
-use crate::children::{Child, Ended, fraction};
-use crate::folder::State;
+use crate::children::{Child, Ended};
+use crate::folder::{State, fraction};
 use crate::plan::{Plan, PlannedRun};
 
 /// How often it is looked whether a child has ended, how far children have come, and whether folders in use are free.
@@ -247,7 +247,7 @@ impl Scheduler<'_> {
                 return Ok(());
             }
         }
-        self.running.push((number, Child::start(run, self.options)?));
+        self.running.push((number, Child::start(run, &self.options.program, &self.options.arguments)?));
         self.observer.event(run, Event::Started);
         Ok(())
     }

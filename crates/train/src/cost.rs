@@ -13,7 +13,7 @@ use rigl_topology::{
     UpdateTiming,
 };
 
-use crate::prepare::Design;
+use crate::design::Design;
 use crate::recipe::Recipe;
 
 /// Operations of training.

@@ -5,6 +5,7 @@
 
 pub mod config;
 pub mod cost;
+mod design;
 mod evaluate;
 mod memory;
 mod observer;
@@ -18,11 +19,12 @@ mod stepper;
 mod trainer;
 
 pub use config::Config;
+pub use design::Design;
 pub use evaluate::{Logits, evaluate, logits};
 pub use memory::planned_bytes;
 pub use observer::{Observer, Progress, Silent};
 pub use position::explored;
-pub use prepare::{Design, MachineOptions, Prepared};
+pub use prepare::{MachineOptions, Prepared};
 pub use recipe::Recipe;
 pub use registry::Registry;
 pub use stepper::{At, Iteration, Stepper};

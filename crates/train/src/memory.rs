@@ -6,9 +6,12 @@ use rigl_graph::Parameter;
 use rigl_topology::{Gradients, Initial};
 
 use crate::config::Config;
-use crate::prepare::{Design, LOADER_DEPTH};
+use crate::design::Design;
 use crate::recipe::Recipe;
 use crate::stepper::keep;
+
+/// Batches prepared ahead of use.
+pub(crate) const LOADER_DEPTH: usize = 8;
 
 /// Bytes that training of a network under `config`, on samples of this shape, holds at once: parameters with their
 /// slots, activations, batches ahead of use. The data set itself is not among them.

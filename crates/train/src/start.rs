@@ -3,67 +3,24 @@
 use std::path::Path;
 
 use rigl_base::{Error, Result};
-use rigl_engine::{Growth, Score, Session};
+use rigl_engine::{Score, Session};
 use rigl_formats::{Checkpoint, Store, checkpoint};
 use rigl_graph::Parameter;
-use rigl_graph::account::Cost;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_topology::{Initial, Pattern};
 
 use crate::config::{Config, StartValues};
-use crate::prepare::{Design, Prepared};
+use crate::design::Design;
 use crate::registry::Registry;
 
 /// What a run takes over from another.
-pub struct Start {
+pub(crate) struct Start {
     /// The pattern of each parameter of the graph; `None` for dense.
     pub(crate) patterns: Vec<Option<Pattern>>,
     /// Seed of the initial values.
     pub(crate) seed: u64,
     /// Values and running statistics, where they are taken over.
-    state: Option<State<'static>>,
-}
-
-impl Prepared {
-    /// Reads the run that `method.start-from` names, if it names one, and counts with its patterns from then on. Only a
-    /// run that begins needs this; one that goes on has all of it in its checkpoint.
-    ///
-    /// # Errors
-    /// If that run cannot be read, or holds another network.
-    pub fn read_start(&mut self, registry: &Registry) -> Result<()> {
-        let from = &self.config.method.start_from;
-        if from.is_empty() {
-            return Ok(());
-        }
-        let context = |e: Error| e.context(format!("`method.start-from` = `{from}`"));
-        let start = Start::read(Path::new(from), &self.config, &self.design, registry).map_err(context)?;
-        for (active, pattern) in self.design.active.iter_mut().zip(&start.patterns) {
-            *active = pattern.as_ref().map(Pattern::count);
-        }
-        self.design.cost = Cost::of(&self.design.graph, &self.design.active)?;
-        self.start = Some(start);
-        Ok(())
-    }
-
-    /// A session at its beginning. Patterns that come of scores are not there yet: [`score`].
-    pub(crate) fn begin(&self) -> Result<Session> {
-        let Some(start) = &self.start else { return self.session() };
-        let mut session = self.session_with(start.patterns.clone(), start.seed)?;
-        if let Some(state) = &start.state {
-            session.load(state)?;
-        }
-        Ok(session)
-    }
-
-    /// Whether the first patterns come of scores, and whether these need the gradients of a batch.
-    pub(crate) fn scored(&self) -> Option<Score> {
-        match self.design.method.initial {
-            _ if self.start.is_some() => None,
-            Initial::Saliency => Some(Score::Saliency),
-            Initial::Magnitude => Some(Score::Magnitude),
-            _ => None,
-        }
-    }
+    pub(crate) state: Option<State<'static>>,
 }
 
 /// Gives each layer of a dense network that is to be sparse the weights of best score; for saliencies, by the gradients
@@ -77,11 +34,12 @@ pub(crate) fn score(session: &mut Session, design: &Design, score: Score) -> Res
     Ok(())
 }
 
-/// No dense gradient beyond those of a dense network is wanted.
-pub(crate) const NO_GROWTH: &[Growth] = &[];
-
 impl Start {
-    fn read(path: &Path, config: &Config, design: &Design, registry: &Registry) -> Result<Start> {
+    /// Reads what `config` takes over from the run in `path`.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not finished, or holds another network.
+    pub(crate) fn read(path: &Path, config: &Config, design: &Design, registry: &Registry) -> Result<Start> {
         let (Checkpoint { metadata, state }, file) = if path.is_dir() {
             let latest = Store::new(path.join("checkpoints")).latest()?;
             (latest.checkpoint, latest.path.display().to_string())

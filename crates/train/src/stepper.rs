@@ -14,7 +14,7 @@ use rigl_topology::{
 };
 
 use crate::config::Config;
-use crate::prepare::Design;
+use crate::design::Design;
 use crate::recipe::Recipe;
 
 /// A network under a method, with what that remembers.

@@ -20,10 +20,11 @@ use rigl_topology::{Change, Gradients, OptimizerStep, Pattern, UpdateTiming};
 
 use crate::cost::batch_flops;
 use crate::evaluate::{Packed, evaluate};
+use crate::memory::LOADER_DEPTH;
 use crate::observer::{Observer, Progress};
 use crate::position::Position;
-use crate::prepare::{LOADER_DEPTH, Prepared};
-use crate::start::{NO_GROWTH, score};
+use crate::prepare::Prepared;
+use crate::start::score;
 use crate::stepper::{At, Iteration, Stepper};
 
 /// Progress is reported this often.
@@ -163,7 +164,7 @@ impl<'a> Trainer<'a> {
         if let (Some(by), None) = (prepared.scored(), &from) {
             if by == Score::Saliency {
                 let packed = loader.next()?;
-                let outcome = stepper.gradients(packed.parts()?, 0, NO_GROWTH)?;
+                let outcome = stepper.gradients(packed.parts()?, 0, &[])?;
                 loader.recycle(packed);
                 if !outcome.loss.is_finite() {
                     return Err(Error::diverged("the loss before step 0 is not finite"));

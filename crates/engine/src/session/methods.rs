@@ -12,7 +12,7 @@ use rigl_topology::{LayerStatistics, Pattern};
 
 use super::Session;
 use crate::request::{Keep, Noise, Score, kernel};
-use crate::weights::{Kept, Parameter, Storage};
+use crate::weights::{Kept, Parameter, Storage, sign};
 
 impl Session {
     /// The score of every position of a dense parameter.
@@ -149,11 +149,6 @@ impl Session {
         };
         self.machine.pool.run(jobs.len(), &add).map_err(kernel)
     }
-}
-
-/// 1, or −1 for negative numbers.
-pub(crate) fn sign(w: f32) -> f32 {
-    if w < 0.0 { -1.0 } else { 1.0 }
 }
 
 /// A step of all weights of a parameter whose inactive ones are kept, by their dense gradient. L2 acts on the active
