@@ -218,11 +218,13 @@ fn a_comparison_killed_in_either_run_goes_on_with_both() {
 #[test]
 fn an_interrupted_run_says_how_to_go_on() {
     let place = place(CONFIG);
-    let mut attempts = 0..;
+    let mut attempts = 0..300;
     for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         // Until one is interrupted before its end.
         let (name, said) = loop {
-            let name = format!("run-{}", attempts.next().unwrap());
+            let number =
+                attempts.next().expect("one of 300 runs is interrupted, unless signals are ignored here");
+            let name = format!("run-{number}");
             let run = place.path(&name);
             let mut child = start(&place, &name, 1);
             wait_until(&mut child, || newest_step(&run) > 3);
@@ -267,7 +269,7 @@ fn a_hang_up_that_is_ignored_from_outside_does_not_end_a_run() {
 #[test]
 fn a_run_whose_standard_input_ends_saves_and_stops() {
     let place = place(CONFIG);
-    let mut attempts = 0..;
+    let mut attempts = 0..300;
     // Until one is stopped before its end.
     let (name, said) = loop {
         let name = format!("run-{}", attempts.next().unwrap());
