@@ -62,7 +62,8 @@ pub(crate) fn apply(
         other => return Err(context(Error::internal(format!("growth by `{other}` is not known here")))),
     };
     let change = update.finish(&grown).map_err(context)?;
-    if change.pattern() == pattern {
+    // Where signs are kept, a weight that is regrown at once is held to the one it has now.
+    if change.pattern() == pattern && (signs.is_empty() || change.dropped() == 0) {
         return Ok(change);
     }
     let new = match &p.kept {

@@ -157,6 +157,28 @@ fn noise_pulls_active_weights_against_the_sign_they_started_with() {
 }
 
 #[test]
+fn a_weight_that_crossed_zero_and_is_regrown_at_once_is_held_to_the_sign_it_has() {
+    let options =
+        Options { batch: 20, evaluation_batch: 20, threads: 1, isa: None, compute: Compute::Sparse, seed: 3 };
+    // With every position active what is dropped can only come back.
+    let mut patterns = vec![None; 6];
+    patterns[0] = Some(Pattern::full(graph().parameters()[0].len()).unwrap());
+    let mut session = Session::new(&graph(), patterns, &options).unwrap();
+    session.keep(&[0], Keep { signs: true, ..Keep::default() }, 0).unwrap();
+    session.noise(&[0], Noise { pull: 0.01, deviation: 0.1, seed: 4, step: 7 }).unwrap();
+    let crossed = session.statistics(&[0], &[9], 0.0).unwrap()[0].crossed;
+    assert!(crossed > 0);
+    let request = UpdateRequest {
+        drop: DropScore::SignChange,
+        ..request(&session, crossed, GrowScore::Random, GrownInit::Zeros)
+    };
+    let before = values(&session, 0);
+    assert_eq!(session.update(&[request]).unwrap()[0].regrown(), crossed);
+    assert_eq!(values(&session, 0), before);
+    assert_eq!(session.statistics(&[0], &[9], 0.0).unwrap()[0].crossed, 0);
+}
+
+#[test]
 fn kept_weights_all_step_by_the_dense_gradient_and_the_largest_are_active() {
     let mut found = Vec::new();
     for compute in STORAGE {
