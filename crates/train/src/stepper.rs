@@ -123,7 +123,7 @@ impl Stepper {
             }
             _ => Vec::new(),
         };
-        let outcome = self.gradients(parts, at.draw, &growth)?;
+        let outcome = gradients(&mut self.session, parts, at.draw, self.config.seeds.data, &growth)?;
         if !outcome.loss.is_finite() {
             return Ok(Iteration { outcome, needs, changes: Vec::new() });
         }
@@ -142,28 +142,6 @@ impl Stepper {
             changes = requests.iter().map(|r| r.parameter).zip(done).collect();
         }
         Ok(Iteration { outcome, needs, changes })
-    }
-
-    /// Forward and backward over the parts of a batch.
-    ///
-    /// # Errors
-    /// Of the engine.
-    pub fn gradients(&mut self, parts: &[Batch], draw: u64, growth: &[Growth]) -> Result<Outcome> {
-        let of_samples = parts.iter().map(Batch::samples).sum();
-        let mut outcome = Outcome::default();
-        for (i, batch) in parts.iter().enumerate() {
-            let part = MicroBatch {
-                batch,
-                of_samples,
-                draw,
-                number: i as u64,
-                seed: self.config.seeds.data,
-                first: i == 0,
-                last: i + 1 == parts.len(),
-            };
-            outcome.add(self.session.accumulate(part, growth)?);
-        }
-        Ok(outcome)
     }
 
     /// The optimiser step, and the noise after it.
@@ -215,6 +193,24 @@ impl Stepper {
         };
         self.sparse.iter().zip(budgets).map(request).collect()
     }
+}
+
+/// Forward and backward over the parts of batch `draw`; dropout is drawn by `seed`.
+pub(crate) fn gradients(
+    session: &mut Session,
+    parts: &[Batch],
+    draw: u64,
+    seed: u64,
+    growth: &[Growth],
+) -> Result<Outcome> {
+    let of_samples = parts.iter().map(Batch::samples).sum();
+    let mut outcome = Outcome::default();
+    for (i, batch) in parts.iter().enumerate() {
+        let (number, first, last) = (i as u64, i == 0, i + 1 == parts.len());
+        let part = MicroBatch { batch, of_samples, draw, number, seed, first, last };
+        outcome.add(session.accumulate(part, growth)?);
+    }
+    Ok(outcome)
 }
 
 /// What a method keeps of each weight.

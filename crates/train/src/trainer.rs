@@ -25,7 +25,7 @@ use crate::observer::{Observer, Progress};
 use crate::position::Position;
 use crate::prepare::Prepared;
 use crate::start::score;
-use crate::stepper::{At, Iteration, Stepper};
+use crate::stepper::{At, Iteration, Stepper, gradients};
 
 /// Progress is reported this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -129,7 +129,7 @@ impl<'a> Trainer<'a> {
     ) -> Result<Trainer<'a>> {
         let graph = &prepared.design.graph;
         let parameters = graph.parameters().len();
-        let session = match &from {
+        let mut session = match &from {
             None => prepared.begin()?,
             Some(from) => {
                 if from.checkpoint.metadata.graph != graph.to_text() {
@@ -159,22 +159,20 @@ impl<'a> Trainer<'a> {
                 packed.augment_and_fill(augmentation.as_ref(), &packer, draw, samples, parts);
             },
         )?;
-        let mut stepper = Stepper::new(session, &prepared.design, config, &prepared.recipe)?;
         let mut scoring = 0;
         if let (Some(by), None) = (prepared.scored(), &from) {
             if by == Score::Saliency {
                 let packed = loader.next()?;
-                let outcome = stepper.gradients(packed.parts()?, 0, &[])?;
+                let outcome = gradients(&mut session, packed.parts()?, 0, config.seeds.data, &[])?;
                 loader.recycle(packed);
                 if !outcome.loss.is_finite() {
                     return Err(Error::diverged("the loss before step 0 is not finite"));
                 }
                 scoring = 1;
             }
-            let mut session = stepper.session;
             score(&mut session, &prepared.design, by)?;
-            stepper = Stepper::new(session, &prepared.design, config, &prepared.recipe)?;
         }
+        let mut stepper = Stepper::new(session, &prepared.design, config, &prepared.recipe)?;
         let cost = stepper.cost(graph)?;
         let patterns: Vec<Option<&Pattern>> = (0..parameters).map(|p| stepper.session.pattern(p)).collect();
         let position = match &from {
