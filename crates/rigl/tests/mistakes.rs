@@ -9,7 +9,7 @@ use std::process::{Child, Stdio};
 
 use rigl_base::files;
 use rigl_formats::checkpoint;
-use support::{MNIST, Place, Said, checkpoints, events, mnist, newest};
+use support::{MNIST, Place, Said, checkpoints, events, mnist, newest, refused};
 
 /// A short run on the data in `data`, saved after every batch; to be followed by a folder.
 const SHORT: &str = "train quickstart --data-dir data --threads 1 --set data.name=mnist --set data.batch=50 \
@@ -19,17 +19,6 @@ fn place() -> Place {
     let place = Place::new();
     place.write_data(100, 50);
     place
-}
-
-/// Runs a command that must be refused with exactly this message and hint (none if empty).
-#[track_caller]
-fn refused(place: &Place, line: &str, error: &str, hint: &str) {
-    let before = place.contents();
-    let said = place.run(line);
-    let hint = if hint.is_empty() { String::new() } else { format!("\nhint: {hint}\n") };
-    assert_eq!(said.err, format!("error: {error}\n{hint}"), "{line}");
-    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{line}");
-    assert_eq!(place.contents(), before, "{line}");
 }
 
 /// Runs a command that must be refused in one line that has all of `parts`.

@@ -14,7 +14,7 @@ use rigl_base::files;
 use rigl_base::random::{Purpose, Stream};
 use rigl_metrics::RunFolder;
 use serde_json::Value;
-use support::{Place, Said, events, same_run, spawn};
+use support::{Place, Said, events, refused, same_run, spawn};
 
 /// Twelve short runs with everything in them that a checkpoint must carry, saved after every batch.
 const GRID: &str = "
@@ -252,17 +252,6 @@ fn the_table_of_a_sweep_and_a_comparison_of_its_folder_are_the_same() {
     assert!(csv.lines().any(|line| Some(line) == one.out.lines().nth(1)), "{csv}{}", one.out);
     let json = sweep.run("compare sweeps/grid sweeps/grid/method.name.set-method.sparsity.0.9-seed.3 --json");
     assert_eq!(json.json()["rows"].as_array().unwrap().len(), 6, "a run named twice counts once");
-}
-
-/// Runs a command that must be refused with exactly this message and hint (none if empty).
-#[track_caller]
-fn refused(place: &Place, line: &str, error: &str, hint: &str) {
-    let before = place.contents();
-    let said = place.run(line);
-    let hint = if hint.is_empty() { String::new() } else { format!("\nhint: {hint}\n") };
-    assert_eq!(said.err, format!("error: {error}\n{hint}"), "{line}");
-    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{line}");
-    assert_eq!(place.contents(), before, "{line}");
 }
 
 #[test]

@@ -288,3 +288,14 @@ pub fn same_run(a: &Path, b: &Path) {
         assert_eq!(a.state.len(), b.state.len(), "{name}");
     }
 }
+
+/// Runs a command that must be refused with exactly this message and hint (none if empty).
+#[track_caller]
+pub fn refused(place: &Place, line: &str, error: &str, hint: &str) {
+    let before = place.contents();
+    let said = place.run(line);
+    let hint = if hint.is_empty() { String::new() } else { format!("\nhint: {hint}\n") };
+    assert_eq!(said.err, format!("error: {error}\n{hint}"), "{line}");
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{line}");
+    assert_eq!(place.contents(), before, "{line}");
+}
