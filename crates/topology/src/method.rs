@@ -199,6 +199,19 @@ impl Method {
                  and `magnitude` together, or neither the first nor the last"
             ));
         }
+        let (grown_init, after_step) = (self.grown_init, self.after_step);
+        if kept && grown_init != GrownInit::Zeros {
+            return refuse(format!(
+                "has `state` = `kept` and `grown-init` = `{grown_init}`, allowed is `zeros` with it: what grows has a \
+                 value already"
+            ));
+        }
+        if after_step != AfterStep::None && drop != DropScore::SignChange {
+            return refuse(format!(
+                "has `after-step` = `{after_step}` and `drop` = `{drop}`, allowed is `drop` = `sign-change` with it: it pulls \
+                 against the sign a weight started with"
+            ));
+        }
         let redistribution = self.redistribution;
         if redistribution != Redistribution::None && (!grows || decays || kept) {
             return refuse(format!(
@@ -469,6 +482,10 @@ mod tests {
             Method { redistribution: Redistribution::Momentum, ..Method::RIGL },
             "`grow` = `momentum` with it",
         );
+        refused(Method { grown_init: GrownInit::Normal, ..Method::DNW }, "`grown-init` = `normal`");
+        for method in [Method::DENSE, Method::STATIC, Method::SET, Method::DNW] {
+            refused(Method { after_step: AfterStep::Noise, ..method }, "`drop` = `sign-change` with it");
+        }
         let schedule = |change: fn(&mut ScheduleDefaults)| {
             let mut method = Method::RIGL;
             change(&mut method.schedule);

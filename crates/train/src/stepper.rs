@@ -216,7 +216,7 @@ pub(crate) fn gradients(
 /// What a method keeps of each weight.
 pub(crate) fn keep(method: &Method) -> Keep {
     Keep {
-        signs: method.drop == DropScore::SignChange || method.after_step == AfterStep::Noise,
+        signs: method.drop == DropScore::SignChange,
         average: method.grow == GrowScore::Momentum,
         inactive: method.state == StateHandling::Kept,
     }
