@@ -117,6 +117,20 @@ fn training_costs_what_the_papers_formulas_say() {
 }
 
 #[test]
+fn a_recipe_is_counted_by_the_samples_it_trains_on_and_whatever_other_methods_can_do_with_it() {
+    let mean = |line: &str, method: &str| json(line)["training"][method]["run_of_dense"].clone();
+    // One epoch is one step, so SNIP's first batch is one of as many as there are epochs.
+    let few = mean("mnist-lenet --set data.train-samples=100 --set schedule.length=9", "snip");
+    let (sparse, dense) = (mean("mnist-lenet", "static"), 1.0);
+    assert!((number(&few) - (9.0 * number(&sparse) + dense) / 10.0).abs() < 1e-12, "{few}");
+    // Pruning cannot go on beyond the run.
+    let late = "mnist-lenet --set method.update-end=1000000";
+    assert!(mean(late, "rigl").is_number() && mean(late, "pruning").is_null());
+    let early = "mnist-lenet --set method.update-end=1";
+    assert!(mean(early, "snip").is_number() && mean(early, "pruning").is_number());
+}
+
+#[test]
 fn mobilenet_v1_costs_what_the_paper_says() {
     let at = |distribution: &str, sparsity: &str| {
         json(&format!("mobilenet-v1 --sparsity {sparsity} --distribution {distribution}"))

@@ -4,9 +4,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
-use rigl_base::{Error, Result, counts};
+use rigl_base::{Error, Result};
 use rigl_data::{DataOptions, Spec};
-use rigl_train::config::{Base, Known, Limit, Override, Sources};
+use rigl_train::config::{Base, Known, Override, Sources};
 use rigl_train::{Config, Design, MachineOptions, Recipe, Registry, cost, planned_bytes};
 
 use crate::file::Sweep;
@@ -152,12 +152,7 @@ impl Planner<'_> {
         let of_run = |error: Error| error.context(format!("run `{name}`"));
         let (spec, all) = self.samples(&config).map_err(of_run)?;
         let design = Design::new(&config, registry, &spec.shape, spec.classes.len()).map_err(of_run)?;
-        let train = all - counts::trunc_product(all, config.data.validation);
-        let train = match config.data.train_samples {
-            Limit::All => train,
-            Limit::First(limit) => train.min(limit),
-        };
-        let recipe = Recipe::new(&config, train).map_err(of_run)?;
+        let recipe = Recipe::new(&config, config.training_samples(all)).map_err(of_run)?;
         let bytes =
             planned_bytes(&design, &recipe, &config, &spec.shape, machine.threads()).map_err(of_run)?;
         // The samples are held in memory too.

@@ -37,7 +37,8 @@ impl Recipe {
     ///
     /// # Errors
     /// [`Kind::Data`](rigl_base::Kind::Data) without samples; [`Kind::Usage`](rigl_base::Kind::Usage) if the
-    /// run is longer than 10¹² steps, or its updates would end before they begin.
+    /// run is longer than 10¹² steps, if its updates would end before they begin, or if density would still decay
+    /// when it is over.
     pub fn new(config: &Config, samples: usize) -> Result<Recipe> {
         if samples == 0 {
             return Err(Error::data("no training samples, expected at least 1"));
@@ -53,14 +54,15 @@ impl Recipe {
             let message = format!("`schedule.length` makes {steps} steps, expected at most {MAX_STEPS}");
             return Err(Error::usage(message));
         }
-        let begin = match method.update_begin {
-            Some(step) => whole(scale * step as f64),
-            None if method.density_decay != DensityDecay::None => whole(steps as f64 * 0.2),
-            None => 0,
-        };
         let end = match method.update_end {
             UpdateEnd::Auto => whole(steps as f64 * 0.75),
             UpdateEnd::Step(step) => whole(scale * step as f64),
+        };
+        let decays = method.density_decay != DensityDecay::None;
+        let begin = match method.update_begin {
+            Some(step) => whole(scale * step as f64),
+            None if decays => whole(steps as f64 * 0.2).min(end),
+            None => 0,
         };
         if begin > end {
             let message = format!(
@@ -76,6 +78,16 @@ impl Recipe {
             drop_fraction: method.drop_fraction,
             decay: method.decay,
         };
+        // Only the last update leaves as few weights as the sparsity says.
+        let last = updates.last_with_end();
+        if decays && last >= steps {
+            let message = format!(
+                "`method.update-end` is step {end} of {steps}, whose last update at {last} would come after the run: \
+                 expected at most {}",
+                steps - 1
+            );
+            return Err(Error::usage(message));
+        }
         let divisors = schedule.divide_by.iter().copied();
         // One divisor serves all milestones; the configuration has checked that else there is one for each.
         let divisors = divisors.chain(std::iter::repeat(schedule.divide_by.first().copied().unwrap_or(1.0)));
@@ -237,6 +249,29 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "`method.update-begin` is step 80 of 100, expected a step before 75, where updates end"
+        );
+    }
+
+    #[test]
+    fn pruning_begins_by_itself_and_is_over_before_the_run() {
+        let settings = |end| {
+            [
+                "schedule.unit=steps",
+                "schedule.length=100",
+                "method.name=pruning",
+                "method.update-interval=10",
+                end,
+            ]
+        };
+        let recipe = |end| recipe(Base::Default, &settings(end), 100);
+        let span = |end| recipe(end).map(|recipe| (recipe.updates.begin, recipe.updates.end)).unwrap();
+        assert_eq!(span("method.update-end=auto"), (20, 75));
+        assert_eq!(span("method.update-end=5"), (5, 5));
+        assert_eq!(span("method.update-end=99"), (20, 99));
+        assert_eq!(
+            recipe("method.update-end=100").unwrap_err().to_string(),
+            "`method.update-end` is step 100 of 100, whose last update at 100 would come after the run: expected at most \
+             99"
         );
     }
 

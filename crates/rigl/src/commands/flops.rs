@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use rigl_base::Result;
-use rigl_topology::Initial;
 use rigl_train::{Design, Prepared, Recipe, Registry, cost};
 use serde_json::json;
 
@@ -18,7 +17,7 @@ const EPOCH: usize = 50_000;
 pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let named = Named::new(&args.recipe, &args.keys, &args.samples, registry)?;
     // The files of a data set are needed only where nobody has said what is in them.
-    let mut train_samples = registry.datasets.description(&named.config.data.name).map(|(_, n)| n);
+    let mut train_samples = named.train_samples;
     let samples = named.samples(|config| {
         let prepared = Prepared::new(config.clone(), registry, &args.machine.options()?)?;
         train_samples = Some(prepared.sets.train.len());
@@ -86,7 +85,8 @@ pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Resul
 struct Training<'r> {
     method: &'r str,
     /// Operations of a sample, while updates go on and as the mean over the recipe's run; as shares of the dense
-    /// network's too. `None` where the network cannot be narrowed to as many weights.
+    /// network's too. `None` where another method cannot do with this recipe: no width has as many weights, or updates
+    /// end too late for it.
     costs: Option<[[f64; 2]; 2]>,
 }
 
@@ -99,22 +99,21 @@ fn training<'r>(
 ) -> Result<Vec<Training<'r>>> {
     let mut all = Vec::new();
     for method in &registry.methods {
-        let config = match named.config.method.name == method.name {
-            true => named.config.clone(),
-            false => named.config.with_method(method),
-        };
-        let design = match Design::new(&config, registry, &samples.shape, samples.classes) {
-            Ok(design) => design,
-            Err(_) if method.initial == Initial::Narrow => {
-                all.push(Training { method: &method.name, costs: None });
-                continue;
+        let own = named.config.method.name == method.name;
+        let config = if own { named.config.clone() } else { named.config.with_method(method) };
+        let planned = Design::new(&config, registry, &samples.shape, samples.classes)
+            .and_then(|design| Ok((Recipe::new(&config, train_samples)?, design)));
+        let costs = match planned {
+            Ok((recipe, design)) => {
+                let cost = cost::training(&design, &recipe)?;
+                let dense = 3.0 * design.reference_flops as f64;
+                Some([cost.per_sample, cost.mean].map(|flops| [flops, flops / dense]))
             }
-            Err(error) => return Err(error.context(format!("method `{}`", method.name))),
+            // What another method cannot do is no mistake in this recipe.
+            Err(_) if !own => None,
+            Err(error) => return Err(error),
         };
-        let cost = cost::training(&design, &Recipe::new(&config, train_samples)?)?;
-        let dense = 3.0 * design.reference_flops as f64;
-        let costs = [cost.per_sample, cost.mean].map(|flops| [flops, flops / dense]);
-        all.push(Training { method: &method.name, costs: Some(costs) });
+        all.push(Training { method: &method.name, costs });
     }
     Ok(all)
 }

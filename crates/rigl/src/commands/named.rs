@@ -17,6 +17,8 @@ pub(crate) struct Named {
     pub(crate) overrides: Vec<Override>,
     /// What the data set, or else the model, says of the samples; `None` if only the data itself can tell.
     known: Option<Samples>,
+    /// Samples that its data set is known to have to train on, if the network is for those.
+    pub(crate) train_samples: Option<usize>,
     given: SampleFlags,
 }
 
@@ -48,7 +50,10 @@ impl Named {
         if asked("model.name") {
             forget_own_options(&mut config, &asked);
         }
-        let known = if is_model && !asked("data.name") {
+        let described = registry.datasets.description(&config.data.name);
+        let of_model = is_model && !asked("data.name");
+        let train_samples = described.filter(|_| !of_model).map(|(_, all)| config.training_samples(all));
+        let known = if of_model {
             let usual = registry.models.usual(&config.model.name);
             let usual = usual.map(|of| Samples { shape: of.sample_shape.to_vec(), classes: of.classes });
             if usual.is_none() && (given.input.is_none() || given.classes.is_none()) {
@@ -56,10 +61,9 @@ impl Named {
             }
             usual
         } else {
-            let described = registry.datasets.description(&config.data.name);
             described.map(|(of, _)| Samples { shape: of.shape.clone(), classes: of.classes.len() })
         };
-        Ok(Named { config, overrides, known, given: given.clone() })
+        Ok(Named { config, overrides, known, train_samples, given: given.clone() })
     }
 
     /// The samples: what the command line says of them, then the data set or the model, then what `load` finds in the

@@ -255,7 +255,7 @@ configuration! {
         initial: Initial = Initial::Random;
         /// A finished run (its folder, or a checkpoint file) that this one starts from, in place of `initial`. A layer
         /// that is sparse there keeps its pattern; of a dense one as many weights as this run's sparsity leaves, the
-        /// largest by magnitude, stay.
+        /// largest by magnitude, stay; where density decays, all.
         start_from: String = String::new();
         /// The values that go with it: `initial`, those which that run began with (a lottery ticket); `trained`, those
         /// it ended with; `redrawn`, this run's own.
@@ -279,7 +279,7 @@ configuration! {
         density_decay: DensityDecay = DensityDecay::None;
         /// How growth is spread over layers; the number of all active weights stays.
         redistribution: Redistribution = Redistribution::None;
-        /// What happens to active weights after each optimiser step.
+        /// What happens to active weights after each optimiser step; `noise` goes with `drop` = `sign-change`.
         after_step: AfterStep = AfterStep::None;
         /// Share of the average that each step keeps, where growth goes by averaged gradients.
         gradient_average: f64 = 0.9, "a number with 0 ≤ gradient-average < 1" if |x| (0.0..1.0).contains(x);
@@ -325,7 +325,7 @@ configuration! {
         /// Epochs from one evaluation to the next; 0 evaluates only at the end.
         evaluate_every: f64 = 1.0, "a number with 0 ≤ evaluate-every ≤ 1000000000000"
             if |&x| (0.0..=MAX_STEP as f64).contains(&x);
-        /// Keeps the pattern of every n-th topology update; 0 keeps none.
+        /// Keeps the pattern of every n-th topology update, and the first and the last one; 0 keeps none.
         patterns: u64 = 0, "a whole number from 0 to 1000000000000" if |&n| n <= MAX_STEP;
         /// Writes what is recorded for TensorBoard too.
         tensorboard: bool = true;
@@ -373,6 +373,16 @@ impl Config {
     /// ```
     pub fn get(&self, path: &str) -> Option<String> {
         (key(path)?.get)(self).map(|value| value.to_string())
+    }
+
+    /// Of `all` samples that a data set has to train on, how many this configuration trains on: those left by the
+    /// validation split, up to its limit.
+    pub fn training_samples(&self, all: usize) -> usize {
+        let left = all - rigl_base::counts::trunc_product(all, self.data.validation);
+        match self.data.train_samples {
+            Limit::All => left,
+            Limit::First(limit) => left.min(limit),
+        }
     }
 }
 
