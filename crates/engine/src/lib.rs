@@ -20,7 +20,7 @@ pub use request::{
     Extra, Grown, Growth, Keep, LayerTime, MicroBatch, Noise, Options, Outcome, ParameterInfo, Score,
     StepConstants, Take, UpdateRequest,
 };
-pub use session::Session;
+pub use session::{KEPT, Session};
 pub use weights::Compute;
 
 /// The names of this machine's instruction sets, the best first: what [`Options::isa`] takes.

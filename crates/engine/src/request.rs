@@ -153,7 +153,7 @@ pub struct Keep {
 /// What training by a method holds beyond values, gradients and slots of active weights.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Extra {
-    /// The dense gradient of one layer at a time.
+    /// The dense gradient of one convolution at a time; linear layers need none of theirs whole.
     pub scored: bool,
     /// The dense gradients of all sparse layers.
     pub gradients: bool,

@@ -3,6 +3,8 @@
 mod methods;
 mod state;
 
+pub use state::KEPT;
+
 use std::sync::Mutex;
 
 use rigl_base::{Error, Result};
@@ -364,12 +366,15 @@ impl Session {
             + usize::from(extra.keep.average)
             + usize::from(extra.keep.inactive) * (1 + usize::from(momentum));
         let signs = if extra.keep.signs { sparse().map(|(_, count)| count).sum() } else { 0 };
-        let largest = if extra.scored { sparse().map(|(len, _)| len).max().unwrap_or(0) } else { 0 };
+        let scored = |(p, count): &(&rigl_graph::Parameter, &Option<usize>)| {
+            extra.scored && p.kind == ParameterKind::ConvWeight && count.is_some()
+        };
+        let largest = graph.parameters().iter().zip(active).filter(scored).map(|(p, _)| p.len()).max();
         let activations = 4 * training.arena.max(evaluation.arena);
         let scratch = training.workspace.max(evaluation.workspace).bytes(options.threads);
         let masks = training.dropouts.iter().map(|dropout| mask_words(dropout, options.batch));
         let masks = 2 * masks.sum::<Result<usize>>()?;
-        Ok(parameters + activations + scratch + masks + 4 * (largest + kept * all + signs))
+        Ok(parameters + activations + scratch + masks + 4 * (largest.unwrap_or(0) + kept * all + signs))
     }
 
     /// The first parameter that holds a number that is not finite, in its values or its gradient.

@@ -30,8 +30,9 @@ pub fn planned_bytes(
     let momentum = config.optimizer.momentum != 0.0;
     let parts = config.data.micro_batches > 1;
     let extra = Extra {
-        scored: parts && gradients == Gradients::Dense,
-        gradients: gradients == Gradients::Kept,
+        scored: gradients == Gradients::Dense && !parts,
+        // Over the parts of a batch all are summed.
+        gradients: gradients == Gradients::Kept || (gradients == Gradients::Dense && parts),
         keep: keep(&design.method),
     };
     let planned =

@@ -13,7 +13,8 @@ const MOMENTUM: &str = "momentum";
 /// How the names of a method's tensors begin; the parameter's follows.
 const SIGNS: &str = "sign/";
 const AVERAGE: &str = "average/";
-const KEPT: &str = "kept/";
+/// How the name of the tensor begins that holds the values of all positions, where a method keeps them.
+pub const KEPT: &str = "kept/";
 const KEPT_MOMENTUM: &str = "kept-momentum/";
 
 impl Session {
