@@ -65,6 +65,16 @@ fn the_first_command_trains_sparse_and_dense_and_compares_them() {
 }
 
 #[test]
+fn a_comparison_is_with_a_dense_network_whatever_method_the_sparse_one_has() {
+    let place = Place::new();
+    let method = "--set method.initial=saliency --set method.drop=magnitude --set method.grow=random";
+    place.run(&format!("train --multiplier 0.02 --run-dir runs {method}")).succeeded();
+    let [sparse, dense] = ["sparse", "dense"].map(|name| summary(&place.path(&format!("runs/{name}"))));
+    assert!(sparse.active < sparse.weights / 9);
+    assert_eq!(dense.active, dense.weights);
+}
+
+#[test]
 fn results_are_printed_as_json() {
     let place = place();
     let said = place.run(&format!("{SHORT} --run-dir one --json -q")).succeeded();

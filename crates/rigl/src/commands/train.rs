@@ -66,7 +66,8 @@ fn compare(
     machine: &MachineOptions,
     printer: &Printer,
 ) -> Result<ExitCode> {
-    overrides.retain(|setting| setting.key != "method.name");
+    // A dense network has no use for what is said of the sparse one's method.
+    overrides.retain(|setting| !setting.key.starts_with("method."));
     overrides.push(Override { origin: "--method".into(), key: "method.name".into(), value: "dense".into() });
     let dense = Prepared::new(configuration(recipe, &overrides, registry)?, registry, machine)?;
     let name = run_name_of(&sparse.config, &format!("{}-and-dense", sparse.config.method.name));
