@@ -12,6 +12,8 @@ use rigl_graph::{Graph, Parameter};
 use rigl_metrics::event;
 use rigl_topology::{Explored, Pattern};
 
+use crate::start::BEGAN_WITH;
+
 /// See the module's text.
 #[derive(Clone, Debug)]
 pub(crate) struct Position {
@@ -25,6 +27,8 @@ pub(crate) struct Position {
     pub(crate) updates: u64,
     /// Operations of training so far, per sample of a batch and summed over batches.
     pub(crate) flops: u128,
+    /// What the first values were, of a run that started from another ([`BEGAN_WITH`]).
+    pub(crate) began_with: Option<String>,
     /// What the method remembers, once it has updated.
     pub(crate) threshold: Option<f64>,
     /// Sums since the last record of the log.
@@ -46,6 +50,7 @@ impl Position {
             updated: false,
             updates: 0,
             flops: 0,
+            began_with: None,
             threshold: None,
             interval: Outcome::default(),
             evaluation: None,
@@ -95,6 +100,9 @@ impl Position {
                 .map_err(|e| Error::internal("cannot print an evaluation").caused_by(e))?;
             extra.insert("evaluation".to_string(), text);
         }
+        if let Some(values) = &self.began_with {
+            extra.insert(BEGAN_WITH.to_string(), values.clone());
+        }
         if let Some(threshold) = self.threshold {
             extra.insert("threshold".to_string(), format!("{threshold:?}"));
         }
@@ -129,6 +137,7 @@ impl Position {
             }
             false => number(metadata, "training-flops")?,
         };
+        position.began_with = metadata.extra.get(BEGAN_WITH).cloned();
         position.interval = Outcome {
             loss: number(metadata, "interval-loss")?,
             correct: number(metadata, "interval-correct")?,

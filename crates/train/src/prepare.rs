@@ -7,7 +7,7 @@ use rigl_base::{Error, Result};
 use rigl_data::{CropFlip, DataOptions, Sets};
 use rigl_engine::{Options, Preprocessing, Score, Session};
 use rigl_graph::account::Cost;
-use rigl_topology::{Initial, Pattern};
+use rigl_topology::{DensityDecay, Initial, Pattern};
 
 use crate::config::{Augment, Config, Limit, Standardize};
 use crate::design::Design;
@@ -15,6 +15,7 @@ use crate::memory::{evaluation_batch, micro_batch, options, planned_bytes};
 use crate::recipe::Recipe;
 use crate::registry::Registry;
 use crate::start::Start;
+use crate::stepper::keep;
 
 /// What a run uses of the machine. No result depends on it.
 #[derive(Clone, Debug, Default)]
@@ -169,7 +170,7 @@ impl Prepared {
     /// run that begins needs this; one that goes on has all of it in its checkpoint.
     ///
     /// # Errors
-    /// If that run cannot be read, or holds another network.
+    /// If that run cannot be read, holds another network, or takes more memory than there is.
     pub fn read_start(&mut self, registry: &Registry) -> Result<()> {
         let from = &self.config.method.start_from;
         if from.is_empty() {
@@ -177,12 +178,15 @@ impl Prepared {
         }
         let context = |e: Error| e.context(format!("`method.start-from` = `{from}`"));
         let start = Start::read(Path::new(from), &self.config, &self.design, registry).map_err(context)?;
+        let decays = self.design.method.density_decay != DensityDecay::None;
         for (active, pattern) in self.design.active.iter_mut().zip(&start.patterns) {
-            *active = pattern.as_ref().map(Pattern::count);
+            let found = pattern.as_ref().map(Pattern::count);
+            // A decaying density still ends at what the configuration says.
+            *active = if decays { active.or(found).min(found) } else { found };
         }
         self.design.cost = Cost::of(&self.design.graph, &self.design.active)?;
         self.start = Some(start);
-        Ok(())
+        self.check_memory()
     }
 
     /// A session at its beginning. Patterns that come of scores are not there yet: [`score`](crate::start::score).
@@ -192,6 +196,8 @@ impl Prepared {
         if let Some(state) = &start.state {
             session.load(state)?;
         }
+        let sparse = (0..start.patterns.len()).filter(|&p| start.patterns[p].is_some());
+        session.keep(&sparse.collect::<Vec<_>>(), keep(&self.design.method), start.seed)?;
         Ok(session)
     }
 

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use rigl_base::{Error, Result};
 use rigl_engine::{Score, Session};
-use rigl_formats::{Checkpoint, Store, checkpoint};
+use rigl_formats::{Checkpoint, Metadata, Store, checkpoint};
 use rigl_graph::Parameter;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
-use rigl_topology::{Initial, Pattern};
+use rigl_topology::{DensityDecay, Initial, Pattern, StateHandling};
 
 use crate::config::{Config, StartValues};
 use crate::design::Design;
@@ -17,11 +17,16 @@ use crate::registry::Registry;
 pub(crate) struct Start {
     /// The pattern of each parameter of the graph; `None` for dense.
     pub(crate) patterns: Vec<Option<Pattern>>,
-    /// Seed of the initial values.
+    /// Seed of the initial values; where values are taken over, of those that are not there.
     pub(crate) seed: u64,
     /// Values and running statistics, where they are taken over.
     pub(crate) state: Option<State<'static>>,
 }
+
+/// The entry of a checkpoint's metadata that says with which values a run began that started from another: the seed
+/// of its initial values, or that they were trained.
+pub(crate) const BEGAN_WITH: &str = "began-with";
+const TRAINED: &str = "trained";
 
 /// Gives each layer of a dense network that is to be sparse the weights of best score; for saliencies, by the gradients
 /// of the last pass.
@@ -52,6 +57,8 @@ impl Start {
         }
         let before = Config::from_text(&file, &metadata.configuration, &registry.known())?;
         let dense = matches!(design.method.initial, Initial::Dense | Initial::Narrow);
+        let decays = design.method.density_decay != DensityDecay::None;
+        let kept = design.method.state == StateHandling::Kept;
         let mut patterns = Vec::new();
         let mut taken: State<'static> = Vec::new();
         for (parameter, &active) in design.graph.parameters().iter().zip(&design.active) {
@@ -60,22 +67,47 @@ impl Start {
                 _ if dense || !parameter.is_weight() => None,
                 (Some(indices), _) => Some(Pattern::new(parameter.len(), indices.to_vec())?),
                 (None, None) => None,
+                // What is not dropped yet is dropped on the way.
+                (None, Some(_)) if decays => Some(Pattern::full(parameter.len())?),
                 (None, Some(count)) => {
                     let scores: Vec<f32> = found.values.iter().map(|w| w.abs()).collect();
                     Some(Pattern::of_largest(&scores, count)?)
                 }
             };
             taken.push(found.under(parameter, pattern.as_ref()));
+            if kept && pattern.is_some() {
+                taken.push(found.kept(parameter, &state));
+            }
             patterns.push(pattern);
         }
         taken.extend(state.into_iter().filter(|tensor| tensor.role == Role::Buffer));
         let (seed, state) = match config.method.start_values {
-            StartValues::Initial => (before.seeds.init, None),
+            StartValues::Initial => (first_values(&before, &metadata)?, None),
             StartValues::Trained => (config.seeds.init, Some(taken)),
             _ => (config.seeds.init, None),
         };
         Ok(Start { patterns, seed, state })
     }
+
+    /// What [`BEGAN_WITH`] says of a run that starts here.
+    pub(crate) fn began_with(&self) -> String {
+        self.state.as_ref().map_or_else(|| self.seed.to_string(), |_| TRAINED.to_string())
+    }
+}
+
+/// The seed of the values that a run began with.
+fn first_values(run: &Config, metadata: &Metadata) -> Result<u64> {
+    if run.method.start_from.is_empty() {
+        return Ok(run.seeds.init);
+    }
+    let said = metadata.extra.get(BEGAN_WITH).map(String::as_str);
+    said.and_then(|seed| seed.parse().ok()).ok_or_else(|| {
+        let found = if said == Some(TRAINED) { "trained ones" } else { "values it does not tell" };
+        Error::usage(format!(
+            "the run began with {found}, which `method.start-values` = `initial` cannot begin with again"
+        ))
+        .hint("--set method.start-values=trained")
+    })
 }
 
 /// What another run holds of a parameter.
@@ -105,6 +137,25 @@ impl<'a> Found<'a> {
 
     /// Its values under a pattern, or dense; 0 where the run has none.
     fn under(&self, parameter: &Parameter, pattern: Option<&Pattern>) -> Tensor<'static> {
+        let dense = self.dense(parameter);
+        let values = match pattern {
+            None => dense,
+            Some(pattern) => pattern.indices().iter().map(|&i| dense[i as usize]).collect(),
+        };
+        let indices = pattern.map(|pattern| pattern.indices().to_vec().into());
+        Tensor { indices, ..tensor(parameter, &parameter.name, Role::Parameter, values) }
+    }
+
+    /// The values of all its positions, as a method keeps them: those kept there, or else 0 where the run has none.
+    fn kept(&self, parameter: &Parameter, state: &[Tensor<'_>]) -> Tensor<'static> {
+        let name = format!("{}{}", rigl_engine::KEPT, parameter.name);
+        let found = state::find(state, &Role::Method, &name).and_then(|tensor| tensor.values.as_f32());
+        let values = found.filter(|values| values.len() == parameter.len()).map(<[f32]>::to_vec);
+        let values = values.unwrap_or_else(|| self.dense(parameter));
+        tensor(parameter, &name, Role::Method, values)
+    }
+
+    fn dense(&self, parameter: &Parameter) -> Vec<f32> {
         let mut dense = vec![0.0; parameter.len()];
         match self.indices {
             None => dense.copy_from_slice(self.values),
@@ -116,16 +167,17 @@ impl<'a> Found<'a> {
                 }
             }
         }
-        let values = match pattern {
-            None => dense,
-            Some(pattern) => pattern.indices().iter().map(|&i| dense[i as usize]).collect(),
-        };
-        Tensor {
-            name: parameter.name.clone().into(),
-            role: Role::Parameter,
-            shape: parameter.shape.clone(),
-            values: Values::F32(values.into()),
-            indices: pattern.map(|pattern| pattern.indices().to_vec().into()),
-        }
+        dense
+    }
+}
+
+/// A dense tensor of this parameter's shape.
+fn tensor(parameter: &Parameter, name: &str, role: Role, values: Vec<f32>) -> Tensor<'static> {
+    Tensor {
+        name: name.to_string().into(),
+        role,
+        shape: parameter.shape.clone(),
+        values: Values::F32(values.into()),
+        indices: None,
     }
 }

@@ -24,7 +24,7 @@ use crate::memory::LOADER_DEPTH;
 use crate::observer::{Observer, Progress};
 use crate::position::Position;
 use crate::prepare::Prepared;
-use crate::start::score;
+use crate::start::{Start, score};
 use crate::stepper::{At, Iteration, Stepper, gradients};
 
 /// Progress is reported this often.
@@ -178,6 +178,7 @@ impl<'a> Trainer<'a> {
         let position = match &from {
             None => Position {
                 draw: scoring,
+                began_with: prepared.start.as_ref().map(Start::began_with),
                 flops: u128::from(scoring * batch_flops(Gradients::Kept, cost.dense_flops, cost.dense_flops)),
                 ..Position::start(&patterns)
             },
