@@ -4,6 +4,7 @@
 //! batches consumed, which the order of samples goes by. A topology update that replaces a step advances `draw`
 //! alone. A run's state is (step, draw, updated at this step) with the weights: from there it goes on to the bit.
 
+mod clock;
 mod saving;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::position::Position;
 use crate::prepare::Prepared;
 use crate::start::{Start, score};
 use crate::stepper::{At, Iteration, Stepper, gradients};
+use clock::{Clock, Pace};
 
 /// Progress is reported this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -88,35 +90,6 @@ struct Trainer<'a> {
     tensorboard: Option<TensorBoard>,
     loader: Loader<Packed>,
     clock: Clock,
-}
-
-/// Monotonic time of this process, on top of what earlier ones spent.
-struct Clock {
-    before_s: f64,
-    started: Instant,
-    last_progress: Instant,
-    last_checkpoint: Instant,
-    last_record: Instant,
-    /// When the first step of this process was done, and which step it was.
-    warm: Option<(Instant, u64)>,
-}
-
-impl Clock {
-    fn new(before_s: f64) -> Clock {
-        let now = Instant::now();
-        Clock {
-            before_s,
-            started: now,
-            last_progress: now,
-            last_checkpoint: now,
-            last_record: now,
-            warm: None,
-        }
-    }
-
-    fn elapsed_s(&self) -> f64 {
-        self.before_s + self.started.elapsed().as_secs_f64()
-    }
 }
 
 impl<'a> Trainer<'a> {
@@ -209,7 +182,7 @@ impl<'a> Trainer<'a> {
             log,
             tensorboard,
             loader,
-            clock: Clock::new(before_s),
+            clock: Clock::new(before_s, first_draw),
         };
         trainer.log_beginning(from, program)?;
         Ok(trainer)
@@ -311,7 +284,8 @@ impl<'a> Trainer<'a> {
         if needs.update {
             self.after_update(step, &changes)?;
         }
-        self.clock.warm.get_or_insert_with(|| (Instant::now(), self.position.draw));
+        let draw = self.position.draw;
+        self.clock.warm.get_or_insert_with(|| Pace::new(Instant::now(), draw));
         self.report(outcome, learning_rate);
         if needs.step == OptimizerStep::Taken {
             self.after_step(learning_rate)?;
@@ -365,20 +339,22 @@ impl<'a> Trainer<'a> {
         let done = self.position.step;
         if done.is_multiple_of(config.log.every_steps) || done == recipe.steps {
             let interval = std::mem::take(&mut self.position.interval);
-            let seconds = self.clock.last_record.elapsed().as_secs_f64();
+            let (now, draw) = (Instant::now(), self.position.draw);
+            let batches_per_s = self.clock.record.batches_per_s(now, draw);
             self.record(event::Train {
                 epoch: recipe.epochs(done),
                 loss: interval.mean_loss(),
                 accuracy: Some(interval.accuracy()),
                 learning_rate,
-                samples_per_s: interval.samples as f64 / seconds,
+                samples_per_s: batches_per_s * config.data.batch as f64,
                 training_flops: self.position.flops as f64 * config.data.batch as f64,
             })?;
-            self.clock.last_record = Instant::now();
+            self.clock.record = Pace::new(Instant::now(), draw);
         }
         if recipe.evaluates_after(done) {
+            let begun = Instant::now();
             self.evaluate()?;
-            self.clock.last_record = Instant::now();
+            self.clock.record.pause(begun.elapsed());
         }
         Ok(())
     }
@@ -392,10 +368,8 @@ impl<'a> Trainer<'a> {
         self.clock.last_progress = now;
         let Prepared { recipe, config, .. } = self.prepared;
         let interval = if self.position.interval.samples > 0 { self.position.interval } else { outcome };
-        let samples_per_s = self.clock.warm.map_or(f64::NAN, |(since, draw)| {
-            let draws = self.position.draw - draw;
-            draws as f64 * config.data.batch as f64 / now.duration_since(since).as_secs_f64()
-        });
+        let batches_per_s = self.clock.warm.map(|pace| pace.batches_per_s(now, self.position.draw));
+        let samples_per_s = batches_per_s.map_or(f64::NAN, |rate| rate * config.data.batch as f64);
         self.observer.progress(&Progress {
             step: self.position.step,
             steps: recipe.steps,
