@@ -10,11 +10,15 @@ use std::time::SystemTime;
 use rigl_base::{Error, Result, files};
 
 use crate::machine;
+use crate::summary::{Status, Summary};
 
 const CONFIG: &str = "config.toml";
 const CHECKPOINTS: &str = "checkpoints";
 const PATTERNS: &str = "patterns";
 const LOCK: &str = "run.lock";
+
+/// The words of the error by which a folder is told to be in use, between the folder and who uses it.
+pub const IN_USE: &str = "is in use by";
 
 /// Folders of one name that are numbered before giving up.
 const MOST_OF_A_NAME: u32 = 10_000;
@@ -184,6 +188,18 @@ impl RunFolder {
         self.path.join("summary.json")
     }
 
+    /// What the run came to, if it is finished: the one answer to whether it is.
+    ///
+    /// # Errors
+    /// As [`Summary::read`].
+    pub fn finished(&self) -> Result<Option<Summary>> {
+        if !self.summary().is_file() {
+            return Ok(None);
+        }
+        let summary = Summary::read(&self.summary())?;
+        Ok(Some(summary).filter(|summary| summary.status == Status::Finished))
+    }
+
     /// The folder of checkpoints.
     pub fn checkpoints(&self) -> PathBuf {
         self.path.join(CHECKPOINTS)
@@ -245,7 +261,7 @@ pub fn lock_folder(folder: &Path, name: &str) -> Result<File> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let (folder, holder) = (folder.display(), holder(&mut lock));
-            return Err(Error::environment(format!("`{folder}` is in use by {holder}"))
+            return Err(Error::environment(format!("`{folder}` {IN_USE} {holder}"))
                 .hint("wait for it to end, or stop it"));
         }
         Err(TryLockError::Error(e)) => return Err(Error::io("cannot lock", &path, e)),
@@ -367,6 +383,21 @@ mod tests {
     }
 
     #[test]
+    fn a_run_is_finished_when_its_summary_says_so() {
+        let base = tempfile::tempdir().unwrap();
+        let run = RunFolder::create_at(&base.path().join("a")).unwrap();
+        assert_eq!(run.finished().unwrap(), None);
+        for status in Status::ALL {
+            let summary = Summary { status: *status, ..crate::summary::tests::sample() };
+            summary.write(&run.summary()).unwrap();
+            let expected = (*status == Status::Finished).then_some(summary);
+            assert_eq!(run.finished().unwrap(), expected, "{status}");
+        }
+        write(&run.summary());
+        assert_eq!(run.finished().unwrap_err().kind(), Kind::Data);
+    }
+
+    #[test]
     fn a_second_writer_is_told_who_holds_the_run() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("a");
@@ -374,7 +405,7 @@ mod tests {
         write(&run.config());
         let error = RunFolder::open(&path).unwrap().lock().unwrap_err();
         assert_eq!(error.kind(), Kind::Environment);
-        let holder = format!("is in use by process {} on host ", std::process::id());
+        let holder = format!("{IN_USE} process {} on host ", std::process::id());
         assert!(error.to_string().contains(&holder), "{error}");
         let reader = RunFolder::open(&path).unwrap();
         assert!(error.to_string().ends_with(&reader.in_use().unwrap().unwrap()), "{error}");

@@ -51,7 +51,7 @@ pub struct Summary {
     pub status: Status,
     /// The topology method, `rigl`.
     pub method: String,
-    /// The sparsity asked for, 0 to 1.
+    /// The share of weights that are absent in the end, 0 to 1: of all, those of dense layers among them.
     #[serde(deserialize_with = "or_nan")]
     pub sparsity: f64,
     /// The sparsity distribution, `erk`.
@@ -170,11 +170,11 @@ impl Summary {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use rigl_base::Kind;
 
-    fn sample() -> Summary {
+    pub(crate) fn sample() -> Summary {
         Summary {
             version: VERSION,
             status: Status::Finished,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use rigl_base::{Error, Result};
 use rigl_engine::ARITHMETIC_VERSION;
 use rigl_formats::Store;
-use rigl_metrics::{RunFolder, RunWriter, Status, Summary};
+use rigl_metrics::{RunFolder, RunWriter, Summary};
 use rigl_train::config::{Difference, Known};
 use rigl_train::{Config, From, MachineOptions, Prepared, Registry};
 
@@ -27,7 +27,7 @@ pub(crate) fn run(
     let known = registry.known();
     let one = |path: &Path| -> Result<Option<Summary>> {
         let writer = RunFolder::open(path).map_err(|e| begin_anew(e, path))?.lock()?;
-        if let Some(summary) = finished(&writer)? {
+        if let Some(summary) = writer.finished()? {
             printer.note(&format!("`{}` is finished already", path.display()));
             return Ok(Some(summary));
         }
@@ -83,15 +83,6 @@ fn same_configuration(config: &Config, from: &From, known: &Known) -> Result<()>
         from.file
     ))
     .hint("`rigl train` on that `config.toml` begins a new run with it"))
-}
-
-/// The summary of a run that has come to its end.
-fn finished(run: &RunWriter) -> Result<Option<Summary>> {
-    if !run.summary().is_file() {
-        return Ok(None);
-    }
-    let summary = Summary::read(&run.summary())?;
-    Ok((summary.status == Status::Finished).then_some(summary))
 }
 
 /// The checkpoint to go on from; `None` if the run was ended before it wrote the first.
