@@ -459,7 +459,7 @@ pub(crate) struct MachineFlags {
     /// Folder of data sets [env: RIGL_DATA_DIR]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Threads [env: RIGL_NUM_THREADS] [default: physical cores]
+    /// Threads [env: RIGL_NUM_THREADS] [default: the physical cores it may use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), allow_negative_numbers = true)]
     threads: Option<u16>,
 }

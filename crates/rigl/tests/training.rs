@@ -75,6 +75,19 @@ fn a_comparison_is_with_a_dense_network_whatever_method_the_sparse_one_has() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_run_takes_no_more_threads_than_it_may_use_processors() {
+    let place = place();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap();
+    let first = allowed.trim().split(['-', ',']).next().unwrap();
+    let arguments = ["-c", first, env!("CARGO_BIN_EXE_rigl")].into_iter().chain(SHORT.split_whitespace());
+    let said = Said::of(place.command_of("taskset", arguments.chain(["--run-dir", "one"]))).succeeded();
+    let text = std::fs::read_to_string(place.path("one/config.toml")).unwrap();
+    assert!(text.lines().next().unwrap().contains(", 1 threads,"), "{text}{}", said.err);
+}
+
+#[test]
 fn results_are_printed_as_json() {
     let place = place();
     let said = place.run(&format!("{SHORT} --run-dir one --json -q")).succeeded();

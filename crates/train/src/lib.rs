@@ -24,7 +24,7 @@ pub use evaluate::{Logits, evaluate, logits};
 pub use memory::planned_bytes;
 pub use observer::{Observer, Progress, Silent};
 pub use position::explored;
-pub use prepare::{MachineOptions, Prepared};
+pub use prepare::{MachineOptions, Prepared, inputs};
 pub use recipe::Recipe;
 pub use registry::Registry;
 pub use stepper::{At, Iteration, Stepper};

@@ -22,7 +22,7 @@ use crate::stepper::keep;
 pub struct MachineOptions {
     /// Where data sets are looked for.
     pub data_folder: Option<PathBuf>,
-    /// Threads; 0 for all there are.
+    /// Threads; 0 for as many as there are physical cores, as far as this process may use them.
     pub threads: usize,
     /// Instruction set by name; the best there is without.
     pub isa: Option<String>,
@@ -31,13 +31,13 @@ pub struct MachineOptions {
 impl MachineOptions {
     /// The number of threads, resolved.
     pub fn threads(&self) -> usize {
-        match self.threads {
-            0 => rigl_metrics::machine::cores()
-                .map(|n| n as usize)
-                .or_else(|| std::thread::available_parallelism().ok().map(usize::from))
-                .unwrap_or(1),
-            n => n,
+        if self.threads > 0 {
+            return self.threads;
         }
+        // An affinity or a quota may leave a process fewer processors than there are cores.
+        let cores = rigl_metrics::machine::cores().map(|n| n as usize);
+        let allowed = std::thread::available_parallelism().ok().map(usize::from);
+        cores.into_iter().chain(allowed).min().unwrap_or(1)
     }
 }
 
@@ -77,7 +77,10 @@ impl Prepared {
         // The network is checked before data is read where that can be done: the data set may take a while, or have to
         // be downloaded first.
         match registry.datasets.description(&config.data.name) {
-            Some((spec, _)) => _ = Design::new(&config, registry, &spec.shape, spec.classes.len())?,
+            Some((spec, _)) => {
+                inputs(&config, &spec.shape)?;
+                Design::new(&config, registry, &spec.shape, spec.classes.len())?;
+            }
             None => _ = registry.models.get(&config.model.name)?,
         }
         let sets = registry.datasets.load(
@@ -95,28 +98,7 @@ impl Prepared {
         let spec = sets.train.spec();
         let design = Design::new(&config, registry, &spec.shape, spec.classes.len())?;
         let recipe = Recipe::new(&config, sets.train.len())?;
-        let channels = spec.shape[0];
-        let wide =
-            |values: &[f64]| if values.len() == 1 { vec![values[0]; channels] } else { values.to_vec() };
-        for (key, values) in [("data.mean", &config.data.mean), ("data.std", &config.data.std)] {
-            if values.len() != 1 && values.len() != channels {
-                return Err(Error::usage(format!(
-                    "`{key}` has {} values, expected 1 or one for each of the {channels} channels",
-                    values.len()
-                )));
-            }
-        }
-        let preprocessing = match config.data.standardize {
-            Standardize::Fixed => Preprocessing::new(&wide(&config.data.mean), &wide(&config.data.std))?,
-            Standardize::PerImage => Preprocessing::per_image(),
-        };
-        let augmentation = match config.data.augment {
-            Augment::None => None,
-            Augment::CropFlip => {
-                let crop = CropFlip::new(config.seeds.data, &spec.shape, PADDING);
-                Some(crop.map_err(|e| e.context("`data.augment`"))?)
-            }
-        };
+        let (preprocessing, augmentation) = inputs(&config, &spec.shape)?;
         let isa = machine.isa.clone();
         let start = None;
         let prepared =
@@ -231,6 +213,36 @@ impl Prepared {
         }
         Err(if fits(batch) { error.hint(format!("--set data.batch={batch}")) } else { error })
     }
+}
+
+/// How samples of this shape become numbers, and what is done to training samples at random.
+///
+/// # Errors
+/// [`Kind::Usage`](rigl_base::Kind::Usage) if what `config` says of them does not fit the shape.
+pub fn inputs(config: &Config, shape: &[usize]) -> Result<(Preprocessing, Option<CropFlip>)> {
+    let data = &config.data;
+    let channels = shape.first().copied().unwrap_or(1);
+    for (key, values) in [("data.mean", &data.mean), ("data.std", &data.std)] {
+        if values.len() != 1 && values.len() != channels {
+            return Err(Error::usage(format!(
+                "`{key}` has {} values, expected 1 or one for each of the {channels} channels",
+                values.len()
+            )));
+        }
+    }
+    let wide = |values: &[f64]| if values.len() == 1 { vec![values[0]; channels] } else { values.to_vec() };
+    let preprocessing = match data.standardize {
+        Standardize::Fixed => Preprocessing::new(&wide(&data.mean), &wide(&data.std))?,
+        Standardize::PerImage => Preprocessing::per_image(),
+    };
+    let augmentation = match data.augment {
+        Augment::None => None,
+        Augment::CropFlip => {
+            let crop = CropFlip::new(config.seeds.data, shape, PADDING);
+            Some(crop.map_err(|e| e.context("`data.augment`"))?)
+        }
+    };
+    Ok((preprocessing, augmentation))
 }
 
 /// Pixels of padding before an image is cut.

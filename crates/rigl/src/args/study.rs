@@ -33,7 +33,7 @@ pub(crate) struct Sweep {
     /// Folder of the sweep [default: `sweeps/` and the name of FILE, with --multiplier and --set]
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     pub(crate) out: Option<PathBuf>,
-    /// Runs at once [default: physical cores / threads]
+    /// Runs at once [default: the physical cores it may use / threads]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = "Run")]
     pub(crate) jobs: Option<u16>,
     /// List the runs with their cost, and stop there
