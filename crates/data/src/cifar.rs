@@ -42,6 +42,9 @@ pub static FAMILIES: [Family; 2] = [
 /// Training samples of the official files.
 pub const TRAIN: usize = 50_000;
 
+/// Test samples of the official files.
+pub const TEST: usize = 10_000;
+
 const SHAPE: [usize; 3] = [3, 32, 32];
 
 static MIRRORS: [&str; 1] = ["https://www.cs.toronto.edu/~kriz/"];
@@ -296,7 +299,7 @@ mod tests {
                 continue;
             }
             let sets = load(family, Path::new(&folder), u64::MAX).unwrap();
-            assert_eq!((sets.train.len(), sets.test.len()), (TRAIN, 10_000));
+            assert_eq!((sets.train.len(), sets.test.len()), (TRAIN, TEST));
             let mut counts = vec![0; family.classes.len()];
             let (mut sums, mut sample) = ([0u64; 3], Sample::default());
             for i in 0..TRAIN {

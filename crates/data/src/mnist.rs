@@ -108,6 +108,9 @@ const SIDE: usize = 28;
 /// Training samples of the official files.
 pub const TRAIN: usize = 60_000;
 
+/// Test samples of the official files.
+pub const TEST: usize = 10_000;
+
 impl Family {
     /// What the samples are like.
     pub fn spec(&self) -> Spec {

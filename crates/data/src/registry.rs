@@ -31,23 +31,31 @@ type LoadFn = Arc<dyn Fn(&DataOptions) -> Result<Sets> + Send + Sync>;
 #[derive(Clone)]
 pub struct Datasets {
     load: BTreeMap<String, LoadFn>,
-    specs: BTreeMap<String, (Spec, usize)>,
+    specs: BTreeMap<String, Described>,
     sources: BTreeMap<String, Source<'static>>,
+}
+
+/// What is known of a data set without its files.
+#[derive(Clone)]
+struct Described {
+    spec: Spec,
+    train_samples: usize,
+    test_samples: usize,
 }
 
 impl Default for Datasets {
     fn default() -> Datasets {
         let mut datasets = Datasets::empty();
         datasets.insert(drawn::NAME, drawn::sets);
-        datasets.describe(drawn::spec(), (drawn::TRAIN.end - drawn::TRAIN.start) as usize);
+        datasets.describe(drawn::spec(), drawn::TRAIN.count(), drawn::TEST.count());
         for family in &mnist::FAMILIES {
             datasets.insert(family.source.name, move |options| family.sets(options));
-            datasets.describe(family.spec(), mnist::TRAIN);
+            datasets.describe(family.spec(), mnist::TRAIN, mnist::TEST);
             datasets.add_source(family.source.clone());
         }
         for family in &cifar::FAMILIES {
             datasets.insert(family.source.name, move |options| family.sets(options));
-            datasets.describe(family.spec(), cifar::TRAIN);
+            datasets.describe(family.spec(), cifar::TRAIN, cifar::TEST);
             datasets.add_source(family.source.clone());
         }
         datasets
@@ -74,16 +82,21 @@ impl Datasets {
         self
     }
 
-    /// Says what the data set of the name in `spec` is like, and its number of training samples, so that networks
-    /// for it can be built, and their cost told, where its files are not.
-    pub fn describe(&mut self, spec: Spec, train_samples: usize) -> &mut Datasets {
-        self.specs.insert(spec.name.clone(), (spec, train_samples));
+    /// Says what the data set of the name in `spec` is like, and how many training and test samples it has, so that
+    /// networks for it can be built, and their cost told, where its files are not.
+    pub fn describe(&mut self, spec: Spec, train_samples: usize, test_samples: usize) -> &mut Datasets {
+        self.specs.insert(spec.name.clone(), Described { spec, train_samples, test_samples });
         self
     }
 
-    /// What [`Datasets::describe`] was told of the data set of that name.
+    /// What [`Datasets::describe`] was told of the data set of that name: what it is like, and its training samples.
     pub fn description(&self, name: &str) -> Option<(&Spec, usize)> {
-        self.specs.get(name).map(|(spec, train_samples)| (spec, *train_samples))
+        self.specs.get(name).map(|of| (&of.spec, of.train_samples))
+    }
+
+    /// The number of test samples by the same.
+    pub fn test_samples(&self, name: &str) -> Option<usize> {
+        self.specs.get(name).map(|of| of.test_samples)
     }
 
     /// Says of which files the data set of the name in `source` consists, and where they can be had.
@@ -204,6 +217,7 @@ mod tests {
         let (spec, train_samples) = datasets.description("drawn-digits").unwrap();
         let sets = datasets.load("drawn-digits", &DataOptions::default()).unwrap();
         assert_eq!((spec, train_samples), (sets.train.spec(), sets.train.len()));
+        assert_eq!(datasets.test_samples("drawn-digits"), Some(sets.test.len()));
         assert_eq!(datasets.description("mnist").unwrap().0.shape, [1, 28, 28]);
         assert_eq!(table().description("dots"), None);
     }
