@@ -149,7 +149,7 @@ impl Reader<'_> {
         let axes = self.axes(file)?;
         let set = match file.get("set") {
             None => Vec::new(),
-            Some(item) => self.settings(self.table(file, "set", item)?)?,
+            Some(item) => self.settings(self.table(file, "set", item, "[set]")?)?,
         };
         let mut exclude = Vec::new();
         for (table, place) in self.tables(file, "exclude")? {
@@ -163,7 +163,7 @@ impl Reader<'_> {
                     .hint("match = { … } and set = { … }"));
             }
             let part = |key: &str| match table.get(key) {
-                Some(item) => self.table(table, key, item),
+                Some(item) => self.table(table, key, item, &format!("{key} = {{ … }}")),
                 None => Err(Error::usage(format!("{place}: `[[when]]` has no `{key}`"))),
             };
             when.push((self.matching(part("match")?, &place, &axes)?, self.settings(part("set")?)?));
@@ -176,7 +176,7 @@ impl Reader<'_> {
             Error::usage(format!("`{}` has no `[grid]`, expected one with at least one key", self.name))
                 .hint("`seed = [0, 1, 2]` below a line `[grid]`")
         };
-        let grid = self.table(file, "grid", file.get("grid").ok_or_else(none)?)?;
+        let grid = self.table(file, "grid", file.get("grid").ok_or_else(none)?, "[grid]")?;
         let mut axes: Vec<Axis> = Vec::new();
         let mut combinations = 1usize;
         for Entry { key, item, place, .. } in self.entries(grid)? {
@@ -236,16 +236,21 @@ impl Reader<'_> {
                 });
             };
             let values: Vec<&Value> = match (item.as_array(), item.as_value()) {
-                (Some(list), _) => list.iter().collect(),
+                (Some(list), _) if !list.is_empty() => list.iter().collect(),
                 (None, Some(value)) => vec![value],
-                (None, None) => return Err(self.wrong(&place, &key, item, "a value or a list of values")),
+                _ => return Err(self.wrong(&place, &key, item, "a value or a list of at least one")),
             };
             let find = |value: &Value| {
                 let text = shown(value);
                 axes[number].values.iter().position(|other| *other == text).ok_or_else(|| {
                     let list: Vec<String> = axes[number].values.iter().map(|v| format!("`{v}`")).collect();
                     let (key, text, list) = (short(&key), short(&text), short(&list.join(", ")));
-                    Error::usage(format!("{place}: `{key}` is `{text}`, the grid has {list}"))
+                    let error = Error::usage(format!("{place}: `{key}` is `{text}`, the grid has {list}"));
+                    // Of an axis of lists, a list stands for any of its values too.
+                    match item.as_value().filter(|whole| axes[number].values.contains(&shown(whole))) {
+                        Some(whole) => error.hint(format!("[{}]", short(self.source(whole.span())))),
+                        None => error,
+                    }
                 })
             };
             parts.push((number, values.into_iter().map(find).collect::<Result<_>>()?));
@@ -284,8 +289,16 @@ impl Reader<'_> {
         }
     }
 
-    fn table<'t>(&self, around: &dyn TableLike, key: &str, item: &'t Item) -> Result<&'t dyn TableLike> {
-        item.as_table_like().ok_or_else(|| self.wrong(&self.place(around, key), key, item, "a table"))
+    /// The one table of that key; `hint` is how it is written.
+    fn table<'t>(
+        &self,
+        around: &dyn TableLike,
+        key: &str,
+        item: &'t Item,
+        hint: &str,
+    ) -> Result<&'t dyn TableLike> {
+        let wrong = || self.wrong(&self.place(around, key), key, item, "a table").hint(hint);
+        item.as_table_like().ok_or_else(wrong)
     }
 
     /// The tables of `[[key]]`, or of a list of inline tables.
@@ -335,6 +348,7 @@ impl Reader<'_> {
     fn wrong(&self, place: &str, key: &str, item: &Item, expected: &str) -> Error {
         let found = match item.as_value() {
             Some(value) => format!("`{}`", short(self.source(value.span()))),
+            None if item.is_array_of_tables() => "an array of tables".into(),
             None => "a table".into(),
         };
         Error::usage(format!("{place}: `{}` is {found}, expected {expected}", short(key)))

@@ -48,7 +48,7 @@ impl Sweep {
     }
 
     /// The settings of a combination, later ones winning: those of all runs, the grid's, those of every `[[when]]` that
-    /// matches. `variant` is what `{variant}` in a string stands for; `{key}` is the combination's own value.
+    /// matches. (Where `seed` and `method.name` stand among them makes no difference to the keys these stand for.) `variant` is what `{variant}` in a string stands for; `{key}` is the combination's own value.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for a placeholder that is no key of the grid.
@@ -253,6 +253,23 @@ mod tests {
             &grid("[exclude]\nseed = 1"),
             "`s.toml` line 3: `exclude` is a table, expected tables",
             Some("[[exclude]]"),
+        );
+        let tables = |key: &str, hint: &str, text: &str, line: usize| {
+            let message = format!("`s.toml` line {line}: `{key}` is an array of tables, expected a table");
+            refused(text, &message, Some(hint));
+        };
+        tables("grid", "[grid]", "[[grid]]\nseed = [0, 1]", 1);
+        tables("set", "[set]", &grid("[[set]]\nmultiplier = 2"), 3);
+        tables("match", "match = { … }", &grid("[[when]]\n[[when.match]]\nseed = 1"), 4);
+        refused(
+            &grid("[[exclude]]\nseed = []"),
+            "`s.toml` line 4: `seed` is `[]`, expected a value or a list of at least one",
+            None,
+        );
+        refused(
+            "[grid]\n'schedule.milestones' = [[1, 2], [3]]\n[[exclude]]\n'schedule.milestones' = [1, 2]",
+            "`s.toml` line 4: `schedule.milestones` is `1`, the grid has `[1,2]`, `[3]`",
+            Some("[[1, 2]]"),
         );
         refused(&grid("[[when]]\nset = {}"), "`s.toml` line 3: `[[when]]` has no `match`", None);
         refused(
