@@ -188,6 +188,63 @@ fn a_run_that_fails_is_named_and_the_others_are_done() {
 }
 
 #[test]
+fn a_run_that_cannot_be_read_is_named_and_the_others_are_done() {
+    let place = place(&GRID.replace("'static', 'set', 'rigl'", "'set'"));
+    place.run(SWEEP).succeeded();
+    let broken = "sweeps/grid/method.name.set-method.sparsity.0.9-seed.0";
+    place.write(&format!("{broken}/summary.json"), "{");
+    files::remove_folder(&place.path("sweeps/grid/method.name.set-method.sparsity.0.95-seed.1")).unwrap();
+    let warning = format!(
+        "warning: run `method.name.set-method.sparsity.0.9-seed.0` failed: `{broken}/summary.json` is not a summary"
+    );
+    for (line, rows) in [(SWEEP.to_string(), ["1 of 2", "2"]), (format!("{SWEEP} --table"), ["1 of 2", "2"])]
+    {
+        let said = place.run(&line);
+        assert_eq!(said.code, Some(1), "{}", said.err);
+        assert!(said.err.contains(&warning) && !said.err.contains("RUN.log"), "{}", said.err);
+        assert!(rows.iter().all(|n| said.out.contains(&format!(" {n} |"))), "{}", said.out);
+    }
+    let said = place.run(&format!("{SWEEP} --dry-run"));
+    assert_eq!((said.code, said.out.matches("unreadable").count()), (Some(1), 1), "{}", said.out);
+    assert_eq!(summaries(&place).len(), 4);
+}
+
+#[test]
+fn what_is_done_or_has_begun_needs_no_run_to_start_from_and_what_is_done_no_data() {
+    let short = GRID.replace("'static', 'set', 'rigl'", "'static'").replace("[0.9, 0.95]", "[0.9]");
+    let place = place(&short.replace("[grid]", "'method.start-from' = 'dense'\n[grid]"));
+    let line = "--data-dir data --set data.name=mnist --set data.batch=20 --set schedule.unit=steps";
+    place.run(&format!("train --method dense --run-dir dense --set schedule.length=5 {line}")).succeeded();
+    place.run(SWEEP).succeeded();
+    files::remove_folder(&place.path("dense")).unwrap();
+    let run = "sweeps/grid/method.name.static-method.sparsity.0.9-seed.0";
+    // There is a checkpoint to go on from.
+    files::remove(&place.path(run).join("summary.json")).unwrap();
+    place.run(SWEEP).succeeded();
+    files::remove_folder(&place.path("data")).unwrap();
+    let said = place.run(SWEEP).succeeded();
+    assert_eq!(said.out.lines().count(), 2 + 1, "{}", said.out);
+    files::remove_folder(&place.path(run)).unwrap();
+    place.write_data(500, 100);
+    let error = "run `method.name.static-method.sparsity.0.9-seed.0` starts from `dense`, which is not there";
+    refused(&place, SWEEP, error, "");
+}
+
+#[test]
+fn a_run_takes_no_more_memory_than_was_planned_for_it() {
+    let place = place(&GRID.replace("[0.9, 0.95]", "[0.9]").replace("[0, 1]", "[0]"));
+    let planned = place.run(&format!("{SWEEP} --dry-run --json")).succeeded().json();
+    place.run(SWEEP).succeeded();
+    for run in planned["runs"].as_array().unwrap() {
+        let summary = support::summary(&place.path(run["run"].as_str().unwrap()));
+        // It is planned with as many samples as the official files have, 10,000 for tests among them.
+        let planned = run["planned_bytes"].as_u64().unwrap() - (70_000 - 600) * 784;
+        let peak = summary.peak_memory_bytes.unwrap_or(0);
+        assert!(peak <= planned, "{}: {peak} of {planned}", summary.method);
+    }
+}
+
+#[test]
 fn a_run_that_another_process_trains_is_waited_for() {
     let place = place(GRID);
     let sweep = start(&place);

@@ -30,8 +30,10 @@ pub(crate) struct Child {
 pub(crate) enum Ended {
     /// With a summary.
     Finished(Box<Summary>),
-    /// By a signal, with its run saved or before there was anything to save; how, in one line.
+    /// As it was told to, with its run saved or before there was anything to save; how, in one line.
     Stopped(String),
+    /// By a signal that it did not listen to, with nothing saved since its last checkpoint; how, in one line.
+    Killed(String),
     /// Otherwise; why, in one line.
     Failed(String),
 }
@@ -85,8 +87,14 @@ impl Child {
             },
             Some(code) if STOPPED.contains(&code) => Ended::Stopped("was stopped by a signal".into()),
             Some(_) => Ended::Failed(reason(&said, status)),
-            None => Ended::Stopped(reason(&said, status)),
+            None => Ended::Killed(reason(&said, status)),
         }))
+    }
+
+    /// The file with what it said, if it said something.
+    pub(crate) fn log(&self) -> Option<PathBuf> {
+        let length = self.log.metadata().map_or(0, |log| log.len());
+        (length > self.before).then(|| self.log.clone())
     }
 
     /// What it said, or the end of that.
@@ -103,11 +111,13 @@ impl Child {
     }
 }
 
-/// The last line that says `error:`, or else the last of all, or else how the process ended.
+/// The last line that says `error:`, or else the last of all, or else how the process ended. A process that a signal
+/// ended had no last word: what it said before is not why.
 fn reason(said: &str, status: ExitStatus) -> String {
     let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
     let error = lines().find_map(|line| line.strip_prefix("error: "));
-    error.or_else(|| lines().next()).map_or_else(|| format!("ended with {status}"), String::from)
+    let last = || lines().next().filter(|_| status.code().is_some());
+    error.or_else(last).map_or_else(|| format!("ended with {status}"), String::from)
 }
 
 #[cfg(all(test, unix))]
@@ -122,5 +132,6 @@ mod tests {
         assert_eq!(reason("error: a\nerror: b\n\nhint: c\n"), "b");
         assert_eq!(reason("warning: a\nthread panicked\n\n"), "thread panicked");
         assert_eq!(reason(""), "ended with exit status: 2");
+        assert_eq!(super::reason("warning: a", ExitStatus::from_raw(9)), "ended with signal: 9 (SIGKILL)");
     }
 }

@@ -1,13 +1,16 @@
 //! What the folders of runs tell of them: all that a sweep knows, and all that is compared.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use rigl_base::{Error, Result};
-use rigl_metrics::{RunFolder, Status, Summary, jsonl};
+use rigl_formats::Store;
+use rigl_metrics::{RunFolder, Summary, jsonl};
 use rigl_train::Config;
 use rigl_train::config::{Difference, Known, read_text};
 
 use crate::plan::{Plan, PlannedRun};
+use crate::schedule::Bad;
 
 /// How far a run of a sweep has come.
 #[derive(Clone, Debug)]
@@ -18,6 +21,8 @@ pub enum State {
     Begun,
     /// It is finished.
     Finished(Box<Summary>),
+    /// What is in its folder cannot be read; why, in one line.
+    Unreadable(String),
 }
 
 impl State {
@@ -27,6 +32,7 @@ impl State {
             State::New => "new",
             State::Begun => "begun",
             State::Finished(_) => "finished",
+            State::Unreadable(_) => "unreadable",
         }
     }
 
@@ -35,10 +41,15 @@ impl State {
         matches!(self, State::Finished(_))
     }
 
+    /// Whether there is something to be done for it.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self, State::New | State::Begun)
+    }
+
     /// How much of the run is done, 0 to 1.
     pub(crate) fn fraction(&self, run: &PlannedRun) -> f64 {
         match self {
-            State::New => 0.0,
+            State::New | State::Unreadable(_) => 0.0,
             State::Begun => fraction(run),
             State::Finished(_) => 1.0,
         }
@@ -55,28 +66,62 @@ impl Plan {
     }
 }
 
+impl Plan {
+    /// The runs whose folders cannot be read, of runs that have come so far.
+    pub fn unreadable(&self, states: &[State]) -> Vec<Bad> {
+        let bad = |(run, state): (&PlannedRun, &State)| match state {
+            State::Unreadable(reason) => {
+                Some(Bad { run: run.name.clone(), reason: reason.clone(), log: None })
+            }
+            _ => None,
+        };
+        self.runs.iter().zip(states).filter_map(bad).collect()
+    }
+}
+
 impl PlannedRun {
     /// How far it has come, by its folder.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) if the run in that folder has another configuration than the sweep
-    /// describes, naming the first key that differs; else what reading the folder says.
+    /// describes, naming the first key that differs. What cannot be read is a state, since it concerns no other run.
     pub fn state(&self, known: &Known) -> Result<State> {
-        if !self.path.join("config.toml").is_file() {
-            return Ok(State::New);
+        let path = self.path.join("config.toml");
+        match path.metadata() {
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(State::New),
+            Err(e) => return Ok(State::Unreadable(Error::io("cannot read", &path, e).to_string())),
+            Ok(_) => {}
         }
-        let run = RunFolder::open(&self.path)?;
-        if let Some(Difference { key, here, there }) = configuration(&run, known)?.difference(&self.config) {
+        let found = RunFolder::open(&self.path).and_then(|run| Ok((configuration(&run, known)?, run)));
+        let (config, run) = match found {
+            Ok(found) => found,
+            Err(error) => return Ok(State::Unreadable(error.to_string())),
+        };
+        if let Some(Difference { key, here, there }) = config.difference(&self.config) {
             return Err(Error::usage(format!(
                 "`{}` holds a run with `{key}` = `{here}`, where the sweep says `{there}`",
                 self.path.display()
             ))
             .hint("take another folder with `--out DIR`, or delete this one"));
         }
-        Ok(match summary(&run)? {
-            Some(summary) => State::Finished(Box::new(summary)),
-            None => State::Begun,
+        Ok(match run.finished() {
+            Ok(Some(summary)) => State::Finished(Box::new(summary)),
+            Ok(None) => State::Begun,
+            Err(error) => State::Unreadable(error.to_string()),
         })
+    }
+
+    /// Whether the next process that trains it begins at step 0.
+    pub(crate) fn begins(&self, state: &State) -> bool {
+        let no_checkpoint = || {
+            let list = Store::new(self.path.join("checkpoints")).list();
+            list.is_ok_and(|list| list.is_empty())
+        };
+        match state {
+            State::New => true,
+            State::Begun => no_checkpoint(),
+            State::Finished(_) | State::Unreadable(_) => false,
+        }
     }
 }
 
@@ -100,7 +145,7 @@ pub fn read_runs(path: &Path, known: &Known) -> Result<(Vec<FinishedRun>, Vec<Pa
     let (mut finished, mut unfinished) = (Vec::new(), Vec::new());
     for run in folders(path)? {
         let path = run.path().to_path_buf();
-        match summary(&run)? {
+        match run.finished()? {
             Some(summary) => {
                 finished.push(FinishedRun { path, config: configuration(&run, known)?, summary })
             }
@@ -126,15 +171,6 @@ fn folders(path: &Path) -> Result<Vec<RunFolder>> {
 fn configuration(run: &RunFolder, known: &Known) -> Result<Config> {
     let path = run.config();
     Config::from_text(&path.display().to_string(), &read_text(&path)?, known)
-}
-
-/// What a run came to, if it came to its end.
-fn summary(run: &RunFolder) -> Result<Option<Summary>> {
-    if !run.summary().is_file() {
-        return Ok(None);
-    }
-    let summary = Summary::read(&run.summary())?;
-    Ok(Some(summary).filter(|summary| summary.status == Status::Finished))
 }
 
 /// How much of a run is done, by its log: 0 to 1.

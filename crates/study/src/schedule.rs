@@ -1,13 +1,14 @@
 //! The runs of a sweep, each a child process, as many at once as cores and memory allow. All state is in their folders:
 //! however this process ends, the next one finds what is finished, what has begun, and what another process holds.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rigl_base::{Result, files};
+use rigl_metrics::folder::IN_USE;
 use rigl_metrics::{RunFolder, Summary};
 use rigl_train::Config;
 use rigl_train::config::Known;
@@ -20,6 +21,9 @@ use crate::plan::{Plan, PlannedRun};
 const LOOK: Duration = Duration::from_millis(20);
 const REPORT: Duration = Duration::from_millis(500);
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// How often a run is tried again that another process was quicker to take.
+const TRIES: u32 = 3;
 
 /// How runs are started.
 pub struct Options<'a> {
@@ -44,6 +48,8 @@ pub enum Event<'a> {
     Finished(&'a Summary),
     /// It has saved and stopped.
     Stopped,
+    /// A signal ended it while all were to stop, and nothing is saved since its last checkpoint; which.
+    Killed(&'a str),
     /// It failed, and the others go on; why.
     Failed(&'a str),
     /// Another process trains it: which. It is waited for, after all others.
@@ -87,6 +93,8 @@ pub struct Bad {
     pub run: String,
     /// Why, in one line.
     pub reason: String,
+    /// The file with all that it said, if it said something.
+    pub log: Option<PathBuf>,
 }
 
 /// What a sweep came to.
@@ -101,8 +109,8 @@ pub struct Outcome {
 /// Does all runs that are not finished yet, until `stop` is set: then those under way save and stop.
 ///
 /// # Errors
-/// Before anything is started, if the folder of a run holds another one or cannot be read. What happens to a run later
-/// is in the outcome.
+/// Before anything is started, if the folder of a run holds another one than the plan says. What happens to a run
+/// otherwise, or later, is in the outcome.
 pub fn run(
     plan: &Plan,
     known: &Known,
@@ -112,27 +120,32 @@ pub fn run(
 ) -> Result<Outcome> {
     let states = plan.states(known)?;
     let done: Vec<f64> = plan.runs.iter().zip(&states).map(|(run, state)| state.fraction(run)).collect();
-    let waiting: Vec<usize> = (0..states.len()).filter(|&number| !states[number].is_finished()).collect();
+    let waiting = (0..states.len()).filter(|&number| states[number].is_open()).collect();
     let mut scheduler = Scheduler {
         plan,
         known,
         options,
         observer,
-        finished: states.len() - waiting.len(),
+        finished: states.iter().filter(|state| state.is_finished()).count(),
         waiting,
         in_use: Vec::new(),
         told: HashSet::new(),
+        lost: HashMap::new(),
         running: Vec::new(),
         failed: Vec::new(),
         before: work(plan, &done),
         done,
         began: Instant::now(),
     };
+    for (number, state) in states.iter().enumerate() {
+        if let State::Unreadable(reason) = state {
+            scheduler.fail(number, reason, None);
+        }
+    }
     scheduler.work(stop);
     let Scheduler { failed, finished, .. } = scheduler;
     let interrupted = finished + failed.len() < plan.runs.len();
-    let bad = failed.into_iter().map(|(number, reason)| Bad { run: plan.runs[number].name.clone(), reason });
-    Ok(Outcome { bad: bad.collect(), interrupted })
+    Ok(Outcome { bad: failed.into_iter().map(|(_, bad)| bad).collect(), interrupted })
 }
 
 struct Scheduler<'a> {
@@ -145,10 +158,12 @@ struct Scheduler<'a> {
     /// Runs that other processes train, and those of which the observer knows that.
     in_use: Vec<usize>,
     told: HashSet<usize>,
+    /// How often another process took a run just before this one's child could.
+    lost: HashMap<usize, u32>,
     running: Vec<(usize, Child)>,
     finished: usize,
-    /// Runs that failed, and why.
-    failed: Vec<(usize, String)>,
+    /// Runs that failed.
+    failed: Vec<(usize, Bad)>,
     /// Of each run how much is done, 0 to 1.
     done: Vec<f64>,
     /// The work that was done before.
@@ -196,12 +211,13 @@ impl Scheduler<'_> {
                 Ok(Some(Ended::Stopped(_))) if stop.load(Ordering::SeqCst) => {
                     self.observer.event(run, Event::Stopped);
                 }
+                Ok(Some(Ended::Killed(how))) if stop.load(Ordering::SeqCst) => {
+                    self.observer.event(run, Event::Killed(&how));
+                }
                 // Somebody stopped this one alone.
-                Ok(Some(Ended::Stopped(how))) => self.fail(number, &how),
-                // It lost the race for the folder with another process.
-                Ok(Some(Ended::Failed(_))) if is_in_use(run) => self.in_use.push(number),
-                Ok(Some(Ended::Failed(reason))) => self.fail(number, &reason),
-                Err(error) => self.fail(number, &error.to_string()),
+                Ok(Some(Ended::Stopped(how) | Ended::Killed(how))) => self.fail(number, &how, child.log()),
+                Ok(Some(Ended::Failed(reason))) => self.fail_or_wait(number, &reason, child.log()),
+                Err(error) => self.fail(number, &error.to_string(), child.log()),
             }
         }
         self.running = still;
@@ -217,7 +233,7 @@ impl Scheduler<'_> {
             if self.running.is_empty() || self.options.memory.is_none_or(fits) {
                 self.waiting.remove(at);
                 if let Err(error) = self.start(number) {
-                    self.fail(number, &error.to_string());
+                    self.fail_or_wait(number, &error.to_string(), None);
                 }
             } else {
                 at += 1;
@@ -246,6 +262,10 @@ impl Scheduler<'_> {
                 self.finish(number, &summary);
                 return Ok(());
             }
+            State::Unreadable(reason) => {
+                self.fail(number, &reason, None);
+                return Ok(());
+            }
         }
         self.running.push((number, Child::start(run, &self.options.program, &self.options.arguments)?));
         self.observer.event(run, Event::Started);
@@ -258,9 +278,23 @@ impl Scheduler<'_> {
         self.observer.event(&self.plan.runs[number], Event::Finished(summary));
     }
 
-    fn fail(&mut self, number: usize, reason: &str) {
-        self.observer.event(&self.plan.runs[number], Event::Failed(reason));
-        self.failed.push((number, reason.into()));
+    /// A run that failed because another process was quicker to take its folder waits for that one, be it still there
+    /// or gone already.
+    fn fail_or_wait(&mut self, number: usize, reason: &str, log: Option<PathBuf>) {
+        let plan = self.plan;
+        let lost = self.lost.entry(number).or_default();
+        if *lost < TRIES && (reason.contains(IN_USE) || is_in_use(&plan.runs[number])) {
+            *lost += 1;
+            self.in_use.push(number);
+        } else {
+            self.fail(number, reason, log);
+        }
+    }
+
+    fn fail(&mut self, number: usize, reason: &str, log: Option<PathBuf>) {
+        let run = &self.plan.runs[number];
+        self.observer.event(run, Event::Failed(reason));
+        self.failed.push((number, Bad { run: run.name.clone(), reason: reason.into(), log }));
     }
 
     fn report(&mut self) {
@@ -321,6 +355,87 @@ mod tests {
     /// The first letters of events.
     #[derive(Default)]
     struct Letters(String);
+
+    /// What happens to one run whose program behaves like that, and what was said of it; it is told to stop once it has
+    /// started, if `stop` says so.
+    fn behaving(how: &str, stop: bool) -> (String, Outcome) {
+        struct Told<'a> {
+            letters: String,
+            stop: Option<&'a AtomicBool>,
+        }
+        impl Observer for Told<'_> {
+            fn event(&mut self, _run: &PlannedRun, event: Event<'_>) {
+                match event {
+                    Event::Started => {
+                        self.letters.push('s');
+                        self.stop.iter().for_each(|stop| stop.store(true, Ordering::SeqCst));
+                    }
+                    Event::Failed(reason) => self.letters += &format!(" failed: {reason}"),
+                    Event::Killed(how) => self.letters += &format!(" killed: {how}"),
+                    Event::Stopped => self.letters += " stopped",
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options {
+            program: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/train.sh"),
+            arguments: vec![how.into()],
+            jobs: 1,
+            memory: None,
+            text: &|config: &Config| config.to_toml(),
+        };
+        let flag = AtomicBool::new(false);
+        let mut told = Told { letters: String::new(), stop: stop.then_some(&flag) };
+        let plan = plan(folder.path(), 1);
+        let outcome = run(&plan, &Known::default(), &options, &mut told, &flag).unwrap();
+        (told.letters, outcome)
+    }
+
+    #[test]
+    fn a_run_that_another_process_took_first_is_tried_again_but_not_for_ever() {
+        let (letters, outcome) = behaving("in-use-once", false);
+        assert_eq!((letters.as_str(), outcome.bad.len()), ("ss failed: the disk is full", 1));
+        let (letters, outcome) = behaving("in-use", false);
+        assert_eq!(letters, "ssss failed: `run-0` is in use by process 1 on host a");
+        assert!(outcome.bad[0].log.as_ref().unwrap().ends_with("run-0.log"));
+    }
+
+    #[test]
+    fn that_a_run_has_saved_is_said_only_of_one_that_has() {
+        assert_eq!(behaving("save", true).0, "s stopped");
+        let (letters, outcome) = behaving("be-killed", true);
+        assert_eq!(letters, "s killed: ended with signal: 9 (SIGKILL)");
+        assert!(outcome.bad.is_empty() && outcome.interrupted);
+    }
+
+    #[test]
+    fn a_run_that_cannot_be_read_is_bad_and_the_others_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let plan = plan(folder.path(), 3);
+        let broken = RunFolder::create_at(&plan.runs[1].path).unwrap();
+        files::write_atomic(&broken.config(), plan.runs[1].config.to_toml().as_bytes()).unwrap();
+        files::write_atomic(&broken.summary(), b"{").unwrap();
+        drop(broken);
+        let states = plan.states(&Known::default()).unwrap();
+        let words: Vec<&str> = states.iter().map(State::word).collect();
+        assert_eq!(words, ["new", "unreadable", "new"]);
+        assert_eq!(plan.table(&states).groups[0].planned, 3);
+        let options = Options {
+            program: "false".into(),
+            arguments: Vec::new(),
+            jobs: 1,
+            memory: None,
+            text: &|config: &Config| config.to_toml(),
+        };
+        struct Quiet;
+        impl Observer for Quiet {}
+        let outcome = run(&plan, &Known::default(), &options, &mut Quiet, &AtomicBool::new(false)).unwrap();
+        let names: Vec<&str> = outcome.bad.iter().map(|bad| bad.run.as_str()).collect();
+        assert_eq!(names, ["run-1", "run-0", "run-2"]);
+        let bad = &outcome.bad[0];
+        assert!(bad.reason.contains("summary.json` is not a summary") && bad.log.is_none(), "{bad:?}");
+    }
 
     impl Observer for Letters {
         fn event(&mut self, _run: &PlannedRun, event: Event<'_>) {

@@ -71,22 +71,19 @@ impl Group {
 }
 
 impl Plan {
-    /// The table of the runs that are finished: a row for each combination of the grid without its seeds, in the
-    /// grid's order.
-    ///
-    /// # Errors
-    /// As [`Plan::states`].
-    pub fn table(&self, known: &Known) -> Result<Table> {
+    /// The table of the runs that are finished, of runs that have come so far: a row for each combination of the grid
+    /// without its seeds, in the grid's order.
+    pub fn table(&self, states: &[State]) -> Table {
         let mut groups: Vec<Group> = Vec::new();
-        for (run, state) in self.runs.iter().zip(self.states(known)?) {
+        for (run, state) in self.runs.iter().zip(states) {
             let group = group(&mut groups, &run.values);
             group.planned += 1;
             if let State::Finished(summary) = state {
                 let (path, config) = (run.path.clone(), run.config.clone());
-                group.runs.push(FinishedRun { path, config, summary: *summary });
+                group.runs.push(FinishedRun { path, config, summary: (**summary).clone() });
             }
         }
-        Ok(Table { columns: self.columns.clone(), groups })
+        Table { columns: self.columns.clone(), groups }
     }
 }
 

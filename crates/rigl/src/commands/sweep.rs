@@ -7,7 +7,7 @@ use rigl_base::{Error, Result, files};
 use rigl_metrics::folder::lock_folder;
 use rigl_metrics::machine;
 use rigl_study::{Bad, Options, Outcome, Plan, Request, Start, State, Table, variant};
-use rigl_train::config::{Base, Known};
+use rigl_train::config::Base;
 use rigl_train::{Config, MachineOptions, Registry};
 use serde_json::json;
 
@@ -27,16 +27,20 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
     let machine = args.machine()?;
     let known = registry.known();
     let plan = plan(args, registry, &machine)?;
+    let states = plan.states(&known)?;
+    let unreadable = plan.unreadable(&states);
     if args.dry_run {
-        return dry_run(&plan, &known, printer).map(|()| ExitCode::SUCCESS);
+        dry_run(&plan, &states, printer)?;
+    } else if args.table {
+        show(&plan.table(&states), &plan, &unreadable, printer)?;
     }
-    if args.table {
-        return show(&plan.table(&known)?, &plan, &[], printer).map(|()| ExitCode::SUCCESS);
+    if args.dry_run || args.table {
+        unreadable.iter().for_each(|bad| warn(bad, printer));
+        return Ok(ExitCode::from(u8::from(!unreadable.is_empty())));
     }
-    plan.states(&known)?;
     // A part of it is for the system and for this process.
     let memory = machine::memory_limit_bytes().map(|limit| limit / 16 * 15);
-    plan.check_machine(registry, &machine, memory)?;
+    plan.check_machine(&states, registry, &machine, memory)?;
     let program = std::env::current_exe()
         .map_err(|e| Error::environment("cannot tell where this program lies").caused_by(e))?;
     files::create_folder(&plan.folder)?;
@@ -58,26 +62,28 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
     let Outcome { bad, interrupted } = outcome?;
     drop(lock);
     if !interrupted {
-        let table = plan.table(&known)?;
+        let table = plan.table(&plan.states(&known)?);
         write(&table, &plan.folder)?;
         show(&table, &plan, &bad, printer)?;
     }
-    for Bad { run, reason } in &bad {
-        printer.warning(&format!("run `{run}` failed: {reason}"));
-    }
+    bad.iter().for_each(|bad| warn(bad, printer));
     if interrupted {
-        printer.note("interrupted; everything up to here is saved, the same command goes on with it");
+        printer.note("interrupted; what is saved stays, the same command goes on with it");
         return Ok(ExitCode::from(signals.exit_code()));
     }
     if !bad.is_empty() {
-        let folder = plan.folder.display();
-        printer.note(&format!(
-            "{} of {} runs failed, what they said is in {folder}/RUN.log; the same command tries them again",
-            bad.len(),
-            plan.runs.len()
-        ));
+        let said = match bad.iter().any(|bad| bad.log.is_some()) {
+            true => format!(", what they said is in {}/RUN.log", plan.folder.display()),
+            false => String::new(),
+        };
+        let (failed, all) = (bad.len(), plan.runs.len());
+        printer.note(&format!("{failed} of {all} runs failed{said}; the same command tries them again"));
     }
     Ok(ExitCode::from(u8::from(!bad.is_empty())))
+}
+
+fn warn(bad: &Bad, printer: &Printer) {
+    printer.warning(&format!("run `{}` failed: {}", bad.run, bad.reason));
 }
 
 /// The runs that the file describes.
@@ -119,8 +125,7 @@ fn plan(args: &Sweep, registry: &Registry, machine: &MachineOptions) -> Result<P
 }
 
 /// The runs and their cost.
-fn dry_run(plan: &Plan, known: &Known, printer: &Printer) -> Result<()> {
-    let states = plan.states(known)?;
+fn dry_run(plan: &Plan, states: &[State], printer: &Printer) -> Result<()> {
     let flops: f64 = plan.runs.iter().map(|run| run.flops).sum();
     let steps: u64 = plan.runs.iter().map(|run| run.steps).sum();
     if printer.json() {
@@ -130,7 +135,7 @@ fn dry_run(plan: &Plan, known: &Known, printer: &Printer) -> Result<()> {
                 "planned_bytes": run.bytes,
             })
         };
-        let runs: Vec<_> = plan.runs.iter().zip(&states).map(run).collect();
+        let runs: Vec<_> = plan.runs.iter().zip(states).map(run).collect();
         return printer
             .json_result(&json!({ "folder": plan.folder, "runs": runs, "steps": steps, "flops": flops }));
     }
@@ -141,7 +146,7 @@ fn dry_run(plan: &Plan, known: &Known, printer: &Printer) -> Result<()> {
         ("FLOPs", Align::Right),
         ("memory", Align::Right),
     ]);
-    for (run, state) in plan.runs.iter().zip(&states) {
+    for (run, state) in plan.runs.iter().zip(states) {
         let memory = bytes(run.bytes);
         table.row(vec![run.name.clone(), state.word().into(), count(run.steps), si(run.flops), memory]);
     }

@@ -69,6 +69,11 @@ impl Observer for SweepDisplay {
                 self.say(|printer| printer.note(&line));
             }
             Event::Stopped => self.say(|printer| printer.note(&format!("{name}  saved and stopped"))),
+            Event::Killed(how) => {
+                self.say(|printer| {
+                    printer.note(&format!("{name}  {how}; it goes on from its last checkpoint"))
+                });
+            }
             Event::Failed(reason) => self.say(|printer| printer.warning(&format!("{name}: {reason}"))),
             Event::InUse(by) => {
                 self.say(|printer| printer.note(&format!("{name}  is in use by {by}; it is waited for")));

@@ -1,0 +1,88 @@
+//! What a plan refuses before the first run starts, and what it says of memory.
+
+use std::sync::Arc;
+
+use rigl_base::Result;
+use rigl_data::{InMemory, Sets, Spec};
+use rigl_study::{Plan, Request, Sweep};
+use rigl_train::config::Base;
+use rigl_train::{MachineOptions, Registry};
+
+fn plan(text: &str, registry: &Registry) -> Result<Plan> {
+    let sweep = Sweep::parse("s.toml", text)?;
+    Plan::new(Request {
+        sweep: &sweep,
+        base: Base::Default,
+        multiplier: None,
+        overrides: &[],
+        variant: "",
+        folder: "sweeps/s".into(),
+        registry,
+        machine: &MachineOptions { threads: 1, ..MachineOptions::default() },
+    })
+}
+
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let error = plan(text, &Registry::default()).expect_err(text);
+    assert_eq!((error.kind(), error.to_string().as_str()), (rigl_base::Kind::Usage, expected));
+}
+
+#[test]
+fn two_runs_with_the_same_settings_are_refused() {
+    let same = |one: &str, other: &str| {
+        format!("`s.toml`: `{one}` and `{other}` are one run with the same settings, and would count as two")
+    };
+    let seeds = "[set]\n'seeds.init' = 1\n'seeds.topology' = 2\n'seeds.data' = 3\n[grid]\nseed = [0, 1]";
+    refused(seeds, &same("seed.0", "seed.1"));
+    refused(
+        "[grid]\nseed = [0, 1]\n[[when]]\nmatch = { seed = 1 }\nset = { seed = 0 }",
+        &same("seed.0", "seed.1"),
+    );
+    let zeros = "[grid]\n'optimizer.l2' = [0.0, -0.0]";
+    refused(zeros, &same("optimizer.l2.0", "optimizer.l2.-0"));
+    // A key that says nothing to a method is another setting all the same.
+    let dense = "[grid]\n'method.name' = ['dense']\n'method.sparsity' = [0.5, 0.9]";
+    assert_eq!(plan(dense, &Registry::default()).unwrap().runs.len(), 2);
+}
+
+#[test]
+fn what_does_not_fit_the_samples_is_refused_before_the_first_run() {
+    refused(
+        "[grid]\n'data.mean' = [[0.1], [0.1, 0.2]]",
+        "run `data.mean._0.1_0.2_`: `data.mean` has 2 values, expected 1 or one for each of the 1 channels",
+    );
+    let mut registry = Registry::default();
+    registry.datasets.insert("flat", |_| sets([4], 1, 1));
+    let text = "[set]\n'data.name' = 'flat'\n[grid]\n'data.augment' = ['crop-flip']";
+    let error = plan(text, &registry).unwrap_err().to_string();
+    assert!(
+        error.starts_with("run `data.augment.crop-flip`: `data.augment`: samples of shape [4]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn all_samples_count_as_memory_and_so_does_a_process_itself() {
+    let bytes = |train: usize, test: usize| {
+        let mut registry = Registry::default();
+        registry.datasets.insert("dots", move |_| sets([1, 2, 2], train, test));
+        let text = "[grid]\n'data.name' = ['dots']\n'schedule.unit' = ['steps']\n'schedule.length' = [10]";
+        plan(text, &registry).unwrap().runs[0].bytes
+    };
+    let (few, many) = (bytes(10, 10), bytes(110, 1010));
+    assert_eq!(many - few, 4 * 1100);
+    assert!(few > 32 << 20, "{few}");
+    // Of sets that are known without their files too: MNIST's 70,000 samples.
+    let mnist = plan("[grid]\n'data.name' = ['mnist']", &Registry::default()).unwrap().runs[0].bytes;
+    assert!(mnist > (32 << 20) + 70_000 * 784, "{mnist}");
+}
+
+fn sets<const N: usize>(shape: [usize; N], train: usize, test: usize) -> Result<Sets> {
+    let set = |samples: usize| {
+        let spec = Spec::new("own", shape, ["a", "b"]);
+        let bytes = samples * spec.image_len().unwrap();
+        InMemory::new(spec, vec![0; bytes], vec![0; samples]).map(Arc::new)
+    };
+    Ok(Sets::new(set(train)?, set(test)?))
+}
