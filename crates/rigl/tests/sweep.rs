@@ -231,6 +231,29 @@ fn what_is_done_or_has_begun_needs_no_run_to_start_from_and_what_is_done_no_data
 }
 
 #[test]
+fn runs_that_start_from_another_are_planned_with_its_patterns() {
+    let short =
+        GRID.replace("'static', 'set', 'rigl'", "'static', 'snip', 'dense'").replace("[0.9, 0.95]", "[0.9]");
+    let short = short.replace("[0, 1]", "[0]").replace("[grid]", "'method.start-from' = 'half'\n[grid]");
+    let place = place(&short);
+    let note = "3 of 3 runs start from runs that cannot be taken over now, and are counted as their distribution says";
+    let dry = format!("{SWEEP} --dry-run");
+    assert!(place.run(&dry).succeeded().err.contains(note));
+    let line = "--data-dir data --set data.name=mnist --set data.batch=20 --set schedule.unit=steps";
+    let half = "train quickstart --method static --sparsity 0.5 --run-dir half --set schedule.length=5";
+    place.run(&format!("{half} {line}")).succeeded();
+    assert!(!place.run(&dry).succeeded().err.contains("start from runs"));
+    let planned = place.run(&format!("{dry} --json")).succeeded().json();
+    place.run(SWEEP).succeeded();
+    for run in planned["runs"].as_array().unwrap() {
+        let summary = support::summary(&place.path(run["run"].as_str().unwrap()));
+        let taken = summary.training.flops * (summary.draws * 20) as f64;
+        let flops = run["flops"].as_f64().unwrap();
+        assert!((flops / taken - 1.0).abs() < 1e-9, "{}: {flops} of {taken}", summary.method);
+    }
+}
+
+#[test]
 fn a_run_takes_no_more_memory_than_was_planned_for_it() {
     let place = place(&GRID.replace("[0.9, 0.95]", "[0.9]").replace("[0, 1]", "[0]"));
     let planned = place.run(&format!("{SWEEP} --dry-run --json")).succeeded().json();

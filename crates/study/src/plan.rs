@@ -61,6 +61,8 @@ pub struct PlannedRun {
     pub flops: f64,
     /// Bytes of memory it needs.
     pub bytes: u64,
+    /// Whether these two are counted as the distribution says, since the run it starts from could not be read.
+    pub guessed: bool,
     /// How long it takes beside others, in no unit.
     pub work: f64,
 }
@@ -175,7 +177,10 @@ impl Planner<'_> {
         let of_run = |error: Error| error.context(format!("run `{name}`"));
         let Samples { spec, train: all, test } = self.samples(&config).map_err(of_run)?;
         inputs(&config, &spec.shape).map_err(of_run)?;
-        let design = Design::new(&config, registry, &spec.shape, spec.classes.len()).map_err(of_run)?;
+        let mut design = Design::new(&config, registry, &spec.shape, spec.classes.len()).map_err(of_run)?;
+        // The other run may be there only later, or no longer; whether it is needed is asked once it is known what is done.
+        let from = !config.method.start_from.is_empty();
+        let guessed = from && design.start_from(&config, registry).is_err();
         let recipe = Recipe::new(&config, config.training_samples(all)).map_err(of_run)?;
         let bytes =
             planned_bytes(&design, &recipe, &config, &spec.shape, machine.threads()).map_err(of_run)?;
@@ -194,6 +199,7 @@ impl Planner<'_> {
             steps: recipe.steps,
             flops: cost.mean * trained,
             bytes: bytes.saturating_add(samples).saturating_add(PROCESS),
+            guessed,
             work: (cost.mean + FIXED_SHARE * dense) * trained,
             config,
         })

@@ -347,6 +347,7 @@ mod tests {
             steps: 10,
             flops: 1.0,
             bytes: 10,
+            guessed: false,
             work: 1.0,
         };
         Plan { folder: folder.into(), columns: Vec::new(), runs: (0..runs).map(run).collect() }

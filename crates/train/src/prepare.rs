@@ -154,20 +154,10 @@ impl Prepared {
     /// # Errors
     /// If that run cannot be read, holds another network, or takes more memory than there is.
     pub fn read_start(&mut self, registry: &Registry) -> Result<()> {
-        let from = &self.config.method.start_from;
-        if from.is_empty() {
+        if self.config.method.start_from.is_empty() {
             return Ok(());
         }
-        let context = |e: Error| e.context(format!("`method.start-from` = `{from}`"));
-        let start = Start::read(Path::new(from), &self.config, &self.design, registry).map_err(context)?;
-        let decays = self.design.method.density_decay != DensityDecay::None;
-        for (active, pattern) in self.design.active.iter_mut().zip(&start.patterns) {
-            let found = pattern.as_ref().map(Pattern::count);
-            // A decaying density still ends at what the configuration says.
-            *active = if decays { active.or(found).min(found) } else { found };
-        }
-        self.design.cost = Cost::of(&self.design.graph, &self.design.active)?;
-        self.start = Some(start);
+        self.start = Some(self.design.take_over(&self.config, registry)?);
         self.check_memory()
     }
 
@@ -212,6 +202,35 @@ impl Prepared {
             batch = (batch / 2 / parts * parts).max(parts);
         }
         Err(if fits(batch) { error.hint(format!("--set data.batch={batch}")) } else { error })
+    }
+}
+
+impl Design {
+    /// Counts with the patterns of the run that `method.start-from` names: what a run that begins with them costs.
+    ///
+    /// # Errors
+    /// If that run cannot be read, is not finished, or holds another network.
+    pub fn start_from(&mut self, config: &Config, registry: &Registry) -> Result<()> {
+        self.take_over(config, registry)?;
+        // Nothing is scored where patterns are there.
+        if matches!(self.method.initial, Initial::Saliency | Initial::Magnitude) {
+            self.method.initial = Initial::Random;
+        }
+        Ok(())
+    }
+
+    fn take_over(&mut self, config: &Config, registry: &Registry) -> Result<Start> {
+        let from = &config.method.start_from;
+        let context = |e: Error| e.context(format!("`method.start-from` = `{from}`"));
+        let start = Start::read(Path::new(from), config, self, registry).map_err(context)?;
+        let decays = self.method.density_decay != DensityDecay::None;
+        for (active, pattern) in self.active.iter_mut().zip(&start.patterns) {
+            let found = pattern.as_ref().map(Pattern::count);
+            // A decaying density still ends at what the configuration says.
+            *active = if decays { active.or(found).min(found) } else { found };
+        }
+        self.cost = Cost::of(&self.graph, &self.active)?;
+        Ok(start)
     }
 }
 

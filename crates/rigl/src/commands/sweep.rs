@@ -156,6 +156,13 @@ fn dry_run(plan: &Plan, states: &[State], printer: &Printer) -> Result<()> {
     table.row(vec![all, format!("{finished} finished"), count(steps), si(flops), String::new()]);
     printer.result(&table.to_string())?;
     printer.note(&format!("in {}", plan.folder.display()));
+    let guessed = plan.runs.iter().filter(|run| run.guessed).count() as u64;
+    if guessed > 0 {
+        let (guessed, all) = (count(guessed), count(plan.runs.len() as u64));
+        printer.note(&format!(
+            "{guessed} of {all} runs start from runs that cannot be taken over now, and are counted as their distribution says"
+        ));
+    }
     Ok(())
 }
 
