@@ -72,8 +72,9 @@ pub struct PlannedRun {
 const FIXED_SHARE: f64 = 0.2;
 
 /// Bytes that a process takes beside its network and its samples: the program, its threads, what is read at once from
-/// files, copies while it saves. Measured: 14 to 27 MB, with LeNet-300-100 on MNIST and WRN-22-2 on CIFAR-10.
-const PROCESS: u64 = 32 << 20;
+/// files, copies while it saves. Measured: 12 to 20 MB with LeNet-300-100 on MNIST, 23 to 37 MB with WRN-22-2 on CIFAR-10,
+/// most with pruning.
+const PROCESS: u64 = 48 << 20;
 
 impl Plan {
     /// Resolves and checks every run.

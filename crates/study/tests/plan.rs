@@ -72,10 +72,10 @@ fn all_samples_count_as_memory_and_so_does_a_process_itself() {
     };
     let (few, many) = (bytes(10, 10), bytes(110, 1010));
     assert_eq!(many - few, 4 * 1100);
-    assert!(few > 32 << 20, "{few}");
+    assert!(few > 48 << 20, "{few}");
     // Of sets that are known without their files too: MNIST's 70,000 samples.
     let mnist = plan("[grid]\n'data.name' = ['mnist']", &Registry::default()).unwrap().runs[0].bytes;
-    assert!(mnist > (32 << 20) + 70_000 * 784, "{mnist}");
+    assert!(mnist > (48 << 20) + 70_000 * 784, "{mnist}");
 }
 
 fn sets<const N: usize>(shape: [usize; N], train: usize, test: usize) -> Result<Sets> {
