@@ -48,7 +48,8 @@ impl Sweep {
     }
 
     /// The settings of a combination, later ones winning: those of all runs, the grid's, those of every `[[when]]` that
-    /// matches. (Where `seed` and `method.name` stand among them makes no difference to the keys these stand for.) `variant` is what `{variant}` in a string stands for; `{key}` is the combination's own value.
+    /// matches. (Where `seed` and `method.name` stand among them makes no difference to the keys these stand for.)
+    /// `variant` is what `{variant}` in a string stands for; `{key}` is the combination's own value.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for a placeholder that is no key of the grid.

@@ -7,6 +7,7 @@ use rigl_engine::{Score, Session};
 use rigl_formats::{Checkpoint, Metadata, Store, checkpoint};
 use rigl_graph::Parameter;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
+use rigl_metrics::RunFolder;
 use rigl_topology::{DensityDecay, Initial, Pattern, StateHandling};
 
 use crate::config::{Config, StartValues};
@@ -46,15 +47,16 @@ impl Start {
     /// If it cannot be read, is not finished, or holds another network.
     pub(crate) fn read(path: &Path, config: &Config, design: &Design, registry: &Registry) -> Result<Start> {
         let (Checkpoint { metadata, state }, file) = if path.is_dir() {
-            let latest = Store::new(path.join("checkpoints")).latest()?;
+            let run = RunFolder::open(path)?;
+            if run.finished()?.is_none() {
+                return Err(Error::usage("the run is not finished")
+                    .hint(format!("rigl train --resume {}", path.display())));
+            }
+            let latest = Store::new(run.checkpoints()).latest()?;
             (latest.checkpoint, latest.path.display().to_string())
         } else {
             (checkpoint::read(path)?, path.display().to_string())
         };
-        if path.is_dir() && !path.join("summary.json").is_file() {
-            return Err(Error::usage("the run is not finished")
-                .hint(format!("rigl train --resume {}", path.display())));
-        }
         let before = Config::from_text(&file, &metadata.configuration, &registry.known())?;
         let dense = matches!(design.method.initial, Initial::Dense | Initial::Narrow);
         let decays = design.method.density_decay != DensityDecay::None;
