@@ -10,7 +10,6 @@ use rigl_train::Config;
 use rigl_train::config::{Difference, Known, read_text};
 
 use crate::plan::{Plan, PlannedRun};
-use crate::schedule::Bad;
 
 /// How far a run of a sweep has come.
 #[derive(Clone, Debug)]
@@ -23,6 +22,17 @@ pub enum State {
     Finished(Box<Summary>),
     /// What is in its folder cannot be read; why, in one line.
     Unreadable(String),
+}
+
+/// A run that failed, or whose folder cannot be read.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Bad {
+    /// What it is called.
+    pub run: String,
+    /// Why, in one line.
+    pub reason: String,
+    /// The file with all that it said, if it said something.
+    pub log: Option<PathBuf>,
 }
 
 impl State {
@@ -64,9 +74,7 @@ impl Plan {
     pub fn states(&self, known: &Known) -> Result<Vec<State>> {
         self.runs.iter().map(|run| run.state(known)).collect()
     }
-}
 
-impl Plan {
     /// The runs whose folders cannot be read, of runs that have come so far.
     pub fn unreadable(&self, states: &[State]) -> Vec<Bad> {
         let bad = |(run, state): (&PlannedRun, &State)| match state {

@@ -4,6 +4,7 @@
 //! listens to no signals: progress goes to an [`Observer`], stopping is a flag.
 #![forbid(unsafe_code)]
 
+mod check;
 mod children;
 mod file;
 mod folder;
@@ -15,9 +16,9 @@ mod table;
 mod write;
 
 pub use file::{Axis, Start, Sweep};
-pub use folder::{FinishedRun, State, read_runs};
+pub use folder::{Bad, FinishedRun, State, read_runs};
 pub use grid::Combination;
 pub use names::variant;
 pub use plan::{Plan, PlannedRun, Request};
-pub use schedule::{Bad, Event, Observer, Options, Outcome, Progress, run};
+pub use schedule::{Event, Observer, Options, Outcome, Progress, run};
 pub use table::{Group, Spread, Table};

@@ -1,8 +1,8 @@
 //! A sweep made definite: each run with its folder, its whole configuration, and what it will cost. All of it is
-//! checked before the first run starts.
+//! resolved before the first run starts.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 
 use rigl_base::{Error, Result};
 use rigl_data::{DataOptions, Sets, Spec};
@@ -10,7 +10,6 @@ use rigl_train::config::{Base, Known, Override, Sources};
 use rigl_train::{Config, Design, MachineOptions, Recipe, Registry, cost, inputs, planned_bytes};
 
 use crate::file::Sweep;
-use crate::folder::State;
 use crate::grid::Combination;
 
 /// What a plan is made from.
@@ -112,44 +111,6 @@ impl Plan {
         }
         let columns = planner.shown.iter().map(|&number| sweep.axes[number].key.clone()).collect();
         Ok(Plan { folder: request.folder, columns, runs })
-    }
-
-    /// Checks that what is still to be done, of runs that have come so far, can be done here: that data sets and runs to
-    /// start from are there, and that each run fits into `memory` bytes.
-    ///
-    /// # Errors
-    /// [`Kind::Environment`](rigl_base::Kind::Environment), saying what is missing.
-    pub fn check_machine(
-        &self,
-        states: &[State],
-        registry: &Registry,
-        machine: &MachineOptions,
-        memory: Option<u64>,
-    ) -> Result<()> {
-        let open: Vec<_> = self.runs.iter().zip(states).filter(|(_, state)| state.is_open()).collect();
-        let sets: BTreeSet<&str> = open.iter().map(|(run, _)| run.config.data.name.as_str()).collect();
-        for name in sets {
-            if let Some(source) = registry.datasets.source(name)? {
-                source.find(machine.data_folder.as_deref())?;
-            }
-        }
-        for (run, state) in &open {
-            let from = Path::new(&run.config.method.start_from);
-            if !from.as_os_str().is_empty() && !from.exists() && run.begins(state) {
-                let (name, from) = (&run.name, from.display());
-                let message = format!("run `{name}` starts from `{from}`, which is not there");
-                return Err(Error::environment(message));
-            }
-        }
-        let Some(memory) = memory else { return Ok(()) };
-        let Some((run, _)) = open.iter().find(|(run, _)| run.bytes > memory) else { return Ok(()) };
-        let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
-        Err(Error::environment(format!(
-            "run `{}` needs {:.1} GiB of memory, and the machine has {:.1} GiB for it",
-            run.name,
-            gib(run.bytes),
-            gib(memory)
-        )))
     }
 }
 

@@ -14,7 +14,7 @@ use rigl_train::Config;
 use rigl_train::config::Known;
 
 use crate::children::{Child, Ended};
-use crate::folder::{State, fraction};
+use crate::folder::{Bad, State, fraction};
 use crate::plan::{Plan, PlannedRun};
 
 /// How often it is looked whether a child has ended, how far children have come, and whether folders in use are free.
@@ -84,17 +84,6 @@ pub trait Observer {
     fn progress(&mut self, progress: &Progress<'_>) {
         let _ = progress;
     }
-}
-
-/// A run that failed.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Bad {
-    /// What it is called.
-    pub run: String,
-    /// Why, in one line.
-    pub reason: String,
-    /// The file with all that it said, if it said something.
-    pub log: Option<PathBuf>,
 }
 
 /// What a sweep came to.

@@ -34,7 +34,8 @@ pub fn batch_flops(gradients: Gradients, dense: u64, sparse: u64) -> u64 {
 /// Updates that are walked through one by one; of more than these every n-th is.
 const WALKED: u64 = 100_000;
 
-/// What a run of this design and recipe costs. One that starts from another is counted as if it began by itself.
+/// What a run of this design and recipe costs. Density that decays is counted from all weights on, also where the run
+/// starts from another that has fewer.
 ///
 /// # Errors
 /// None for a design that was built.
