@@ -116,3 +116,19 @@ fn a_summary_counts_the_operations_that_the_schedule_foretells() {
         assert!(error <= tolerance, "{method}: {} {}", summary.training.flops, planned.mean);
     }
 }
+
+#[test]
+fn planned_memory_holds_the_dense_gradients_of_all_layers_where_batches_have_parts() {
+    let prepared = |method: &str, parts| {
+        let mut config = config(&format!("name = '{method}'"), "auto");
+        config.data.micro_batches = parts;
+        prepared(config, 1)
+    };
+    let bytes = |method, parts| prepared(method, parts).planned_bytes().unwrap();
+    let extra = |parts| bytes("rigl", parts) - bytes("static", parts);
+    let design = prepared("rigl", 1).design;
+    let sparse = || design.graph.parameters().iter().zip(&design.active).filter(|(_, count)| count.is_some());
+    let all: usize = sparse().map(|(p, _)| p.len()).sum();
+    let largest = sparse().filter(|(p, _)| p.shape.len() == 4).map(|(p, _)| p.len()).max().unwrap();
+    assert_eq!((extra(1), extra(2)), (4 * largest as u64, 4 * all as u64));
+}
