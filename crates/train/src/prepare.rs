@@ -1,13 +1,12 @@
 //! From a configuration to everything a run needs, without a step taken or a byte written: data, network,
 //! allocation, recipe, cost. `--dry-run`, `rigl flops` and training all start here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rigl_base::{Error, Result};
 use rigl_data::{CropFlip, DataOptions, Sets};
 use rigl_engine::{Options, Preprocessing, Score, Session};
-use rigl_graph::account::Cost;
-use rigl_topology::{DensityDecay, Initial, Pattern};
+use rigl_topology::{Initial, Pattern};
 
 use crate::config::{Augment, Config, Limit, Standardize};
 use crate::design::Design;
@@ -176,7 +175,6 @@ impl Prepared {
     /// Whether the first patterns come of scores, and whether these need the gradients of a batch.
     pub(crate) fn scored(&self) -> Option<Score> {
         match self.design.method.initial {
-            _ if self.start.is_some() => None,
             Initial::Saliency => Some(Score::Saliency),
             Initial::Magnitude => Some(Score::Magnitude),
             _ => None,
@@ -202,35 +200,6 @@ impl Prepared {
             batch = (batch / 2 / parts * parts).max(parts);
         }
         Err(if fits(batch) { error.hint(format!("--set data.batch={batch}")) } else { error })
-    }
-}
-
-impl Design {
-    /// Counts with the patterns of the run that `method.start-from` names: what a run that begins with them costs.
-    ///
-    /// # Errors
-    /// If that run cannot be read, is not finished, or holds another network.
-    pub fn start_from(&mut self, config: &Config, registry: &Registry) -> Result<()> {
-        self.take_over(config, registry)?;
-        // Nothing is scored where patterns are there.
-        if matches!(self.method.initial, Initial::Saliency | Initial::Magnitude) {
-            self.method.initial = Initial::Random;
-        }
-        Ok(())
-    }
-
-    fn take_over(&mut self, config: &Config, registry: &Registry) -> Result<Start> {
-        let from = &config.method.start_from;
-        let context = |e: Error| e.context(format!("`method.start-from` = `{from}`"));
-        let start = Start::read(Path::new(from), config, self, registry).map_err(context)?;
-        let decays = self.method.density_decay != DensityDecay::None;
-        for (active, pattern) in self.active.iter_mut().zip(&start.patterns) {
-            let found = pattern.as_ref().map(Pattern::count);
-            // A decaying density still ends at what the configuration says.
-            *active = if decays { active.or(found).min(found) } else { found };
-        }
-        self.cost = Cost::of(&self.graph, &self.active)?;
-        Ok(start)
     }
 }
 

@@ -6,6 +6,7 @@ use rigl_base::{Error, Result};
 use rigl_engine::{Score, Session};
 use rigl_formats::{Checkpoint, Metadata, Store, checkpoint};
 use rigl_graph::Parameter;
+use rigl_graph::account::Cost;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_metrics::RunFolder;
 use rigl_topology::{DensityDecay, Initial, Pattern, StateHandling};
@@ -38,6 +39,35 @@ pub(crate) fn score(session: &mut Session, design: &Design, score: Score) -> Res
         session.set_pattern(parameter, pattern)?;
     }
     Ok(())
+}
+
+impl Design {
+    /// Counts with the patterns of the run that `method.start-from` names: what a run that begins with them costs.
+    ///
+    /// # Errors
+    /// If that run cannot be read, is not finished, or holds another network.
+    pub fn start_from(&mut self, config: &Config, registry: &Registry) -> Result<()> {
+        self.take_over(config, registry).map(drop)
+    }
+
+    /// The same; and what is taken over.
+    pub(crate) fn take_over(&mut self, config: &Config, registry: &Registry) -> Result<Start> {
+        let from = &config.method.start_from;
+        let context = |e: Error| e.context(format!("`method.start-from` = `{from}`"));
+        let start = Start::read(Path::new(from), config, self, registry).map_err(context)?;
+        let decays = self.method.density_decay != DensityDecay::None;
+        for (active, pattern) in self.active.iter_mut().zip(&start.patterns) {
+            let found = pattern.as_ref().map(Pattern::count);
+            // A decaying density still ends at what the configuration says.
+            *active = if decays { active.or(found).min(found) } else { found };
+        }
+        // Nothing is scored where patterns are there.
+        if matches!(self.method.initial, Initial::Saliency | Initial::Magnitude) {
+            self.method.initial = Initial::Random;
+        }
+        self.cost = Cost::of(&self.graph, &self.active)?;
+        Ok(start)
+    }
 }
 
 impl Start {
