@@ -104,6 +104,45 @@ fn tangled() -> Graph {
     g.finish().unwrap()
 }
 
+/// Vectors that several layers read: a sum with itself, two norms, two heads.
+fn branching_vectors() -> Graph {
+    let mut g = Builder::new("branching-vectors");
+    let norm = BatchNorm::default();
+    let x = g.input("image", &SHAPE);
+    let x = g.conv2d("conv", x, 4, Conv2d::k3());
+    let h = g.global_avg_pool(x);
+    let r = g.linear("fc1", h, 4, Linear::default());
+    let h = g.add(r, h);
+    let h = g.add(h, h);
+    let a = g.linear("fc2", h, 5, Linear::default());
+    let (b, c) = (g.batch_norm("bn1", a, norm), g.batch_norm("bn2", a, norm));
+    let b = g.linear("left", b, CLASSES, Linear::default());
+    let c = g.linear("right", c, CLASSES, Linear::default());
+    let h = g.add(b, c);
+    g.cross_entropy(h, CLASSES, 0.0);
+    g.finish().unwrap()
+}
+
+/// A residual perceptron: the skip of each block is a vector that a linear layer, or a ReLU and a sum read.
+fn residual_vectors() -> Graph {
+    let mut g = Builder::new("residual-vectors");
+    let x = g.input("image", &SHAPE);
+    let x = g.flatten(x);
+    let mut h = g.linear("fc1", x, 9, Linear::default());
+    for block in ["a", "b"] {
+        let r = g.relu(h);
+        let r = g.linear(&format!("{block}.in"), r, 12, Linear::default());
+        let r = g.relu(r);
+        let r = g.linear(&format!("{block}.out"), r, 9, Linear::default());
+        h = g.add(h, r);
+    }
+    let (a, b) = (g.linear("left", h, CLASSES, Linear::default()), g.relu(h));
+    let b = g.linear("right", b, CLASSES, Linear::default());
+    let h = g.add(a, b);
+    g.cross_entropy(h, CLASSES, 0.1);
+    g.finish().unwrap()
+}
+
 /// The networks for ImageNet, narrow: wide kernels with strides, depthwise convolutions, norms that start at scale 0, and
 /// maps that end as single positions.
 fn imagenet() -> [Graph; 3] {
@@ -116,8 +155,8 @@ fn imagenet() -> [Graph; 3] {
 fn patterns(graph: &Graph, density: f64) -> Vec<Option<Pattern>> {
     let of = |(i, p): (usize, &rigl_graph::Parameter)| {
         let count = ((p.len() as f64 * density) as usize).max(1);
-        // An output of `fc1` without inputs would lie on the bend of the ReLU behind it.
-        (p.is_weight() && p.layer() != "fc1")
+        // An output without inputs would lie on the bend of the ReLU behind it.
+        (p.is_weight() && !["fc1", "a.in", "b.in"].contains(&p.layer()))
             .then(|| Pattern::random(p.len(), count, Stream::new(9, Purpose::Test, i as u64)).unwrap())
     };
     graph.parameters().iter().enumerate().map(of).collect()
@@ -168,7 +207,7 @@ const PLAIN_STEP: StepConstants =
 
 #[test]
 fn loss_statistics_and_every_gradient_equal_an_unpadded_network_in_f64() {
-    for graph in [pre_activation(), post_activation(), tangled()] {
+    for graph in [pre_activation(), post_activation(), tangled(), branching_vectors(), residual_vectors()] {
         for samples in [1, 15, 17, 100] {
             for density in [0.3, 1.0] {
                 let patterns = patterns(&graph, density);
@@ -281,7 +320,7 @@ fn train(graph: &Graph, options: &Options, parts: usize) -> (Vec<u64>, Vec<Vec<u
 
 #[test]
 fn threads_instruction_sets_and_storage_change_no_bit() {
-    for graph in [pre_activation(), post_activation(), tangled()] {
+    for graph in [pre_activation(), post_activation(), tangled(), branching_vectors(), residual_vectors()] {
         for parts in [1, 2] {
             let base = options(34);
             let expected = train(&graph, &base, parts);

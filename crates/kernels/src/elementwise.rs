@@ -26,11 +26,17 @@ pub fn relu(machine: &Machine, x: &[f32], y: &mut [f32]) -> Result<(), Error> {
     })
 }
 
-/// dx = dy where y > 0, else 0, for y = relu(x).
+/// dx = dy where y > 0, else 0, for y = relu(x); with `accumulate` that is added to what `dx` holds.
 ///
 /// # Errors
 /// If the lengths differ, or a worker panicked.
-pub fn relu_backward(machine: &Machine, y: &[f32], dy: &[f32], dx: &mut [f32]) -> Result<(), Error> {
+pub fn relu_backward(
+    machine: &Machine,
+    y: &[f32],
+    dy: &[f32],
+    dx: &mut [f32],
+    accumulate: bool,
+) -> Result<(), Error> {
     check_len("y", y.len(), dx.len())?;
     check_len("dy", dy.len(), dx.len())?;
     let len = dx.len();
@@ -40,7 +46,8 @@ pub fn relu_backward(machine: &Machine, y: &[f32], dy: &[f32], dx: &mut [f32]) -
         // SAFETY: tasks write disjoint chunks inside the slice.
         let dx = unsafe { std::slice::from_raw_parts_mut(dx.get().add(range.start), range.len()) };
         for ((dx, &y), &dy) in dx.iter_mut().zip(&y[range.clone()]).zip(&dy[range]) {
-            *dx = if y > 0.0 { dy } else { 0.0 };
+            let passed = if y > 0.0 { dy } else { 0.0 };
+            *dx = if accumulate { *dx + passed } else { passed };
         }
     })
 }
@@ -165,8 +172,10 @@ mod tests {
         relu(&machine, &x, &mut y).unwrap();
         assert_eq!(y, [0.0, 0.0, 2.0, 0.0, f32::MIN_POSITIVE]);
         let mut dx = [9.0; 5];
-        relu_backward(&machine, &y, &[1.0, 2.0, 3.0, 4.0, 5.0], &mut dx).unwrap();
+        relu_backward(&machine, &y, &[1.0, 2.0, 3.0, 4.0, 5.0], &mut dx, false).unwrap();
         assert_eq!(dx, [0.0, 0.0, 3.0, 0.0, 5.0]);
+        relu_backward(&machine, &y, &[1.0; 5], &mut dx, true).unwrap();
+        assert_eq!(dx, [0.0, 0.0, 4.0, 0.0, 6.0]);
         assert!(relu(&machine, &x, &mut y[1..]).is_err());
     }
 }

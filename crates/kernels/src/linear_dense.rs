@@ -66,6 +66,7 @@ pub fn forward(
         rows: shape.outputs,
         columns: shape.inputs,
         bias,
+        accumulate: false,
         x,
         y: Shared::new(y),
         epilogue,
@@ -73,7 +74,7 @@ pub fn forward(
     product.run(machine, shape)
 }
 
-/// Backward data: dx = Wᵀ·dy, then the epilogue.
+/// Backward data: dx = Wᵀ·dy, then the epilogue; `accumulate` as in the sparse form.
 ///
 /// # Errors
 /// If a length does not fit the shapes, or a worker panicked.
@@ -84,6 +85,7 @@ pub fn backward_data(
     dy: &[f32],
     dx: &mut [f32],
     epilogue: Epilogue,
+    accumulate: bool,
 ) -> Result<(), Error> {
     shape.check(dx.len(), dy.len())?;
     check_len("weights", weights.len(), shape.weights()?)?;
@@ -95,6 +97,7 @@ pub fn backward_data(
         rows: shape.inputs,
         columns: shape.outputs,
         bias: None,
+        accumulate,
         x: dy,
         y: Shared::new(dx),
         epilogue,
@@ -111,6 +114,8 @@ struct Product<'a> {
     rows: usize,
     columns: usize,
     bias: Option<&'a [f32]>,
+    /// Whether sums start at what the result holds.
+    accumulate: bool,
     x: &'a [f32],
     y: Shared<f32>,
     epilogue: Epilogue<'a>,
@@ -235,7 +240,8 @@ impl Block<'_> {
         first: usize,
     ) {
         let p = &self.strip.product;
-        let (is_first, is_last) = (self.columns.start == 0, self.columns.end == p.columns);
+        let is_first = self.columns.start == 0 && !p.accumulate;
+        let is_last = self.columns.end == p.columns;
         let at = |m: usize, v: usize| {
             (group * p.rows + self.strip.rows.start + row + m) * GROUP + (first + v) * LANES
         };

@@ -63,15 +63,24 @@ pub fn forward(
         check_len("bias", bias.len(), stream.outputs)?;
     }
     let rows = stream.outputs;
-    let product =
-        Product { order: &stream.forward, source: None, values, bias, rows, columns: stream.inputs };
+    let product = Product {
+        order: &stream.forward,
+        source: None,
+        values,
+        bias,
+        accumulate: false,
+        rows,
+        columns: stream.inputs,
+    };
     product.run(machine, x, y, groups, epilogue)
 }
 
-/// Backward data: dx = Wᵀ·dy, then the epilogue. Sums run over outputs in ascending order.
+/// Backward data: dx = Wᵀ·dy, then the epilogue. Sums run over outputs in ascending order. With `accumulate` they start
+/// at what `dx` holds, which the epilogue then sees too: a gate that has passed over it before changes nothing in it.
 ///
 /// # Errors
 /// If a length does not fit the shapes, or a worker panicked.
+#[allow(clippy::too_many_arguments)]
 pub fn backward_data(
     machine: &Machine,
     stream: &LinearStream,
@@ -80,12 +89,14 @@ pub fn backward_data(
     dx: &mut [f32],
     groups: usize,
     epilogue: Epilogue,
+    accumulate: bool,
 ) -> Result<(), Error> {
     let product = Product {
         order: &stream.backward,
         source: Some(&stream.source),
         values,
         bias: None,
+        accumulate,
         rows: stream.inputs,
         columns: stream.outputs,
     };
@@ -100,6 +111,8 @@ struct Product<'a> {
     source: Option<&'a [u32]>,
     values: &'a [f32],
     bias: Option<&'a [f32]>,
+    /// Whether sums start at what the result holds.
+    accumulate: bool,
     rows: usize,
     columns: usize,
 }
@@ -173,7 +186,7 @@ impl Strip<'_> {
     /// The task alone writes these rows of these groups.
     #[inline(always)]
     unsafe fn multiply<S: Simd, const G: usize>(&self, s: S, group: usize) {
-        let Product { order, source, values, bias, rows, columns } = self.product;
+        let Product { order, source, values, bias, accumulate, rows, columns } = self.product;
         let (x_stride, y_stride) = (columns * GROUP, rows * GROUP);
         for tile in 0..order.tiles {
             let (is_first, is_last) = (tile == 0, tile + 1 == order.tiles);
@@ -188,7 +201,7 @@ impl Strip<'_> {
                 for visit in order.visits.get_unchecked(begin.visit as usize..end.visit as usize) {
                     let row = self.strip * STRIP + visit.row as usize;
                     let at = group * y_stride + row * GROUP;
-                    let mut sums: [[S::V; VECTORS]; G] = if is_first {
+                    let mut sums: [[S::V; VECTORS]; G] = if is_first && !accumulate {
                         let bias = s.splat(bias.map_or(0.0, |b| *b.get_unchecked(row)));
                         [[bias; VECTORS]; G]
                     } else {

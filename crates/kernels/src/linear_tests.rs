@@ -75,12 +75,13 @@ impl Case {
         y
     }
 
-    fn backward_data(&self) -> Vec<f32> {
+    /// Sums start at `there`.
+    fn backward_data(&self, there: &[f32]) -> Vec<f32> {
         let mut dx = vec![0.0; self.x.len()];
         for g in 0..self.groups {
             for i in 0..self.inputs {
                 for l in 0..GROUP {
-                    let mut sum = 0.0;
+                    let mut sum = there[self.at(self.inputs, g, i, l)];
                     for o in 0..self.outputs {
                         sum = self.weights[o * self.inputs + i]
                             .mul_add(self.dy[self.at(self.outputs, g, o, l)], sum);
@@ -153,14 +154,22 @@ fn check(case: &Case, machine: &Machine, name: &str) {
     .unwrap();
     assert_eq!(bits(&y), expected, "sparse forward, {name}");
 
-    let expected = bits(&case.backward_data());
+    let expected = bits(&case.backward_data(&vec![0.0; case.x.len()]));
     let mut dx = vec![f32::NAN; case.x.len()];
     let gate = Epilogue::Gate(&case.x);
-    linear_dense::backward_data(machine, shape, &case.weights, &case.dy, &mut dx, gate).unwrap();
+    linear_dense::backward_data(machine, shape, &case.weights, &case.dy, &mut dx, gate, false).unwrap();
     assert_eq!(bits(&dx), expected, "dense backward data, {name}");
     dx.fill(f32::NAN);
-    linear_sparse::backward_data(machine, &stream, &values, &case.dy, &mut dx, groups, gate).unwrap();
+    linear_sparse::backward_data(machine, &stream, &values, &case.dy, &mut dx, groups, gate, false).unwrap();
     assert_eq!(bits(&dx), expected, "sparse backward data, {name}");
+    let there = numbers(case.x.len(), 6);
+    let expected = bits(&case.backward_data(&there));
+    let mut dx = there.clone();
+    linear_dense::backward_data(machine, shape, &case.weights, &case.dy, &mut dx, gate, true).unwrap();
+    assert_eq!(bits(&dx), expected, "dense backward data on top, {name}");
+    let mut dx = there;
+    linear_sparse::backward_data(machine, &stream, &values, &case.dy, &mut dx, groups, gate, true).unwrap();
+    assert_eq!(bits(&dx), expected, "sparse backward data on top, {name}");
 
     let dense = case.gradient();
     let mut gradient = vec![f32::NAN; case.weights.len()];

@@ -190,7 +190,7 @@ fn passes_over_single_numbers_stay_inside_on_every_number_of_threads() {
             let results = |place| {
                 let [x, mut y, mut dx, mut w, mut m] = [(); 5].map(|()| Buffer::new(&values, place));
                 relu(&machine, &x, &mut y).unwrap();
-                relu_backward(&machine, &y, &x, &mut dx).unwrap();
+                relu_backward(&machine, &y, &x, &mut dx, true).unwrap();
                 sgd(&machine, constants, &x, &mut w, &mut m).unwrap();
                 [y, dx, w, m].map(|buffer| buffer.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
             };
@@ -237,7 +237,7 @@ fn slices_too_short_or_too_long_are_refused() {
         check_lengths("sparse backward data", [nonzeros, y, x, x], |[v, dy, dx, gate], p| {
             let [v, dy, mut dx, gate] = [v, dy, dx, gate].map(|len| zeros(len, p));
             let gate = Epilogue::Gate(&gate);
-            linear_sparse::backward_data(machine, &stream, &v, &dy, &mut dx, groups, gate)
+            linear_sparse::backward_data(machine, &stream, &v, &dy, &mut dx, groups, gate, true)
         });
         check_lengths("sparse gradient", [x, y, nonzeros], |lengths, p| {
             let [x, dy, mut g] = lengths.map(|len| zeros(len, p));
@@ -249,7 +249,7 @@ fn slices_too_short_or_too_long_are_refused() {
         });
         check_lengths("dense backward data", [weights, y, x, x], |lengths, p| {
             let [w, dy, mut dx, gate] = lengths.map(|len| zeros(len, p));
-            linear_dense::backward_data(machine, shape, &w, &dy, &mut dx, Epilogue::Gate(&gate))
+            linear_dense::backward_data(machine, shape, &w, &dy, &mut dx, Epilogue::Gate(&gate), true)
         });
         check_lengths("dense gradient", [x, y, weights], |lengths, p| {
             let [x, dy, mut g] = lengths.map(|len| zeros(len, p));
@@ -271,7 +271,7 @@ fn slices_too_short_or_too_long_are_refused() {
         check_lengths("relu", [100], |[x], p| relu(machine, &zeros(x, p), &mut zeros(100, p)));
         check_lengths("relu backward", [100, 100], |lengths, p| {
             let [y, dy] = lengths.map(|len| zeros(len, p));
-            relu_backward(machine, &y, &dy, &mut zeros(100, p))
+            relu_backward(machine, &y, &dy, &mut zeros(100, p), false)
         });
         for momentum in [0.0, 0.9, f32::NAN] {
             let constants = Sgd { learning_rate: 0.1, momentum, nesterov: true, l2: 0.0 };
@@ -325,7 +325,7 @@ fn shapes_that_do_not_fit_their_slices_are_refused_whatever_overflows() {
             let bias = Some(&*b);
             let done = linear_sparse::forward(machine, &stream, &v, bias, &x, &mut dy, groups, none);
             assert_eq!(done.is_ok(), fits, "{groups}");
-            let done = linear_sparse::backward_data(machine, &stream, &v, &y, &mut dx, groups, none);
+            let done = linear_sparse::backward_data(machine, &stream, &v, &y, &mut dx, groups, none, false);
             assert_eq!(done.is_ok(), fits, "{groups}");
             let done = linear_sparse::gradient(machine, &stream, &x, &y, &mut dv, groups, false);
             assert_eq!(done.is_ok(), fits, "{groups}");
@@ -341,7 +341,7 @@ fn shapes_that_do_not_fit_their_slices_are_refused_whatever_overflows() {
                     let weighs = is(outputs.checked_mul(inputs), 20);
                     let done = linear_dense::forward(machine, shape, &w, None, &x, &mut dy, none);
                     assert_eq!(done.is_ok(), fits && weighs, "{shape:?}");
-                    let done = linear_dense::backward_data(machine, shape, &w, &y, &mut dx, none);
+                    let done = linear_dense::backward_data(machine, shape, &w, &y, &mut dx, none, false);
                     assert_eq!(done.is_ok(), fits && weighs, "{shape:?}");
                     let done = linear_dense::gradient(machine, shape, &x, &y, &mut dw, false);
                     assert_eq!(done.is_ok(), fits && weighs, "{shape:?}");

@@ -7,7 +7,7 @@ use rigl_kernels::{Epilogue, Machine, elementwise, layout, linear_sparse};
 
 use super::{Clock, Collect, Collects, Context};
 use crate::batch::Batch;
-use crate::plan::{BufferId, Source};
+use crate::plan::{BufferId, Source, Target};
 use crate::request::{MicroBatch, kernel};
 use crate::weights::{Parameter, Storage, Stream};
 
@@ -89,7 +89,7 @@ impl Context<'_> {
         layer: Layer,
         gated: bool,
         dy: BufferId,
-        dx: Option<BufferId>,
+        dx: Option<Target>,
         step: MicroBatch,
         collect: &Collects,
     ) -> Result<()> {
@@ -98,7 +98,8 @@ impl Context<'_> {
         let groups = layout::groups(samples);
         let shape = LinearShape { outputs, inputs, groups };
         let reads = [self.plan.source(x, samples), self.plan.range(dy, samples)];
-        let writes = [self.plan.optional(dx, samples)];
+        let accumulate = dx.is_some_and(|target| target.accumulate);
+        let writes = [self.plan.optional(dx.map(|target| target.out), samples)];
         let ([x_arena, dy], [dx]) = self.arena.borrow(reads, writes).map_err(kernel)?;
         let x = if x == Source::Batch { &step.batch.map } else { x_arena };
         let clock = Clock::start(&self.times);
@@ -114,7 +115,7 @@ impl Context<'_> {
         if !dx.is_empty() {
             let clock = Clock::start(&self.times);
             let epilogue = if gated { Epilogue::Gate(x) } else { Epilogue::None };
-            data_gradient(self.machine, p, shape, dy, dx, epilogue)?;
+            data_gradient(self.machine, p, shape, dy, dx, epilogue, accumulate)?;
             clock.stop(&mut self.times, index, |times| &mut times.data);
         }
         Ok(())
@@ -124,12 +125,12 @@ impl Context<'_> {
         &mut self,
         y: BufferId,
         dy: BufferId,
-        dx: BufferId,
+        Target { out, accumulate, .. }: Target,
         samples: usize,
     ) -> Result<()> {
         let range = |buffer| self.plan.range(buffer, samples);
-        let ([y, dy], [dx]) = self.arena.borrow([range(y), range(dy)], [range(dx)]).map_err(kernel)?;
-        elementwise::relu_backward(self.machine, y, dy, dx).map_err(kernel)
+        let ([y, dy], [dx]) = self.arena.borrow([range(y), range(dy)], [range(out)]).map_err(kernel)?;
+        elementwise::relu_backward(self.machine, y, dy, dx, accumulate).map_err(kernel)
     }
 }
 
@@ -199,14 +200,16 @@ fn data_gradient(
     dy: &[f32],
     dx: &mut [f32],
     epilogue: Epilogue,
+    accumulate: bool,
 ) -> Result<()> {
     match &p.storage {
         Storage::Dense | Storage::Masked { .. } => {
-            linear_dense::backward_data(machine, shape, &p.values, dy, dx, epilogue)
+            linear_dense::backward_data(machine, shape, &p.values, dy, dx, epilogue, accumulate)
         }
         Storage::Sparse { stream: Stream::Conv(_), .. } => return Err(wrong_storage(p)),
         Storage::Sparse { stream: Stream::Linear(stream), .. } => {
-            linear_sparse::backward_data(machine, stream, &p.values, dy, dx, shape.groups, epilogue)
+            let groups = shape.groups;
+            linear_sparse::backward_data(machine, stream, &p.values, dy, dx, groups, epilogue, accumulate)
         }
     }
     .map_err(kernel)

@@ -137,16 +137,16 @@ impl Context<'_> {
         &mut self,
         features: usize,
         gradient: GradientOf,
-        dx: BufferId,
+        Target { out, accumulate, .. }: Target,
         part: MicroBatch,
     ) -> Result<()> {
         let (plan, samples) = (self.plan, part.batch.samples());
         let reads = gradient_ranges(plan, gradient, samples);
         let ([direct, dz, map], [out]) =
-            self.arena.borrow(reads, [plan.range(dx, samples)]).map_err(kernel)?;
+            self.arena.borrow(reads, [plan.range(out, samples)]).map_err(kernel)?;
         let around = Around::new(plan, self.parameters, self.norms, &self.scratch.masks);
         let gradient = around.gradient(gradient, [direct, dz, map], part.batch);
-        let (shape, accumulate) = (one_position(features), false);
+        let shape = one_position(features);
         UnflattenBackward { shape, gradient, out, accumulate, samples }.run(self.machine).map_err(kernel)
     }
 }

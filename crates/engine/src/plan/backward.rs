@@ -95,16 +95,13 @@ impl Compiler<'_> {
         Some(Target { out, accumulate: there.is_some(), finishes })
     }
 
-    /// The gradient of a vector, if anything leaves one.
-    fn vector(&mut self, source: Source, features: usize) -> Option<BufferId> {
-        match source {
-            Source::Batch => None,
-            Source::Buffer(buffer) => {
-                let out = self.buffer(Form::Vector(features));
-                self.left[buffer.0].direct = Some(out);
-                Some(out)
-            }
-        }
+    /// Where a reader of a vector leaves its gradient; nowhere for the batch itself.
+    fn vector(&mut self, source: Source, features: usize) -> Option<Target> {
+        let Source::Buffer(buffer) = source else { return None };
+        let there = self.left[buffer.0].direct;
+        let out = there.unwrap_or_else(|| self.buffer(Form::Vector(features)));
+        self.left[buffer.0].direct = Some(out);
+        Some(Target { out, accumulate: there.is_some(), finishes: None })
     }
 
     /// The gradient of a stored map, all readers having been met. Of several norms all but one are added up first.

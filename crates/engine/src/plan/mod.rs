@@ -83,7 +83,7 @@ pub(crate) struct GradientOf {
     pub(crate) norm: Option<(usize, BufferId)>,
 }
 
-/// Where the gradient of a view goes.
+/// Where the gradient of a view, or of a vector, goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Target {
     pub(crate) out: BufferId,
@@ -146,9 +146,9 @@ pub(crate) enum Pass {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Step {
     /// Gradients of weight, bias and input; `gated` where the input came from a fused ReLU.
-    Linear { pass: usize, gated: bool, dy: BufferId, dx: Option<BufferId> },
+    Linear { pass: usize, gated: bool, dy: BufferId, dx: Option<Target> },
     /// The gradient before a ReLU.
-    Relu { pass: usize, dy: BufferId, dx: BufferId },
+    Relu { pass: usize, dy: BufferId, dx: Target },
     /// Gradients of weight, bias and input; `keep` stores the gradient of the result for an addition's other side.
     Conv { pass: usize, gradient: GradientOf, keep: Option<BufferId>, data: Option<Target> },
     /// A gradient on its way through a view.
@@ -158,7 +158,7 @@ pub(crate) enum Step {
     /// From a vector to a map, through a global pool or a flattening.
     FromVector { pass: usize, dy: BufferId, target: Target },
     /// From a map of one position to the vector that it was.
-    ToVector { pass: usize, gradient: GradientOf, dx: BufferId },
+    ToVector { pass: usize, gradient: GradientOf, dx: Target },
 }
 
 impl Step {
@@ -365,11 +365,11 @@ impl Step {
         match self {
             Step::Linear { dy, dx, .. } => {
                 touch(*dy);
-                dx.iter().for_each(|&dx| touch(dx));
+                dx.iter().for_each(|dx| touch(dx.out));
             }
             Step::Relu { dy, dx, .. } => {
                 touch(*dy);
-                touch(*dx);
+                touch(dx.out);
             }
             Step::Conv { gradient, keep, data, .. } => {
                 gradient.touches(touch);
@@ -391,7 +391,7 @@ impl Step {
             }
             Step::ToVector { gradient, dx, .. } => {
                 gradient.touches(touch);
-                touch(*dx);
+                touch(dx.out);
             }
         }
     }

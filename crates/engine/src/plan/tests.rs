@@ -115,11 +115,11 @@ fn a_gradient_is_written_before_it_is_added_to_or_read() {
             match step {
                 Step::Linear { dy, dx, .. } => {
                     reads.push(*dy);
-                    writes.extend(*dx);
+                    writes.extend(dx.map(|target| target.out));
                 }
                 Step::Relu { dy, dx, .. } => {
                     reads.push(*dy);
-                    writes.push(*dx);
+                    writes.push(dx.out);
                 }
                 Step::Conv { gradient, keep, data, .. } => {
                     reads.extend(gradient.direct);
@@ -140,7 +140,7 @@ fn a_gradient_is_written_before_it_is_added_to_or_read() {
                 Step::ToVector { gradient, dx, .. } => {
                     reads.extend(gradient.direct);
                     reads.extend(gradient.norm.map(|(_, dz)| dz));
-                    writes.push(*dx);
+                    writes.push(dx.out);
                 }
             }
             assert!(!reads.is_empty(), "{name}: {step:?}");

@@ -82,10 +82,10 @@ pub fn results(machine: &Machine, case: &Case, place: Place) -> Vec<(&'static st
     }
     for gate in [Epilogue::None, Epilogue::Relu, Epilogue::Gate(&gate_x)] {
         let mut dx = empty(x.len());
-        linear_sparse::backward_data(machine, &stream, &values, &dy, &mut dx, groups, gate).unwrap();
+        linear_sparse::backward_data(machine, &stream, &values, &dy, &mut dx, groups, gate, false).unwrap();
         results.push(("sparse backward data", dx.to_vec()));
         dx.fill(f32::NAN);
-        linear_dense::backward_data(machine, shape, &weights, &dy, &mut dx, gate).unwrap();
+        linear_dense::backward_data(machine, shape, &weights, &dy, &mut dx, gate, false).unwrap();
         results.push(("dense backward data", dx.to_vec()));
     }
     let (mut sparse, mut dense, mut of_bias) = (empty(values.len()), empty(weights.len()), empty(outputs));
@@ -120,7 +120,7 @@ pub fn results(machine: &Machine, case: &Case, place: Place) -> Vec<(&'static st
     relu(machine, &dy, &mut y).unwrap();
     results.push(("relu", y.to_vec()));
     let mut dx = empty(dy.len());
-    relu_backward(machine, &y, &dy, &mut dx).unwrap();
+    relu_backward(machine, &y, &dy, &mut dx, false).unwrap();
     results.push(("relu backward", dx.to_vec()));
     for momentum in [0.0, 0.9] {
         let constants = Sgd { learning_rate: 0.1, momentum, nesterov: true, l2: 0.01 };
