@@ -152,7 +152,7 @@ fn told(said: &Said, cause: &str, file: &str) {
 fn while_training() {
     let whole = place();
     run(&whole, NONE, "train run.toml --run-dir run").succeeded();
-    let bites = ("a loader thread panicked: the sample bites", "rigl/tests/panics.rs");
+    let bites = ("a loader thread panicked: the sample bites", "cli/tests/panics.rs");
     let falls = ("kernel: a worker thread panicked: injected fault", "kernels/src/fault.rs");
     for (panic, threads, (cause, file)) in [
         // In the first batch; in the middle of the run, and near its end.
@@ -183,7 +183,7 @@ fn while_training() {
 fn before_training() {
     let place = place();
     let said = run(&place, "load 0", "train run.toml --run-dir run");
-    told(&said, "the shelf fell over", "rigl/tests/panics.rs");
+    told(&said, "the shelf fell over", "cli/tests/panics.rs");
     assert!(!place.path("run").exists());
 }
 
@@ -192,7 +192,7 @@ fn while_evaluating() {
     run(&place, NONE, "train run.toml --run-dir run --set schedule.length=2").succeeded();
     let before = place.contents();
     let said = run(&place, "test 7", "eval run");
-    told(&said, "a loader thread panicked: the sample bites", "rigl/tests/panics.rs");
+    told(&said, "a loader thread panicked: the sample bites", "cli/tests/panics.rs");
     assert_eq!(place.contents(), before);
     run(&place, NONE, "eval run").succeeded();
 }

@@ -1,0 +1,32 @@
+//! The command line `rigl`, as a function: [`run`].
+//!
+//! A crate of its own because most programs that train want neither flags nor a progress bar. One that wants every
+//! command, with a method added to all the others, finds [`run`] under the library's name, by its feature `cli`:
+//!
+//! ```no_run
+//! use rigl::topology::{GrowScore, Method};
+//!
+//! let mine = Method { name: "mine".into(), grow: GrowScore::Random, ..Method::RIGL };
+//! rigl::cli::run(rigl::Registry::default().method(mine));
+//! ```
+//!
+//! `examples/own_parts.rs` has a network of its own too.
+#![forbid(unsafe_code)]
+
+mod args;
+mod cli;
+mod commands;
+mod output;
+mod signals;
+
+pub use cli::run;
+
+/// The examples of the README, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
+/// The same of the document for users of PyTorch.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/from-pytorch.md")]
+struct FromPytorch;
