@@ -1,8 +1,9 @@
 //! Samples on their way into a network: bytes become a map of scaled numbers, in the threads of the loader.
 
 use rigl_base::{Error, Result};
-use rigl_kernels::maps::{self, MapShape};
-use rigl_kernels::{Isa, layout, pack};
+use rigl_kernels::map::{self, MapShape};
+use rigl_kernels::vector::layout;
+use rigl_kernels::{Isa, pack};
 
 /// A batch in the engine's own layout.
 #[derive(Clone, Debug, Default)]
@@ -81,7 +82,7 @@ impl InputLayout {
     fn piece(self) -> usize {
         match self {
             InputLayout::Vector { .. } => layout::GROUP,
-            InputLayout::Map(_) => maps::BLOCK,
+            InputLayout::Map(_) => map::BLOCK,
         }
     }
 

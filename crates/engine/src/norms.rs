@@ -2,8 +2,8 @@
 
 use rigl_base::Result;
 use rigl_graph::{Graph, Op};
-use rigl_kernels::maps::{Affine, NormGradient};
-use rigl_kernels::norm;
+use rigl_kernels::map::norm;
+use rigl_kernels::map::{Affine, NormGradient};
 
 use crate::request::kernel;
 use crate::weights::Parameter;

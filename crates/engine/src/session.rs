@@ -10,8 +10,8 @@ use std::sync::Mutex;
 use rigl_base::{Error, Result};
 use rigl_graph::initial::InitialValues;
 use rigl_graph::{Graph, ParameterKind};
-use rigl_kernels::elementwise::{self, Sgd};
-use rigl_kernels::{Arena, Isa, LANES, Machine, Workspace, maps, measure};
+use rigl_kernels::optimizer::{self, Sgd};
+use rigl_kernels::{Arena, Isa, LANES, Machine, Workspace, map, measure};
 use rigl_topology::{Change, Largest, Pattern};
 
 use crate::batch::{Batch, InputLayout, Packer, Preprocessing};
@@ -235,7 +235,7 @@ impl Session {
                 // A select, not a branch: it is vectorised.
                 p.gradient.iter_mut().zip(mask).for_each(|(g, &active)| *g = if active { *g } else { 0.0 });
             }
-            elementwise::sgd(&self.machine, sgd, &p.gradient, &mut p.values, &mut p.momentum)
+            optimizer::sgd(&self.machine, sgd, &p.gradient, &mut p.values, &mut p.momentum)
                 .map_err(kernel)?;
         }
         Ok(())
@@ -386,7 +386,7 @@ impl Session {
 
 /// Words of a dropout's mask.
 fn mask_words(dropout: &DropoutOf, batch: usize) -> Result<usize> {
-    Ok(dropout.shape.len(maps::blocks(batch)).map_err(kernel)? / LANES)
+    Ok(dropout.shape.len(map::blocks(batch)).map_err(kernel)? / LANES)
 }
 
 fn check_batch(batch: &Batch, plan: &Plan) -> Result<()> {

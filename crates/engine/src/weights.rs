@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use rigl_base::{Error, Result};
-use rigl_kernels::LinearStream;
 use rigl_kernels::conv::{ConvShape, ConvStream, ConvTaps, Weights};
+use rigl_kernels::linear::LinearStream;
 use rigl_topology::Pattern;
 
 rigl_base::named_enum! {

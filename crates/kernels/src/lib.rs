@@ -3,7 +3,7 @@
 //!
 //! # Safety model
 //! Public functions are safe and check every length and index against shapes before the first access, in
-//! release builds too; patterns are compiled into checked types ([`LinearStream`]) whose invariants the kernels
+//! release builds too; patterns are compiled into checked types ([`LinearStream`](linear::LinearStream)) whose invariants the kernels
 //! then rely on. No argument makes a public function touch memory outside the slices it was given.
 //!
 //! # Order of sums
@@ -13,45 +13,25 @@
 //! tree, and blocks are added in order.
 //!
 //! # Layout
-//! See [`layout`]: `[group of 64 samples][feature][64]`; and [`maps`] for images.
+//! See [`vector::layout`]: `[group of 64 samples][feature][64]`; and [`map`] for images.
 
-mod arena;
-mod channels;
 pub mod conv;
-pub mod dropout;
 pub mod elementwise;
 mod error;
-#[doc(hidden)]
-pub mod fault;
-pub mod layout;
-pub mod linear_dense;
-pub mod linear_sparse;
+pub mod linear;
 pub mod loss;
-mod machine;
-pub mod maps;
-pub mod measure;
-pub mod norm;
+pub mod map;
+pub mod optimizer;
 pub mod pack;
-pub mod passes;
 pub mod pool;
-mod rows;
+mod run;
 mod simd;
-mod stream;
-mod sums;
 #[cfg(test)]
 mod testing;
-mod threads;
-pub mod vectors;
-mod workspace;
+pub mod vector;
 
-#[cfg(test)]
-mod linear_tests;
-
-pub use arena::Arena;
 pub use error::Error;
-pub use linear_sparse::Epilogue;
-pub use machine::Machine;
+#[doc(hidden)]
+pub use run::fault;
+pub use run::{Arena, Machine, Pool, Workspace, WorkspaceSize, measure};
 pub use simd::{Isa, LANES};
-pub use stream::LinearStream;
-pub use threads::Pool;
-pub use workspace::{Workspace, WorkspaceSize};

@@ -1,10 +1,9 @@
 //! Softmax cross-entropy with label smoothing, value and gradient in one pass.
 
-use crate::Error;
-use crate::error::check_len;
-use crate::layout::{GROUP, VECTORS, groups, map_len};
-use crate::machine::Machine;
+use crate::error::{Error, check_len};
+use crate::run::Machine;
 use crate::simd::{LANES, Simd, Work, exp};
+use crate::vector::layout::{GROUP, VECTORS, groups, map_len};
 
 /// Sums over the samples of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -4,11 +4,10 @@
 
 use std::ops::Range;
 
-use crate::error::check_len;
-use crate::layout::{GROUP, VECTORS, groups, map_len};
-use crate::maps::{BLOCK, MapShape, blocks};
-use crate::simd::{LANES, Simd, Work, bytes};
-use crate::{Error, Isa};
+use crate::error::{Error, check_len};
+use crate::map::{BLOCK, MapShape, blocks};
+use crate::simd::{Isa, LANES, Simd, Work, bytes};
+use crate::vector::layout::{GROUP, VECTORS, groups, map_len};
 
 /// Packs images into a map of vectors: `map[group][feature][lane] = image[feature] · scale[c] + shift[c]`, c the
 /// channel of the feature, of which there are equally many of each. Lanes behind the last image are zero.

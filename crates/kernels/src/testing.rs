@@ -1,7 +1,6 @@
 //! What tests of kernels on maps stand on: random numbers, and plain loops for what is the same everywhere.
 
-use crate::maps::{Affine, BLOCK, Dropout, GradientView, MapShape, NormGradient, View, blocks};
-use crate::sums::SUM_ROWS;
+use crate::map::{Affine, BLOCK, Dropout, GradientView, MapShape, NormGradient, SUM_ROWS, View, blocks};
 
 /// A small generator, so that tests need no other crate.
 pub(crate) struct Random(u64);

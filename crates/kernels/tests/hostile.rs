@@ -7,13 +7,14 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
-use rigl_kernels::elementwise::{Sgd, relu, relu_backward, sgd};
-use rigl_kernels::layout::{GROUP, groups, map_len};
-use rigl_kernels::linear_dense::{self, LinearShape};
+use rigl_kernels::elementwise::{relu, relu_backward};
+use rigl_kernels::linear::{self, Epilogue, LinearShape, LinearStream};
 use rigl_kernels::loss::softmax_cross_entropy;
-use rigl_kernels::maps::{BLOCK, MapShape};
+use rigl_kernels::map::{BLOCK, MapShape};
+use rigl_kernels::optimizer::{Sgd, sgd};
 use rigl_kernels::pack::{pack_maps, pack_vectors};
-use rigl_kernels::{Arena, Epilogue, Error, Isa, LinearStream, Machine, Pool, linear_sparse, measure};
+use rigl_kernels::vector::layout::{GROUP, groups, map_len};
+use rigl_kernels::{Arena, Error, Isa, Machine, Pool, measure};
 use support::case::{Case, number, results, same};
 use support::guard::{Buffer, GUARDED, Place};
 use support::lengths::{DIMENSIONS, check_lengths};
@@ -21,10 +22,6 @@ use support::lengths::{DIMENSIONS, check_lengths};
 /// Every public function of the crate, by file. A new one is missing here until the tests below, or those of
 /// `hostile_maps`, call it.
 const PUBLIC: &[&str] = &[
-    "arena borrow",
-    "arena is_empty",
-    "arena len",
-    "arena new",
     "conv/backward run",
     "conv/backward workspace",
     "conv/forward run",
@@ -38,72 +35,75 @@ const PUBLIC: &[&str] = &[
     "conv/stream new",
     "conv/stream shape",
     "conv/taps new",
-    "dropout draw_mask",
     "elementwise relu",
     "elementwise relu_backward",
-    "elementwise sgd",
-    // Takes a number, and makes another thread panic: the tests of panics use it.
-    "fault arm",
-    "layout groups",
-    "layout map_len",
-    "linear_dense backward_data",
-    "linear_dense bias_gradient",
-    "linear_dense forward",
-    "linear_dense gradient",
-    "linear_dense growth",
-    "linear_sparse backward_data",
-    "linear_sparse forward",
-    "linear_sparse gradient",
+    "linear/dense backward_data",
+    "linear/dense bias_gradient",
+    "linear/dense forward",
+    "linear/dense gradient",
+    "linear/dense growth",
+    "linear/sparse backward_data",
+    "linear/sparse forward",
+    "linear/sparse gradient",
+    "linear/stream bytes",
+    "linear/stream count",
+    "linear/stream inputs",
+    "linear/stream new",
+    "linear/stream outputs",
+    "linear/stream to_forward",
+    "linear/stream to_sorted",
     "loss softmax_cross_entropy",
-    "machine new",
-    "maps blocks",
-    "maps len",
-    "maps plain",
-    "measure multiply_add_peak",
-    "measure read_bandwidth",
-    "norm backward",
-    "norm moments",
-    "norm run_on",
-    "norm scale",
+    "map/dropout draw_mask",
+    "map/norm backward",
+    "map/norm moments",
+    "map/norm run_on",
+    "map/norm scale",
+    "map/passes run",
+    "map/passes run",
+    "map/passes workspace",
+    "map/shape blocks",
+    "map/shape len",
+    "map/view plain",
+    "optimizer sgd",
     "pack pack_maps",
     "pack pack_vectors",
-    "passes run",
-    "passes run",
-    "passes workspace",
     "pool/backward run",
     "pool/backward run",
     "pool/backward workspace",
     "pool/backward workspace",
     "pool/forward run",
     "pool/forward run",
-    "pool/mod check",
-    "pool/mod input",
-    "pool/mod output",
-    "simd/mod available",
-    "simd/mod detect",
-    "simd/mod name",
-    "simd/mod named",
-    "stream bytes",
-    "stream count",
-    "stream inputs",
-    "stream new",
-    "stream outputs",
-    "stream to_forward",
-    "stream to_sorted",
-    "threads new",
-    "threads run",
-    "threads threads",
-    "vectors/mod run",
-    "vectors/mod run",
-    "vectors/mod run",
-    "vectors/mod run",
-    "vectors/mod run",
-    "vectors/mod run",
-    "vectors/mod workspace",
-    "vectors/mod workspace",
-    "workspace bytes",
-    "workspace max",
-    "workspace new",
+    "pool/shape check",
+    "pool/shape input",
+    "pool/shape output",
+    "run/arena borrow",
+    "run/arena is_empty",
+    "run/arena len",
+    "run/arena new",
+    "run/fault arm",
+    "run/machine new",
+    "run/measure multiply_add_peak",
+    "run/measure read_bandwidth",
+    "run/threads new",
+    "run/threads run",
+    "run/threads threads",
+    "run/workspace bytes",
+    "run/workspace max",
+    "run/workspace new",
+    "simd/isa available",
+    "simd/isa detect",
+    "simd/isa name",
+    "simd/isa named",
+    "vector/layout groups",
+    "vector/layout map_len",
+    "vector/reshape run",
+    "vector/reshape run",
+    "vector/reshape run",
+    "vector/reshape run",
+    "vector/reshape run",
+    "vector/reshape run",
+    "vector/reshape workspace",
+    "vector/reshape workspace",
 ];
 
 #[test]
@@ -232,36 +232,36 @@ fn slices_too_short_or_too_long_are_refused() {
         check_lengths("sparse forward", [nonzeros, outputs, x, y, y], |[v, b, x, y, gate], p| {
             let [v, b, x, mut y, gate] = [v, b, x, y, gate].map(|len| zeros(len, p));
             let gate = Epilogue::Gate(&gate);
-            linear_sparse::forward(machine, &stream, &v, Some(&b), &x, &mut y, groups, gate)
+            linear::sparse::forward(machine, &stream, &v, Some(&b), &x, &mut y, groups, gate)
         });
         check_lengths("sparse backward data", [nonzeros, y, x, x], |[v, dy, dx, gate], p| {
             let [v, dy, mut dx, gate] = [v, dy, dx, gate].map(|len| zeros(len, p));
             let gate = Epilogue::Gate(&gate);
-            linear_sparse::backward_data(machine, &stream, &v, &dy, &mut dx, groups, gate, true)
+            linear::sparse::backward_data(machine, &stream, &v, &dy, &mut dx, groups, gate, true)
         });
         check_lengths("sparse gradient", [x, y, nonzeros], |lengths, p| {
             let [x, dy, mut g] = lengths.map(|len| zeros(len, p));
-            linear_sparse::gradient(machine, &stream, &x, &dy, &mut g, groups, false)
+            linear::sparse::gradient(machine, &stream, &x, &dy, &mut g, groups, false)
         });
         check_lengths("dense forward", [weights, outputs, x, y, y], |lengths, p| {
             let [w, b, x, mut y, gate] = lengths.map(|len| zeros(len, p));
-            linear_dense::forward(machine, shape, &w, Some(&b), &x, &mut y, Epilogue::Gate(&gate))
+            linear::dense::forward(machine, shape, &w, Some(&b), &x, &mut y, Epilogue::Gate(&gate))
         });
         check_lengths("dense backward data", [weights, y, x, x], |lengths, p| {
             let [w, dy, mut dx, gate] = lengths.map(|len| zeros(len, p));
-            linear_dense::backward_data(machine, shape, &w, &dy, &mut dx, Epilogue::Gate(&gate), true)
+            linear::dense::backward_data(machine, shape, &w, &dy, &mut dx, Epilogue::Gate(&gate), true)
         });
         check_lengths("dense gradient", [x, y, weights], |lengths, p| {
             let [x, dy, mut g] = lengths.map(|len| zeros(len, p));
-            linear_dense::gradient(machine, shape, &x, &dy, &mut g, true)
+            linear::dense::gradient(machine, shape, &x, &dy, &mut g, true)
         });
         check_lengths("growth", [x, y], |lengths, p| {
             let [x, dy] = lengths.map(|len| zeros(len, p));
-            linear_dense::growth(machine, shape, &x, &dy, &|_, _, _| {})
+            linear::dense::growth(machine, shape, &x, &dy, &|_, _, _| {})
         });
         check_lengths("bias gradient", [y, outputs], |lengths, p| {
             let [dy, mut g] = lengths.map(|len| zeros(len, p));
-            linear_dense::bias_gradient(machine, outputs, groups, &dy, &mut g, true)
+            linear::dense::bias_gradient(machine, outputs, groups, &dy, &mut g, true)
         });
         check_lengths("loss", [y, y], |lengths, p| {
             let [z, mut dz] = lengths.map(|len| zeros(len, p));
@@ -323,31 +323,31 @@ fn shapes_that_do_not_fit_their_slices_are_refused_whatever_overflows() {
         for groups in DIMENSIONS {
             let (fits, none) = (groups == 1 && !is_empty, Epilogue::None);
             let bias = Some(&*b);
-            let done = linear_sparse::forward(machine, &stream, &v, bias, &x, &mut dy, groups, none);
+            let done = linear::sparse::forward(machine, &stream, &v, bias, &x, &mut dy, groups, none);
             assert_eq!(done.is_ok(), fits, "{groups}");
-            let done = linear_sparse::backward_data(machine, &stream, &v, &y, &mut dx, groups, none, false);
+            let done = linear::sparse::backward_data(machine, &stream, &v, &y, &mut dx, groups, none, false);
             assert_eq!(done.is_ok(), fits, "{groups}");
-            let done = linear_sparse::gradient(machine, &stream, &x, &y, &mut dv, groups, false);
+            let done = linear::sparse::gradient(machine, &stream, &x, &y, &mut dv, groups, false);
             assert_eq!(done.is_ok(), fits, "{groups}");
             for outputs in DIMENSIONS {
                 // Of the slices without anything, the widths of maps decide whether they fit.
                 let is = |found: Option<usize>, len: usize| found == Some(if is_empty { 0 } else { len });
                 let fits_y = is(outputs.checked_mul(groups), 4);
-                let done = linear_dense::bias_gradient(machine, outputs, groups, &y, &mut db, false);
+                let done = linear::dense::bias_gradient(machine, outputs, groups, &y, &mut db, false);
                 assert_eq!(done.is_ok(), fits_y && db.len() == outputs, "{outputs} {groups}");
                 for inputs in DIMENSIONS {
                     let shape = LinearShape { outputs, inputs, groups };
                     let fits = fits_y && is(inputs.checked_mul(groups), 5);
                     let weighs = is(outputs.checked_mul(inputs), 20);
-                    let done = linear_dense::forward(machine, shape, &w, None, &x, &mut dy, none);
+                    let done = linear::dense::forward(machine, shape, &w, None, &x, &mut dy, none);
                     assert_eq!(done.is_ok(), fits && weighs, "{shape:?}");
-                    let done = linear_dense::backward_data(machine, shape, &w, &y, &mut dx, none, false);
+                    let done = linear::dense::backward_data(machine, shape, &w, &y, &mut dx, none, false);
                     assert_eq!(done.is_ok(), fits && weighs, "{shape:?}");
-                    let done = linear_dense::gradient(machine, shape, &x, &y, &mut dw, false);
+                    let done = linear::dense::gradient(machine, shape, &x, &y, &mut dw, false);
                     assert_eq!(done.is_ok(), fits && weighs, "{shape:?}");
                     // Zeros for every position are what growth gives on no samples: not worth waiting for here.
                     if outputs.saturating_mul(inputs) <= 1 << 20 || outputs.checked_mul(inputs).is_none() {
-                        let done = linear_dense::growth(machine, shape, &x, &y, &|_, _, _| {});
+                        let done = linear::dense::growth(machine, shape, &x, &y, &|_, _, _| {});
                         let has_weights = outputs.checked_mul(inputs).is_some();
                         assert_eq!(done.is_ok(), fits && has_weights, "{shape:?}");
                     }
@@ -543,7 +543,7 @@ fn a_panic_in_the_callers_function_is_an_error_however_it_is_thrown() {
         for threads in [1, 2, 3] {
             let machine = Machine::new(Isa::detect(), threads);
             let grow = |take: &(dyn Fn(usize, u32, &[f32]) + Sync)| {
-                linear_dense::growth(&machine, case.shape(), &case.x, &case.dy, take)
+                linear::dense::growth(&machine, case.shape(), &case.x, &case.dy, take)
             };
             for _ in 0..20 {
                 let result = grow(&|_, first, _| assert!(first > 0, "it fell over"));

@@ -3,18 +3,17 @@
 
 mod support;
 
-use rigl_kernels::conv::{
-    Backward, ConvShape, ConvStream, ConvTaps, DataGradient, Forward, Statistics, WeightGradient, Weights,
-};
-use rigl_kernels::dropout::{MaskStream, draw_mask};
-use rigl_kernels::layout::{GROUP, groups};
-use rigl_kernels::maps::{BLOCK, GradientView, MapShape, View, blocks};
-use rigl_kernels::passes::{self, Add, Route};
+use rigl_kernels::conv::{Backward, ConvShape, ConvStream, ConvTaps, Forward, WeightGradient, Weights};
+use rigl_kernels::map::dropout::{MaskStream, draw_mask};
+use rigl_kernels::map::norm;
+use rigl_kernels::map::passes::{self, Add, Route};
+use rigl_kernels::map::{BLOCK, DataGradient, GradientView, MapShape, Statistics, View, blocks};
 use rigl_kernels::pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward, PoolShape};
-use rigl_kernels::vectors::{
+use rigl_kernels::vector::layout::{GROUP, groups};
+use rigl_kernels::vector::reshape::{
     Flatten, FlattenBackward, GlobalAveragePool, GlobalAveragePoolBackward, Unflatten, UnflattenBackward,
 };
-use rigl_kernels::{Error, Isa, Machine, Workspace, WorkspaceSize, norm};
+use rigl_kernels::{Error, Isa, Machine, Workspace, WorkspaceSize};
 use support::case::same;
 use support::guard::{Buffer, GUARDED, Place};
 use support::lengths::{DIMENSIONS, check_lengths};

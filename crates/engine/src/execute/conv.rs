@@ -5,10 +5,10 @@ use std::sync::Mutex;
 use rigl_base::random::{Purpose, Stream, name_id, pair_id};
 use rigl_base::{Error, Result};
 use rigl_kernels::Machine;
-use rigl_kernels::conv::{Backward, DataGradient, Forward, WeightGradient};
-use rigl_kernels::dropout::{MaskStream, draw_mask};
-use rigl_kernels::maps::{Dropout, GradientView, MapShape, View, blocks};
-use rigl_kernels::passes::{Add, Route};
+use rigl_kernels::conv::{Backward, Forward, WeightGradient};
+use rigl_kernels::map::dropout::{MaskStream, draw_mask};
+use rigl_kernels::map::passes::{Add, Route};
+use rigl_kernels::map::{DataGradient, Dropout, GradientView, MapShape, View, blocks};
 use rigl_topology::Largest;
 
 use super::{Clock, Collect, Collects, Context};

@@ -1,9 +1,10 @@
 //! Passes over vectors: linear layers, ReLU, the loss.
 
 use rigl_base::{Error, Result};
-use rigl_kernels::linear_dense::{self, LinearShape};
+use rigl_kernels::linear::{self, Epilogue, LinearShape};
 use rigl_kernels::loss::{LossSums, softmax_cross_entropy};
-use rigl_kernels::{Epilogue, Machine, elementwise, layout, linear_sparse};
+use rigl_kernels::vector::layout;
+use rigl_kernels::{Machine, elementwise};
 
 use super::{Clock, Collect, Collects, Context};
 use crate::batch::Batch;
@@ -36,12 +37,12 @@ impl Context<'_> {
         let p = &self.parameters[weight];
         match &p.storage {
             Storage::Sparse { stream: Stream::Linear(stream), .. } => {
-                linear_sparse::forward(self.machine, stream, &p.values, bias, x, y, groups, epilogue)
+                linear::sparse::forward(self.machine, stream, &p.values, bias, x, y, groups, epilogue)
             }
             Storage::Sparse { .. } => return Err(wrong_storage(p)),
             Storage::Dense | Storage::Masked { .. } => {
                 let shape = LinearShape { outputs, inputs, groups };
-                linear_dense::forward(self.machine, shape, &p.values, bias, x, y, epilogue)
+                linear::dense::forward(self.machine, shape, &p.values, bias, x, y, epilogue)
             }
         }
         .map_err(kernel)
@@ -105,7 +106,7 @@ impl Context<'_> {
         let clock = Clock::start(&self.times);
         if let Some(bias) = bias {
             let gradient = &mut self.parameters[bias].gradient;
-            linear_dense::bias_gradient(self.machine, outputs, groups, dy, gradient, !step.first)
+            linear::dense::bias_gradient(self.machine, outputs, groups, dy, gradient, !step.first)
                 .map_err(kernel)?;
         }
         let p = &mut self.parameters[weight];
@@ -158,7 +159,7 @@ fn weight_gradient(
     };
     match &p.storage {
         Storage::Dense | Storage::Masked { .. } => {
-            linear_dense::gradient(machine, shape, x, dy, &mut p.gradient, !step.first).map_err(kernel)?;
+            linear::dense::gradient(machine, shape, x, dy, &mut p.gradient, !step.first).map_err(kernel)?;
             match (collect, &p.storage) {
                 (Some(Collect::All), _) if step.last => {
                     dense.clear();
@@ -172,17 +173,17 @@ fn weight_gradient(
         }
         Storage::Sparse { stream: Stream::Conv(_), .. } => return Err(wrong_storage(p)),
         Storage::Sparse { pattern, stream: Stream::Linear(stream) } => {
-            linear_sparse::gradient(machine, stream, x, dy, &mut p.gradient, shape.groups, !step.first)
+            linear::sparse::gradient(machine, stream, x, dy, &mut p.gradient, shape.groups, !step.first)
                 .map_err(kernel)?;
             if matches!(collect, Some(Collect::Largest(_))) && step.first && step.last {
                 // One micro-batch: the dense gradient is scored tile by tile and never stored.
-                linear_dense::growth(machine, shape, x, dy, &|worker, first, tile| {
+                linear::dense::growth(machine, shape, x, dy, &|worker, first, tile| {
                     push(worker, first, tile, pattern.indices());
                 })
                 .map_err(kernel)?;
             } else if collect.is_some() {
                 dense.resize(shape.outputs * shape.inputs, 0.0);
-                linear_dense::gradient(machine, shape, x, dy, dense, !step.first).map_err(kernel)?;
+                linear::dense::gradient(machine, shape, x, dy, dense, !step.first).map_err(kernel)?;
                 if step.last && matches!(collect, Some(Collect::Largest(_))) {
                     push(0, 0, dense, pattern.indices());
                     *dense = Vec::new();
@@ -204,12 +205,12 @@ fn data_gradient(
 ) -> Result<()> {
     match &p.storage {
         Storage::Dense | Storage::Masked { .. } => {
-            linear_dense::backward_data(machine, shape, &p.values, dy, dx, epilogue, accumulate)
+            linear::dense::backward_data(machine, shape, &p.values, dy, dx, epilogue, accumulate)
         }
         Storage::Sparse { stream: Stream::Conv(_), .. } => return Err(wrong_storage(p)),
         Storage::Sparse { stream: Stream::Linear(stream), .. } => {
             let groups = shape.groups;
-            linear_sparse::backward_data(machine, stream, &p.values, dy, dx, groups, epilogue, accumulate)
+            linear::sparse::backward_data(machine, stream, &p.values, dy, dx, groups, epilogue, accumulate)
         }
     }
     .map_err(kernel)

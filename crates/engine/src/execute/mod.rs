@@ -8,8 +8,8 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rigl_base::Result;
-use rigl_kernels::conv::Statistics;
 use rigl_kernels::loss::LossSums;
+use rigl_kernels::map::Statistics;
 use rigl_kernels::{Arena, Machine, Workspace};
 use rigl_topology::Largest;
 

@@ -1,10 +1,9 @@
 //! Passes that make maps smaller, and the ways between maps and vectors.
 
 use rigl_base::Result;
-use rigl_kernels::conv::DataGradient;
-use rigl_kernels::maps::MapShape;
+use rigl_kernels::map::{DataGradient, MapShape};
 use rigl_kernels::pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward, PoolShape};
-use rigl_kernels::vectors::{
+use rigl_kernels::vector::reshape::{
     Flatten, FlattenBackward, GlobalAveragePool, GlobalAveragePoolBackward, Unflatten, UnflattenBackward,
 };
 

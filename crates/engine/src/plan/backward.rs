@@ -1,6 +1,6 @@
 //! From the passes of the forward half to the steps of the backward half: who leaves which gradient where.
 
-use rigl_kernels::maps::MapShape;
+use rigl_kernels::map::MapShape;
 
 use super::{BufferId, Form, GradientOf, Pass, Source, Step, Target, ViewOf, one_position};
 

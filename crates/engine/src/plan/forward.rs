@@ -3,7 +3,7 @@
 use rigl_base::{Error, Result};
 use rigl_graph::{Graph, Node, NodeId, Op};
 use rigl_kernels::conv::ConvShape;
-use rigl_kernels::maps::MapShape;
+use rigl_kernels::map::MapShape;
 use rigl_kernels::pool::PoolShape;
 
 use super::{BufferId, DropoutOf, Form, Pass, PoolKind, Purpose, Source, ViewOf, one_position};

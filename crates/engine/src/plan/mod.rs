@@ -15,9 +15,10 @@ use std::ops::Range;
 use rigl_base::{Error, Result};
 use rigl_graph::Graph;
 use rigl_kernels::conv::ConvShape;
-use rigl_kernels::maps::{self, MapShape};
+use rigl_kernels::map::{self, MapShape};
 use rigl_kernels::pool::PoolShape;
-use rigl_kernels::{LANES, WorkspaceSize, layout};
+use rigl_kernels::vector::layout;
+use rigl_kernels::{LANES, WorkspaceSize};
 
 use crate::batch::InputLayout;
 use crate::lifetimes::{Buffer, place};
@@ -41,7 +42,7 @@ impl Form {
     fn len(self, samples: usize) -> Result<usize, rigl_kernels::Error> {
         match self {
             Form::Vector(features) => layout::map_len(features, layout::groups(samples)),
-            Form::Map(shape) => shape.len(maps::blocks(samples)),
+            Form::Map(shape) => shape.len(map::blocks(samples)),
         }
     }
 }
@@ -324,7 +325,9 @@ impl Pass {
 
     /// The scratch that it and its backward pass need.
     fn workspace(&self, samples: usize, purpose: Purpose) -> WorkspaceSize {
-        use rigl_kernels::{conv, passes, pool, vectors};
+        use rigl_kernels::map::passes;
+        use rigl_kernels::vector::reshape;
+        use rigl_kernels::{conv, pool};
         match self {
             Pass::Linear { .. } | Pass::Relu { .. } | Pass::Loss { .. } => WorkspaceSize::default(),
             Pass::Conv { shape, .. } => {
@@ -341,8 +344,8 @@ impl Pass {
             Pass::Pool { shape, .. } => pool::MaxPoolBackward::workspace(shape, samples)
                 .max(pool::AveragePoolBackward::workspace(shape, samples))
                 .max(passes::workspace(shape.output(), samples)),
-            Pass::GlobalPool { shape, .. } => vectors::GlobalAveragePoolBackward::workspace(*shape, samples),
-            Pass::Flatten { shape, .. } => vectors::FlattenBackward::workspace(*shape, samples),
+            Pass::GlobalPool { shape, .. } => reshape::GlobalAveragePoolBackward::workspace(*shape, samples),
+            Pass::Flatten { shape, .. } => reshape::FlattenBackward::workspace(*shape, samples),
             Pass::Unflatten { features, .. } => passes::workspace(one_position(*features), samples),
         }
     }

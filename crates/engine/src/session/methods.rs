@@ -7,7 +7,7 @@ use rigl_base::random::{Purpose, Stream, name_id, normals, pair_id};
 use rigl_base::{Error, Result};
 use rigl_graph::initial::InitialValues;
 use rigl_kernels::Machine;
-use rigl_kernels::elementwise::{self, Sgd};
+use rigl_kernels::optimizer::{self, Sgd};
 use rigl_topology::{LayerStatistics, Pattern};
 
 use super::Session;
@@ -166,7 +166,7 @@ pub(super) fn step_kept(machine: &Machine, p: &mut Parameter, dense: &mut [f32],
     let momentum = if sgd.momentum == 0.0 { 0 } else { kept.values.len() };
     kept.momentum.resize(momentum, 0.0);
     let sgd = Sgd { l2: 0.0, ..sgd };
-    elementwise::sgd(machine, sgd, dense, &mut kept.values, &mut kept.momentum).map_err(kernel)?;
+    optimizer::sgd(machine, sgd, dense, &mut kept.values, &mut kept.momentum).map_err(kernel)?;
     let values = pattern.indices().iter().map(|&i| kept.values[i as usize]).collect();
     p.values = p.stored(values);
     p.kept = Some(kept);

@@ -1,21 +1,22 @@
 //! The backward pass of a convolution: both gradients from rows that are staged once.
 
-use crate::conv::forward::{NOTHING, gather, rows_ahead};
-use crate::conv::product::{Ahead, Place, SIDE};
+use crate::conv::ahead::{Ahead, NOTHING, rows_ahead};
+use crate::conv::product::{Place, SIDE};
 use crate::conv::shape::ConvShape;
-use crate::conv::stream::ConvStream;
+use crate::conv::stream::{ConvStream, gather};
+use crate::conv::taps::ConvTaps;
 use crate::conv::tile::{
     Bases, GradientRows, dense_gradient, dense_product, sparse_gradient, sparse_product,
 };
+use crate::conv::weights::{Weights, flops};
 use crate::conv::window::Window;
-use crate::conv::{ConvTaps, Weights, flops};
-use crate::error::check_len;
-use crate::machine::{Machine, Shared};
-use crate::maps::{GradientView, View, blocks, lanes};
-use crate::rows::{Classes, StageGradient, StageView, StoreGradient, SumRow};
+use crate::error::{Error, check_len};
+use crate::map::{
+    AddLanes, Classes, DataGradient, GradientView, SUM_ROWS, StageGradient, StageView, StoreGradient, SumRow,
+    View, add_up, blocks, lanes,
+};
+use crate::run::{Machine, Shared, Workspace, WorkspaceSize};
 use crate::simd::LANES;
-use crate::sums::{AddLanes, SUM_ROWS, add_up};
-use crate::{Error, Workspace, WorkspaceSize};
 
 /// The gradients of a convolution's weight, bias and input.
 #[derive(Debug)]
@@ -49,18 +50,6 @@ pub enum WeightGradient<'a> {
     Sparse(&'a ConvStream, &'a mut [f32]),
     /// All of it.
     Dense(&'a ConvTaps, &'a mut [f32]),
-}
-
-/// Where the gradient of the input goes: of the stored map's norm, before dropout and ReLU are seen.
-#[derive(Debug)]
-pub struct DataGradient<'a> {
-    /// The map of it.
-    pub out: &'a mut [f32],
-    /// Whether it is added to what is there.
-    pub accumulate: bool,
-    /// Replaced by Σ dz and Σ dz·(x − μ) of the whole result, `[channel][2]`, for the backward pass of the view's
-    /// norm.
-    pub sums: Option<&'a mut [f64]>,
 }
 
 impl WeightGradient<'_> {

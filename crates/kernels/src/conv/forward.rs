@@ -1,17 +1,16 @@
 //! The forward pass of a convolution.
 
-use crate::conv::product::{Ahead, Place};
+use crate::conv::ahead::{Ahead, NOTHING, rows_ahead};
+use crate::conv::product::Place;
 use crate::conv::shape::ConvShape;
+use crate::conv::stream::gather;
 use crate::conv::tile::{BASES, Bases, dense_product, sparse_product};
+use crate::conv::weights::{Weights, flops};
 use crate::conv::window::Window;
-use crate::conv::{Weights, flops};
-use crate::error::check_len;
-use crate::machine::{Machine, Shared};
-use crate::maps::{MapShape, View, blocks, lanes};
-use crate::rows::{StageView, StoreForward};
+use crate::error::{Error, check_len};
+use crate::map::{AddLanes, SUM_ROWS, StageView, Statistics, StoreForward, View, add_up, blocks, lanes};
+use crate::run::{Machine, Shared, Workspace, WorkspaceSize};
 use crate::simd::LANES;
-use crate::sums::{AddLanes, SUM_ROWS, add_up};
-use crate::{Error, Workspace, WorkspaceSize};
 
 /// y = W ∗ x + b (+ residual), with the sums that the next batch norm needs.
 #[derive(Debug)]
@@ -30,22 +29,6 @@ pub struct Forward<'a> {
     pub statistics: Option<Statistics<'a>>,
     /// Samples of the batch.
     pub samples: usize,
-}
-
-/// Sums over the values of each channel, over samples and positions.
-#[derive(Debug)]
-pub struct Statistics<'a> {
-    /// What is subtracted from the values of each channel first: about their mean, or zeros.
-    pub shift: &'a [f32],
-    /// Replaced by Σ(y − shift) and Σ(y − shift)², `[channel][2]`.
-    pub sums: &'a mut [f64],
-}
-
-impl Statistics<'_> {
-    pub(crate) fn check(&self, channels: usize) -> Result<(), Error> {
-        check_len("shift", self.shift.len(), channels)?;
-        check_len("sums", self.sums.len(), 2 * channels)
-    }
 }
 
 /// Maps of this many bytes and more are written past the caches.
@@ -125,13 +108,6 @@ impl Forward<'_> {
     }
 }
 
-/// Brings values into an order.
-pub(crate) fn gather(source: &[u32], values: &[f32], into: &mut [f32]) {
-    for (out, &source) in into.iter_mut().zip(source) {
-        *out = values[source as usize];
-    }
-}
-
 /// What all tasks share.
 struct Pass<'a> {
     machine: &'a Machine,
@@ -156,24 +132,6 @@ unsafe impl Sync for SyncPass<'_> {}
 impl<'a> SyncPass<'a> {
     fn get(&self) -> &Pass<'a> {
         &self.0
-    }
-}
-
-/// Nothing to bring near.
-pub(crate) const NOTHING: (*const f32, usize) = (std::ptr::null(), 0);
-
-/// Rows of a stored map to bring near, as far as there are such.
-pub(crate) fn rows_ahead(
-    map: &[f32],
-    shape: MapShape,
-    block: usize,
-    rows: std::ops::Range<usize>,
-) -> (*const f32, usize) {
-    let (first, end) = (rows.start.min(shape.rows), rows.end.min(shape.rows));
-    let start = block * shape.block_len() + first * shape.row_len();
-    match map.get(start..start + (end - first) * shape.row_len()) {
-        Some(rows) => (rows.as_ptr(), rows.len() / LANES),
-        None => NOTHING,
     }
 }
 

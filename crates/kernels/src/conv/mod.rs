@@ -15,6 +15,7 @@
 //! zero borders and with columns one stride apart side by side, so that the inner loops (`product`) know neither
 //! borders nor strides: every weight is one offset into staged rows.
 
+mod ahead;
 mod backward;
 mod forward;
 mod product;
@@ -22,56 +23,15 @@ mod shape;
 mod stream;
 mod taps;
 mod tile;
+mod weights;
 mod window;
 
 #[cfg(test)]
 mod tests;
 
-pub use backward::{Backward, DataGradient, WeightGradient};
-pub use forward::{Forward, Statistics};
+pub use backward::{Backward, WeightGradient};
+pub use forward::Forward;
 pub use shape::ConvShape;
 pub use stream::ConvStream;
 pub use taps::ConvTaps;
-
-use crate::Error;
-use crate::error::check_len;
-
-/// The weight of a convolution, as it is stored.
-#[derive(Clone, Copy, Debug)]
-pub enum Weights<'a> {
-    /// Values of the nonzeros, in the order of their flat indices.
-    Sparse(&'a ConvStream, &'a [f32]),
-    /// All values, `[outputs, inputs, kernel, kernel]`.
-    Dense(&'a ConvTaps, &'a [f32]),
-}
-
-impl Weights<'_> {
-    fn shape(&self) -> ConvShape {
-        match self {
-            Weights::Sparse(stream, _) => stream.shape,
-            Weights::Dense(taps, _) => taps.shape,
-        }
-    }
-
-    /// Numbers that it holds.
-    fn count(&self) -> usize {
-        match self {
-            Weights::Sparse(stream, _) => stream.count(),
-            Weights::Dense(taps, _) => taps.shape.weight_len(),
-        }
-    }
-
-    fn check(&self) -> Result<(), Error> {
-        match self {
-            Weights::Sparse(_, values) | Weights::Dense(_, values) => {
-                check_len("weights", values.len(), self.count())
-            }
-        }
-    }
-}
-
-/// What a weight with `weights` numbers costs on a batch.
-fn flops(shape: &ConvShape, weights: usize, samples: usize) -> usize {
-    let output = shape.output();
-    (2 * weights).saturating_mul(output.rows * output.columns).saturating_mul(samples)
-}
+pub use weights::Weights;

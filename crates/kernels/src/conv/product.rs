@@ -7,6 +7,7 @@
 //! Loads stand in plain loops: closures, those of `array::from_fn` among them, are not compiled for the caller's
 //! instruction set and would be called, one by one, where the compiler does not inline them.
 
+use crate::conv::ahead::Ahead;
 use crate::conv::shape::OFFSET_BITS;
 use crate::conv::stream::Order;
 use crate::simd::{LANES, Simd, Work};
@@ -25,61 +26,6 @@ pub(crate) struct Place {
 #[inline(always)]
 fn split(tap: u32) -> (usize, usize) {
     ((tap >> OFFSET_BITS) as usize, (tap & ((1 << OFFSET_BITS) - 1)) as usize * LANES)
-}
-
-/// Stored rows that will be staged next, brought near while a tile is computed: staging them would else wait for
-/// memory, and computing for nothing.
-#[derive(Clone, Copy)]
-pub(crate) struct Ahead {
-    /// Where they lie, and how many lines.
-    pub(crate) ranges: [(*const f32, usize); AHEAD],
-}
-
-/// Ranges of rows that a convolution may stage at a time.
-pub(crate) const AHEAD: usize = 4;
-
-impl Ahead {
-    /// The part for one of `of` tiles.
-    pub(crate) fn part(&self, tile: usize, of: usize) -> Ahead {
-        let part = |(start, lines): (*const f32, usize)| {
-            let each = lines.div_ceil(of.max(1));
-            let first = (tile * each).min(lines);
-            (start.wrapping_add(first * LANES), each.min(lines - first))
-        };
-        Ahead { ranges: self.ranges.map(part) }
-    }
-
-    /// Spreads the lines over so many visits.
-    fn over(&self, visits: usize) -> Fetch {
-        let lines: usize = self.ranges.iter().map(|(_, lines)| lines).sum();
-        Fetch { ranges: self.ranges, range: 0, each: lines.div_ceil(visits.max(1)) }
-    }
-}
-
-/// Lines on their way.
-struct Fetch {
-    ranges: [(*const f32, usize); AHEAD],
-    range: usize,
-    each: usize,
-}
-
-impl Fetch {
-    /// Brings the next lines near.
-    #[inline(always)]
-    fn next<S: Simd>(&mut self, s: S) {
-        let mut left = self.each;
-        while left > 0 {
-            let Some((start, lines)) = self.ranges.get_mut(self.range) else { return };
-            let now = left.min(*lines);
-            for line in 0..now {
-                s.prefetch(start.wrapping_add(line * LANES));
-            }
-            *start = start.wrapping_add(now * LANES);
-            *lines -= now;
-            left -= now;
-            self.range += usize::from(*lines == 0);
-        }
-    }
 }
 
 /// All results of a sparse product on one tile.

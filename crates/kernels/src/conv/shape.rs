@@ -1,9 +1,8 @@
 //! What a convolution's numbers are, and everything that follows from them: staging, classes of positions, tiles,
 //! strips. Nothing here depends on threads or on the machine.
 
-use crate::Error;
-use crate::maps::{MapShape, blocks};
-use crate::rows::Staging;
+use crate::error::Error;
+use crate::map::{MapShape, Staging, blocks};
 
 /// Positions of a tile: outputs that are computed together, and over which a weight's gradient is one chain.
 pub(crate) const TILE: usize = 16;

@@ -10,8 +10,8 @@
 //! The data gradient has one order per class of input positions: with stride s the position (r, q) is reached by
 //! kernel rows and columns that equal r + padding and q + padding modulo s.
 
-use crate::Error;
 use crate::conv::shape::{ConvShape, OFFSET_BITS};
+use crate::error::Error;
 
 /// Bytes of staged rows that a block of channels should keep in the nearest cache.
 const WINDOW: usize = 42 << 10;
@@ -104,6 +104,13 @@ impl Order {
         }
         order.blocks.push(order.visits.len() as u32);
         order
+    }
+}
+
+/// Brings values into an order.
+pub(crate) fn gather(source: &[u32], values: &[f32], into: &mut [f32]) {
+    for (out, &source) in into.iter_mut().zip(source) {
+        *out = values[source as usize];
     }
 }
 

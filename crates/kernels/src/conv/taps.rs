@@ -1,7 +1,7 @@
 //! The taps of a dense convolution: for every product, where the staged vector of each summed weight begins.
 
-use crate::Error;
 use crate::conv::shape::{ConvShape, OFFSET_BITS};
+use crate::error::Error;
 
 /// The weights that one result sums, in canonical order: channel, kernel row, kernel column.
 ///

@@ -2,15 +2,16 @@
 
 use plain::*;
 
-use super::*;
-use crate::maps::{Dropout, GradientView, MapShape, NormGradient, View, blocks};
+use crate::conv::*;
+use crate::map::{DataGradient, Dropout, GradientView, MapShape, NormGradient, Statistics, View, blocks};
+use crate::run::{Machine, Workspace};
+use crate::simd::Isa;
 use crate::testing::{Norm, Random, channel, is_sample, map, same};
-use crate::{Isa, Machine, Workspace};
 
 /// Plain loops.
 mod plain {
-    use super::super::shape::ConvShape;
-    use crate::maps::{MapShape, blocks};
+    use crate::conv::ConvShape;
+    use crate::map::{MapShape, blocks};
     use crate::testing::tree;
 
     /// Where (block, channel, row, column, lane) of a map is.

@@ -1,12 +1,10 @@
 //! From rows to tiles: which sizes of tiles cover a row, and the compiled form for each.
 
-use crate::Isa;
-use crate::conv::product::{
-    Ahead, DenseGradient, DenseTile, GradientTile, Place, SIDE, SparseGradient, SparseTile,
-};
+use crate::conv::ahead::Ahead;
+use crate::conv::product::{DenseGradient, DenseTile, GradientTile, Place, SIDE, SparseGradient, SparseTile};
 use crate::conv::stream::Order;
 use crate::conv::taps::Taps;
-use crate::simd::LANES;
+use crate::simd::{Isa, LANES};
 
 /// Pointers of a table of staged rows, at most: two rows of a tile times the largest kernel.
 pub(crate) const BASES: usize = 128;

@@ -1,7 +1,6 @@
 //! A window of staged rows that moves down a map, in scratch that is used round and round.
 
-use crate::maps::MapShape;
-use crate::rows::Staging;
+use crate::map::{MapShape, Staging};
 use crate::simd::LANES;
 
 /// The last `slots` staged rows of a map, and a row of zeros for those outside the map.

@@ -1,12 +1,12 @@
 //! The backward pass of pooling.
 
-use crate::channels::{Reader, Strip, Writer, scatter, workspace};
-use crate::conv::DataGradient;
-use crate::maps::{GradientView, View, blocks};
-use crate::pool::{Kind, PoolShape};
+use crate::error::Error;
+use crate::map::{
+    DataGradient, GradientView, Reader, SUM_ROWS, Strip, View, Writer, blocks, scatter, scatter_workspace,
+};
+use crate::pool::shape::{Kind, PoolShape};
+use crate::run::{Machine, Workspace, WorkspaceSize};
 use crate::simd::{LANES, Simd, Work};
-use crate::sums::SUM_ROWS;
-use crate::{Error, Machine, Workspace, WorkspaceSize};
 
 /// The gradient of a [`MaxPool`](crate::pool::MaxPool): that of an output goes to the first of its largest inputs.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ fn backward_workspace(shape: &PoolShape, samples: usize) -> WorkspaceSize {
     if shape.check().is_err() {
         return WorkspaceSize::default();
     }
-    workspace(shape.input(), samples, shape.rows.min(SUM_ROWS) * shape.columns * LANES)
+    scatter_workspace(shape.input(), samples, shape.rows.min(SUM_ROWS) * shape.columns * LANES)
 }
 
 fn backward(

@@ -2,13 +2,10 @@
 
 use std::ops::Range;
 
-use crate::Error;
-use crate::error::check_len;
-use crate::machine::{Machine, Shared};
-use crate::maps::{View, blocks};
-use crate::passes::Strips;
-use crate::pool::{Kind, PoolShape};
-use crate::rows::Pointwise;
+use crate::error::{Error, check_len};
+use crate::map::{Pointwise, Strips, View, blocks};
+use crate::pool::shape::{Kind, PoolShape};
+use crate::run::{Machine, Shared};
 use crate::simd::{LANES, Simd, Work};
 
 /// y = the largest value of each window of x.

@@ -1,10 +1,11 @@
 //! Pooling against plain loops in the documented order of sums, to the bit.
 
-use super::*;
-use crate::conv::DataGradient;
-use crate::maps::{View, blocks};
+use crate::error::Error;
+use crate::map::{DataGradient, View, blocks};
+use crate::pool::*;
+use crate::run::{Machine, Workspace};
+use crate::simd::Isa;
 use crate::testing::{Gradient, Random, Viewed, map, same};
-use crate::{Isa, Machine, Workspace};
 
 fn shapes(random: &mut Random, count: usize) -> Vec<PoolShape> {
     // Two that are worth several threads, then any.
@@ -154,7 +155,7 @@ fn of_equal_values_the_first_gets_the_gradient_and_no_nan_does() {
         MaxPoolBackward {
             shape,
             x: View::plain(&x),
-            gradient: crate::maps::GradientView { direct: Some(&dy), norm: None },
+            gradient: crate::map::GradientView { direct: Some(&dy), norm: None },
             data: DataGradient { out: &mut dx, accumulate: false, sums: None },
             samples,
         }

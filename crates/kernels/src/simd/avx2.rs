@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use super::{Simd, Work};
+use crate::simd::lanes::{Simd, Work};
 
 /// Proof that this processor has AVX2 and FMA.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

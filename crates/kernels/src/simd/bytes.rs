@@ -1,6 +1,6 @@
 //! Bytes turned round: sixteen images of sixteen bytes become sixteen features of sixteen lanes.
 
-use super::LANES;
+use crate::simd::lanes::LANES;
 
 /// A square of bytes.
 pub(crate) type Square = [[u8; LANES]; LANES];

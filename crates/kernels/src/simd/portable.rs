@@ -1,7 +1,7 @@
 //! Plain Rust on arrays of 16: the form for every machine without a form of its own. Compilers vectorise it
 //! well where multiply-add is an instruction (NEON); where it is not, it is correct but slow.
 
-use super::Simd;
+use crate::simd::lanes::Simd;
 
 /// Sixteen lanes in an array.
 #[derive(Clone, Copy)]

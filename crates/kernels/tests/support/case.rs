@@ -2,13 +2,14 @@
 
 use std::sync::Mutex;
 
-use rigl_kernels::elementwise::{Sgd, relu, relu_backward, sgd};
-use rigl_kernels::layout::{groups, map_len};
-use rigl_kernels::linear_dense::{self, LinearShape};
+use rigl_kernels::Machine;
+use rigl_kernels::elementwise::{relu, relu_backward};
+use rigl_kernels::linear::{self, Epilogue, LinearShape, LinearStream};
 use rigl_kernels::loss::softmax_cross_entropy;
-use rigl_kernels::maps::{MapShape, blocks};
+use rigl_kernels::map::{MapShape, blocks};
+use rigl_kernels::optimizer::{Sgd, sgd};
 use rigl_kernels::pack::{pack_maps, pack_vectors};
-use rigl_kernels::{Epilogue, LinearStream, Machine, linear_sparse};
+use rigl_kernels::vector::layout::{groups, map_len};
 
 use super::guard::{Buffer, Place};
 
@@ -73,32 +74,32 @@ pub fn results(machine: &Machine, case: &Case, place: Place) -> Vec<(&'static st
     for bias in [None, Some(&*bias)] {
         for gate in [Epilogue::None, Epilogue::Relu, Epilogue::Gate(&gate_y)] {
             let mut y = empty(dy.len());
-            linear_sparse::forward(machine, &stream, &values, bias, &x, &mut y, groups, gate).unwrap();
+            linear::sparse::forward(machine, &stream, &values, bias, &x, &mut y, groups, gate).unwrap();
             results.push(("sparse forward", y.to_vec()));
             y.fill(f32::NAN);
-            linear_dense::forward(machine, shape, &weights, bias, &x, &mut y, gate).unwrap();
+            linear::dense::forward(machine, shape, &weights, bias, &x, &mut y, gate).unwrap();
             results.push(("dense forward", y.to_vec()));
         }
     }
     for gate in [Epilogue::None, Epilogue::Relu, Epilogue::Gate(&gate_x)] {
         let mut dx = empty(x.len());
-        linear_sparse::backward_data(machine, &stream, &values, &dy, &mut dx, groups, gate, false).unwrap();
+        linear::sparse::backward_data(machine, &stream, &values, &dy, &mut dx, groups, gate, false).unwrap();
         results.push(("sparse backward data", dx.to_vec()));
         dx.fill(f32::NAN);
-        linear_dense::backward_data(machine, shape, &weights, &dy, &mut dx, gate, false).unwrap();
+        linear::dense::backward_data(machine, shape, &weights, &dy, &mut dx, gate, false).unwrap();
         results.push(("dense backward data", dx.to_vec()));
     }
     let (mut sparse, mut dense, mut of_bias) = (empty(values.len()), empty(weights.len()), empty(outputs));
     for accumulate in [false, true] {
-        linear_sparse::gradient(machine, &stream, &x, &dy, &mut sparse, groups, accumulate).unwrap();
+        linear::sparse::gradient(machine, &stream, &x, &dy, &mut sparse, groups, accumulate).unwrap();
         results.push(("sparse gradient", sparse.to_vec()));
-        linear_dense::gradient(machine, shape, &x, &dy, &mut dense, accumulate).unwrap();
+        linear::dense::gradient(machine, shape, &x, &dy, &mut dense, accumulate).unwrap();
         results.push(("dense gradient", dense.to_vec()));
-        linear_dense::bias_gradient(machine, outputs, groups, &dy, &mut of_bias, accumulate).unwrap();
+        linear::dense::bias_gradient(machine, outputs, groups, &dy, &mut of_bias, accumulate).unwrap();
         results.push(("bias gradient", of_bias.to_vec()));
     }
     let grown = Mutex::new(vec![f32::NAN; weights.len()]);
-    linear_dense::growth(machine, shape, &x, &dy, &|worker, first, tile| {
+    linear::dense::growth(machine, shape, &x, &dy, &|worker, first, tile| {
         assert!(worker < machine.pool.threads());
         grown.lock().unwrap()[first as usize..][..tile.len()].copy_from_slice(tile);
     })

@@ -1,7 +1,7 @@
 //! Lengths and dimensions that do not fit.
 
 use rigl_kernels::Error;
-use rigl_kernels::layout::GROUP;
+use rigl_kernels::vector::layout::GROUP;
 
 use super::guard::{GUARDED, Place};
 

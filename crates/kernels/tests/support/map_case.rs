@@ -1,17 +1,18 @@
 //! A convolution on a batch of maps, and what every kernel on maps makes of them.
 
-use rigl_kernels::conv::{
-    Backward, ConvShape, ConvStream, ConvTaps, DataGradient, Forward, Statistics, WeightGradient, Weights,
+use rigl_kernels::conv::{Backward, ConvShape, ConvStream, ConvTaps, Forward, WeightGradient, Weights};
+use rigl_kernels::map::dropout::{MaskStream, draw_mask};
+use rigl_kernels::map::norm;
+use rigl_kernels::map::passes::{self, Add, Route};
+use rigl_kernels::map::{
+    Affine, DataGradient, Dropout, GradientView, MapShape, NormGradient, Statistics, View, blocks,
 };
-use rigl_kernels::dropout::{MaskStream, draw_mask};
-use rigl_kernels::layout::{groups, map_len};
-use rigl_kernels::maps::{Affine, Dropout, GradientView, MapShape, NormGradient, View, blocks};
-use rigl_kernels::passes::{self, Add, Route};
 use rigl_kernels::pool::{AveragePool, AveragePoolBackward, MaxPool, MaxPoolBackward, PoolShape};
-use rigl_kernels::vectors::{
+use rigl_kernels::vector::layout::{groups, map_len};
+use rigl_kernels::vector::reshape::{
     Flatten, FlattenBackward, GlobalAveragePool, GlobalAveragePoolBackward, Unflatten, UnflattenBackward,
 };
-use rigl_kernels::{Machine, Workspace, norm};
+use rigl_kernels::{Machine, Workspace};
 
 use super::case::number;
 use super::guard::{Buffer, Place};

@@ -1,7 +1,8 @@
 //! Rows of maps on their way into and out of kernels: a row of a view is computed into scratch, with zero borders;
 //! a finished row is stored, with what is fused behind it. Nothing else reads or writes stored maps.
 
-use crate::maps::{Affine, BLOCK, Dropout, GradientView, MapShape, NormGradient, View};
+use crate::map::shape::{BLOCK, MapShape};
+use crate::map::view::{Affine, Dropout, GradientView, NormGradient, View};
 use crate::simd::{LANES, Simd, Work};
 
 /// How a staged row lies in scratch: per channel `planes` planes of `plane` vectors each. Column q, which stands

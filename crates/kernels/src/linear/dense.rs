@@ -3,12 +3,11 @@
 //! Shapes as in the sparse form; weights row-major (outputs × inputs). Sums run in the same order as there, so a
 //! dense layer whose inactive weights are zero gives the bits of the sparse one.
 
-use crate::Error;
-use crate::error::check_len;
-use crate::layout::{BLOCK_GROUPS, GROUP, VECTORS, map_len};
-use crate::linear_sparse::Epilogue;
-use crate::machine::{Machine, Shared};
+use crate::error::{Error, check_len};
+use crate::linear::epilogue::Epilogue;
+use crate::run::{Machine, Shared};
 use crate::simd::{LANES, Simd, Work};
+use crate::vector::layout::{BLOCK_GROUPS, GROUP, VECTORS, map_len};
 
 /// The shape of a linear layer on a batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -4,8 +4,7 @@
 //! z = γ (x − μ) / √(σ² + ε) + β, with μ and σ² of the batch in training (σ² biased, as PyTorch) and running
 //! averages in evaluation.
 
-use crate::Error;
-use crate::error::check_len;
+use crate::error::{Error, check_len};
 
 /// Mean and variance of a batch.
 ///
@@ -34,7 +33,7 @@ pub fn moments(
     Ok(())
 }
 
-/// γ / √(σ² + ε): the scale of an [`Affine`](crate::maps::Affine).
+/// γ / √(σ² + ε): the scale of an [`Affine`](crate::map::Affine).
 ///
 /// # Errors
 /// If a length differs.
@@ -82,7 +81,7 @@ pub fn run_on(
 /// What the backward pass needs and yields, per channel.
 #[derive(Debug)]
 pub struct Gradients<'a> {
-    /// Replaced by the slope of a [`NormGradient`](crate::maps::NormGradient).
+    /// Replaced by the slope of a [`NormGradient`](crate::map::NormGradient).
     pub slope: &'a mut [f32],
     /// Replaced by its shift.
     pub shift: &'a mut [f32],

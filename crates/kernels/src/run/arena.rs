@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::Error;
+use crate::error::Error;
 
 /// A zeroed piece of memory, 64-byte aligned, from which disjoint ranges are borrowed.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 //! values of 64 samples side by side, four vectors of 16 lanes. A batch that is no multiple of 64 is padded;
 //! padded lanes hold zeros in the input and weight 0 in the loss, so they change nothing.
 
-use crate::Error;
+use crate::error::Error;
 use crate::simd::LANES;
 
 /// Samples of a group.

@@ -3,9 +3,11 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use crate::machine::{Machine, Shared};
-use crate::simd::{LANES, Simd, Work};
-use crate::{Arena, Error, Isa};
+use crate::error::Error;
+use crate::run::arena::Arena;
+use crate::run::machine::Machine;
+use crate::run::shared::Shared;
+use crate::simd::{Isa, LANES, Simd, Work};
 
 /// Floating-point operations per second of one core that multiplies and adds in registers alone: the best of
 /// several short runs.

@@ -3,18 +3,17 @@
 
 use std::ops::Range;
 
-use crate::conv::DataGradient;
-use crate::error::check_len;
-use crate::machine::{Machine, Shared};
-use crate::maps::{GradientView, MapShape, View, blocks, lanes};
-use crate::passes::{Strips, task_sums};
-use crate::rows::{NormTerms, Pointwise};
+use crate::error::{Error, check_len};
+use crate::map::rows::{NormTerms, Pointwise};
+use crate::map::shape::{MapShape, blocks, lanes};
+use crate::map::strips::{Strips, task_sums};
+use crate::map::sums::add_up;
+use crate::map::view::{DataGradient, GradientView, View};
+use crate::run::{Machine, Shared, Workspace, WorkspaceSize};
 use crate::simd::{LANES, Simd};
-use crate::sums::add_up;
-use crate::{Error, Workspace, WorkspaceSize};
 
 /// Scratch of [`scatter`] with `worker` f32 for each worker.
-pub(crate) fn workspace(shape: MapShape, samples: usize, worker: usize) -> WorkspaceSize {
+pub(crate) fn scatter_workspace(shape: MapShape, samples: usize, worker: usize) -> WorkspaceSize {
     WorkspaceSize { worker, shared: 0, sums: task_sums(shape, samples) }
 }
 

@@ -1,8 +1,9 @@
 //! Scratch memory of kernels: asked for beforehand, made once, used by every call.
 
-use crate::machine::Shared;
-use crate::threads::MOST;
-use crate::{Arena, Error};
+use crate::error::Error;
+use crate::run::arena::Arena;
+use crate::run::shared::Shared;
+use crate::run::threads::MOST;
 
 /// How much scratch a kernel needs; of several kernels, that of the largest ([`WorkspaceSize::max`]).
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 
-use crate::{Error, fault};
+use crate::error::Error;
+use crate::run::fault;
 
 /// Threads of a pool, at most: more than this is a mistake, and would take the machine with it.
 pub(crate) const MOST: usize = 1024;

@@ -3,46 +3,12 @@
 //! Shapes: F inputs, O outputs, G groups of 64 samples; x `[G][F][64]`, y `[G][O][64]`; values, gradients in the
 //! forward order of the layer's [`LinearStream`].
 
-use crate::Error;
-use crate::error::check_len;
-use crate::layout::{BLOCK_GROUPS, GROUP, VECTORS, map_len};
-use crate::machine::{Machine, Shared};
+use crate::error::{Error, check_len};
+use crate::linear::epilogue::Epilogue;
+use crate::linear::stream::{LinearStream, Order, STRIP};
+use crate::run::{Machine, Shared};
 use crate::simd::{LANES, Simd, Work};
-use crate::stream::{LinearStream, Order, STRIP};
-
-/// What happens to a result before it is stored.
-#[derive(Clone, Copy, Debug)]
-pub enum Epilogue<'a> {
-    /// Nothing.
-    None,
-    /// ReLU: max(0, y).
-    Relu,
-    /// The derivative of a ReLU whose result was this map: kept where it is positive, else 0.
-    Gate(&'a [f32]),
-}
-
-impl Epilogue<'_> {
-    pub(crate) fn check(&self, expected: usize) -> Result<(), Error> {
-        match self {
-            Epilogue::Gate(gate) => check_len("gate", gate.len(), expected),
-            _ => Ok(()),
-        }
-    }
-
-    /// Applies it to the vector that will be stored at offset `at` of the result.
-    ///
-    /// # Safety
-    /// A gate must be readable for 16 f32 at `at`.
-    #[inline(always)]
-    pub(crate) unsafe fn apply<S: Simd>(&self, s: S, v: S::V, at: usize) -> S::V {
-        match self {
-            Epilogue::None => v,
-            Epilogue::Relu => s.max(v, s.splat(0.0)),
-            // SAFETY: the caller vouches for the gate's length.
-            Epilogue::Gate(gate) => unsafe { s.where_positive(s.load(gate.as_ptr().add(at)), v) },
-        }
-    }
-}
+use crate::vector::layout::{BLOCK_GROUPS, GROUP, VECTORS, map_len};
 
 /// Forward: y = W·x + b, then the epilogue. Sums start at the bias and run over inputs in ascending order.
 ///

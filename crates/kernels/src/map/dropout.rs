@@ -5,8 +5,8 @@
 //! the map change a bit of it. Word w has the draws of blocks 2w (lanes 0 to 7) and 2w + 1 (lanes 8 to 15); of a
 //! block's four numbers each makes two draws of 16 bits, the lower half first.
 
-use crate::Error;
-use crate::machine::{Machine, Shared};
+use crate::error::Error;
+use crate::run::{Machine, Shared};
 use crate::simd::{Simd, Work};
 
 /// What a mask is drawn from: a key, and the two upper words of the counter. The lower two are the number of the

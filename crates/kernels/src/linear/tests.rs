@@ -1,9 +1,9 @@
 //! The linear kernels against plain loops in the documented order of sums: equal to the bit, for every
 //! instruction set, storage, shape, density, batch and number of threads.
 
-use crate::layout::{BLOCK_GROUPS, GROUP, groups, map_len};
-use crate::linear_dense::{self, LinearShape};
-use crate::{Epilogue, Isa, LANES, LinearStream, Machine, linear_sparse};
+use crate::linear::{Epilogue, LinearShape, LinearStream, dense, sparse};
+use crate::vector::layout::{BLOCK_GROUPS, GROUP, groups, map_len};
+use crate::{Isa, LANES, Machine};
 
 /// Signed numbers that do not repeat soon.
 fn number(i: usize, salt: u64) -> f32 {
@@ -137,63 +137,53 @@ fn check(case: &Case, machine: &Machine, name: &str) {
 
     let expected = bits(&case.forward());
     let mut y = vec![f32::NAN; case.dy.len()];
-    linear_dense::forward(machine, shape, &case.weights, Some(&case.bias), &case.x, &mut y, Epilogue::Relu)
-        .unwrap();
+    dense::forward(machine, shape, &case.weights, Some(&case.bias), &case.x, &mut y, Epilogue::Relu).unwrap();
     assert_eq!(bits(&y), expected, "dense forward, {name}");
     y.fill(f32::NAN);
-    linear_sparse::forward(
-        machine,
-        &stream,
-        &values,
-        Some(&case.bias),
-        &case.x,
-        &mut y,
-        groups,
-        Epilogue::Relu,
-    )
-    .unwrap();
+    sparse::forward(machine, &stream, &values, Some(&case.bias), &case.x, &mut y, groups, Epilogue::Relu)
+        .unwrap();
     assert_eq!(bits(&y), expected, "sparse forward, {name}");
 
     let expected = bits(&case.backward_data(&vec![0.0; case.x.len()]));
     let mut dx = vec![f32::NAN; case.x.len()];
     let gate = Epilogue::Gate(&case.x);
-    linear_dense::backward_data(machine, shape, &case.weights, &case.dy, &mut dx, gate, false).unwrap();
+    dense::backward_data(machine, shape, &case.weights, &case.dy, &mut dx, gate, false).unwrap();
     assert_eq!(bits(&dx), expected, "dense backward data, {name}");
     dx.fill(f32::NAN);
-    linear_sparse::backward_data(machine, &stream, &values, &case.dy, &mut dx, groups, gate, false).unwrap();
+    sparse::backward_data(machine, &stream, &values, &case.dy, &mut dx, groups, gate, false).unwrap();
     assert_eq!(bits(&dx), expected, "sparse backward data, {name}");
     let there = numbers(case.x.len(), 6);
     let expected = bits(&case.backward_data(&there));
     let mut dx = there.clone();
-    linear_dense::backward_data(machine, shape, &case.weights, &case.dy, &mut dx, gate, true).unwrap();
+    dense::backward_data(machine, shape, &case.weights, &case.dy, &mut dx, gate, true).unwrap();
     assert_eq!(bits(&dx), expected, "dense backward data on top, {name}");
     let mut dx = there;
-    linear_sparse::backward_data(machine, &stream, &values, &case.dy, &mut dx, groups, gate, true).unwrap();
+    sparse::backward_data(machine, &stream, &values, &case.dy, &mut dx, groups, gate, true).unwrap();
     assert_eq!(bits(&dx), expected, "sparse backward data on top, {name}");
 
-    let dense = case.gradient();
+    let plain = case.gradient();
     let mut gradient = vec![f32::NAN; case.weights.len()];
-    linear_dense::gradient(machine, shape, &case.x, &case.dy, &mut gradient, false).unwrap();
-    assert_eq!(bits(&gradient), bits(&dense), "dense gradient, {name}");
-    let at_nonzeros: Vec<f32> = case.indices.iter().map(|&i| dense[i as usize]).collect();
+    dense::gradient(machine, shape, &case.x, &case.dy, &mut gradient, false).unwrap();
+    assert_eq!(bits(&gradient), bits(&plain), "dense gradient, {name}");
+    let at_nonzeros: Vec<f32> = case.indices.iter().map(|&i| plain[i as usize]).collect();
     let mut gradient = vec![f32::NAN; values.len()];
-    linear_sparse::gradient(machine, &stream, &case.x, &case.dy, &mut gradient, groups, false).unwrap();
+    sparse::gradient(machine, &stream, &case.x, &case.dy, &mut gradient, groups, false).unwrap();
     assert_eq!(bits(&stream.to_sorted(&gradient)), bits(&at_nonzeros), "sparse gradient, {name}");
     // A second time on top: twice the same block sums, in order.
-    linear_sparse::gradient(machine, &stream, &case.x, &case.dy, &mut gradient, groups, true).unwrap();
+    sparse::gradient(machine, &stream, &case.x, &case.dy, &mut gradient, groups, true).unwrap();
     if groups <= BLOCK_GROUPS {
         let twice: Vec<f32> = at_nonzeros.iter().map(|g| g + g).collect();
         assert_eq!(bits(&stream.to_sorted(&gradient)), bits(&twice), "accumulated gradient, {name}");
     }
 
     let grown = std::sync::Mutex::new(vec![f32::NAN; case.weights.len()]);
-    linear_dense::growth(machine, shape, &case.x, &case.dy, &|_, first, tile| {
+    dense::growth(machine, shape, &case.x, &case.dy, &|_, first, tile| {
         let grown = &mut grown.lock().unwrap()[first as usize..][..tile.len()];
         assert!(grown.iter().all(|g| g.is_nan()), "every position once");
         grown.copy_from_slice(tile);
     })
     .unwrap();
-    assert_eq!(bits(&grown.into_inner().unwrap()), bits(&dense), "growth, {name}");
+    assert_eq!(bits(&grown.into_inner().unwrap()), bits(&plain), "growth, {name}");
 }
 
 #[test]
@@ -241,8 +231,7 @@ fn bias_gradients_equal_the_plain_sum() {
     for isa in Isa::available() {
         let case = Case::new(37, 2, 300, 1.0);
         let mut gradient = vec![1.0; 37];
-        linear_dense::bias_gradient(&Machine::new(isa, 1), 37, case.groups, &case.dy, &mut gradient, true)
-            .unwrap();
+        dense::bias_gradient(&Machine::new(isa, 1), 37, case.groups, &case.dy, &mut gradient, true).unwrap();
         for (o, &g) in gradient.iter().enumerate() {
             let exact: f64 = (0..case.groups)
                 .flat_map(|g| (0..GROUP).map(move |l| (g, l)))
@@ -261,20 +250,16 @@ fn lengths_that_do_not_fit_are_refused() {
     let (x, mut y) = (vec![0.0; 4 * GROUP], vec![0.0; 3 * GROUP]);
     let shape = LinearShape { outputs: 3, inputs: 4, groups: 1 };
     let none = Epilogue::None;
-    assert!(linear_sparse::forward(&machine, &stream, &[0.0; 2], None, &x, &mut y, 1, none).is_err());
-    assert!(linear_sparse::forward(&machine, &stream, &[0.0; 3], None, &x[1..], &mut y, 1, none).is_err());
-    assert!(linear_sparse::forward(&machine, &stream, &[0.0; 3], None, &x, &mut y, 2, none).is_err());
-    assert!(
-        linear_sparse::forward(&machine, &stream, &[0.0; 3], Some(&[0.0; 4]), &x, &mut y, 1, none).is_err()
-    );
+    assert!(sparse::forward(&machine, &stream, &[0.0; 2], None, &x, &mut y, 1, none).is_err());
+    assert!(sparse::forward(&machine, &stream, &[0.0; 3], None, &x[1..], &mut y, 1, none).is_err());
+    assert!(sparse::forward(&machine, &stream, &[0.0; 3], None, &x, &mut y, 2, none).is_err());
+    assert!(sparse::forward(&machine, &stream, &[0.0; 3], Some(&[0.0; 4]), &x, &mut y, 1, none).is_err());
     let gate = Epilogue::Gate(&x[..GROUP]);
-    assert!(linear_sparse::forward(&machine, &stream, &[0.0; 3], None, &x, &mut y, 1, gate).is_err());
-    assert!(linear_sparse::gradient(&machine, &stream, &x, &y, &mut [0.0; 4], 1, false).is_err());
-    assert!(linear_dense::forward(&machine, shape, &[0.0; 11], None, &x, &mut y, none).is_err());
-    assert!(linear_dense::gradient(&machine, shape, &x, &y[1..], &mut [0.0; 12], false).is_err());
+    assert!(sparse::forward(&machine, &stream, &[0.0; 3], None, &x, &mut y, 1, gate).is_err());
+    assert!(sparse::gradient(&machine, &stream, &x, &y, &mut [0.0; 4], 1, false).is_err());
+    assert!(dense::forward(&machine, shape, &[0.0; 11], None, &x, &mut y, none).is_err());
+    assert!(dense::gradient(&machine, shape, &x, &y[1..], &mut [0.0; 12], false).is_err());
     let huge = LinearShape { outputs: usize::MAX, inputs: 2, groups: 1 };
-    assert!(linear_dense::growth(&machine, huge, &x, &y, &|_, _, _| {}).is_err());
-    assert!(
-        linear_sparse::forward(&machine, &stream, &[0.0; 3], None, &x, &mut y, usize::MAX, none).is_err()
-    );
+    assert!(dense::growth(&machine, huge, &x, &y, &|_, _, _| {}).is_err());
+    assert!(sparse::forward(&machine, &stream, &[0.0; 3], None, &x, &mut y, usize::MAX, none).is_err());
 }

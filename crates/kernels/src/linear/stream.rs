@@ -10,7 +10,7 @@
 //! their loops end; rows without any are left out, except in the first and the last cell of a strip, where results
 //! begin and end. For any one row the order of its nonzeros is ascending over all cells: no sum depends on this.
 
-use crate::Error;
+use crate::error::Error;
 
 /// Rows (outputs or inputs) that one task computes: borders of tasks depend on shapes alone.
 pub(crate) const STRIP: usize = 256;

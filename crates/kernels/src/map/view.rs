@@ -1,77 +1,9 @@
-//! Maps of images inside a network: `[block of 16 samples][row][channel][column][16]`. A row of all channels, the
-//! unit in which convolutions read and write, is one contiguous piece; one weight multiplies whole vectors.
-//!
-//! Only the inputs of batch norms and the results of additions are stored. What is pointwise after them is a
-//! [`View`], and what is pointwise before a gradient a [`GradientView`]: both are computed from the stored maps
-//! when a row is staged for a convolution. Staging and storing of rows, in `rows`, are the only places that touch
-//! stored maps.
+//! What a map is to those who read it, and what they leave of it: values behind a norm, a ReLU and a dropout; gradients
+//! before them; sums for the norms behind and before.
 
-use crate::Error;
-use crate::error::check_len;
+use crate::error::{Error, check_len};
+use crate::map::shape::MapShape;
 use crate::simd::LANES;
-
-/// Samples of a block.
-pub const BLOCK: usize = LANES;
-
-/// Blocks that `samples` fill.
-pub fn blocks(samples: usize) -> usize {
-    samples.div_ceil(BLOCK)
-}
-
-/// The shape of a map for one sample.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct MapShape {
-    /// Channels.
-    pub channels: usize,
-    /// Rows.
-    pub rows: usize,
-    /// Columns.
-    pub columns: usize,
-}
-
-impl MapShape {
-    /// Length in f32 of a map of `blocks`.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if it cannot be addressed, nor could a part of it.
-    pub fn len(self, blocks: usize) -> Result<usize, Error> {
-        let sides = [self.channels, self.rows, self.columns, blocks];
-        // As if there were one of what there is none of, so that no product of some of them overflows either.
-        sides
-            .iter()
-            .try_fold(BLOCK, |product, &n| product.checked_mul(n.max(1)))
-            .filter(|n| n.checked_mul(4).is_some_and(|bytes| bytes <= isize::MAX as usize))
-            .map(|n| if sides.contains(&0) { 0 } else { n })
-            .ok_or_else(|| {
-                let MapShape { channels, rows, columns } = self;
-                Error::Shape(format!("{channels} × {rows} × {columns} in {blocks} blocks of {BLOCK}"))
-            })
-    }
-
-    /// f32 in a row of all channels.
-    pub(crate) fn row_len(self) -> usize {
-        self.channels * self.columns * BLOCK
-    }
-
-    /// f32 in a block.
-    pub(crate) fn block_len(self) -> usize {
-        self.rows * self.row_len()
-    }
-
-    /// Where a vector begins.
-    #[inline(always)]
-    pub(crate) fn at(self, block: usize, row: usize, channel: usize, column: usize) -> usize {
-        (((block * self.rows + row) * self.channels + channel) * self.columns + column) * BLOCK
-    }
-}
-
-/// The lanes of block `block` that hold samples, as bits.
-pub(crate) fn lanes(samples: usize, block: usize) -> u16 {
-    match samples.saturating_sub(block * BLOCK) {
-        n if n >= BLOCK => u16::MAX,
-        n => (1u16 << n) - 1,
-    }
-}
 
 /// Values as their consumers see them: a stored map, then a batch norm, then ReLU, then dropout, as far as each is
 /// there.
@@ -174,23 +106,37 @@ impl GradientView<'_> {
     }
 }
 
+/// Where the gradient of the input goes: of the stored map's norm, before dropout and ReLU are seen.
+#[derive(Debug)]
+pub struct DataGradient<'a> {
+    /// The map of it.
+    pub out: &'a mut [f32],
+    /// Whether it is added to what is there.
+    pub accumulate: bool,
+    /// Replaced by Σ dz and Σ dz·(x − μ) of the whole result, `[channel][2]`, for the backward pass of the view's
+    /// norm.
+    pub sums: Option<&'a mut [f64]>,
+}
+
+/// Sums over the values of each channel, over samples and positions.
+#[derive(Debug)]
+pub struct Statistics<'a> {
+    /// What is subtracted from the values of each channel first: about their mean, or zeros.
+    pub shift: &'a [f32],
+    /// Replaced by Σ(y − shift) and Σ(y − shift)², `[channel][2]`.
+    pub sums: &'a mut [f64],
+}
+
+impl Statistics<'_> {
+    pub(crate) fn check(&self, channels: usize) -> Result<(), Error> {
+        check_len("shift", self.shift.len(), channels)?;
+        check_len("sums", self.sums.len(), 2 * channels)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_map_has_as_many_numbers_as_its_shape_says_in_whole_blocks() {
-        let shape = MapShape { channels: 3, rows: 5, columns: 7 };
-        assert_eq!(shape.len(blocks(17)), Ok(3 * 5 * 7 * 32));
-        assert_eq!(shape.len(0), Ok(0));
-        assert!(MapShape { channels: usize::MAX / 4, ..shape }.len(1).is_err());
-    }
-
-    #[test]
-    fn the_lanes_of_the_last_block_are_those_of_its_samples() {
-        assert_eq!([lanes(16, 0), lanes(17, 0), lanes(17, 1), lanes(15, 0)], [0xFFFF, 0xFFFF, 1, 0x7FFF]);
-        assert_eq!(lanes(16, 1), 0);
-    }
 
     #[test]
     fn views_of_other_lengths_are_refused() {

@@ -4,18 +4,14 @@
 //! # Order of sums
 //! A mean over positions is the sum of the values in row-major order, times 1 / (rows · columns).
 
-#[cfg(test)]
-mod tests;
-
-use crate::channels::{Reader, Strip, Writer, scatter, workspace};
-use crate::conv::DataGradient;
-use crate::error::check_len;
-use crate::layout::{GROUP, VECTORS, groups, map_len};
-use crate::machine::{Machine, Shared};
-use crate::maps::{GradientView, MapShape, View, blocks, lanes};
-use crate::rows::Pointwise;
+use crate::error::{Error, check_len};
+use crate::map::{
+    DataGradient, GradientView, MapShape, Pointwise, Reader, Strip, View, Writer, blocks, lanes, scatter,
+    scatter_workspace,
+};
+use crate::run::{Machine, Shared, Workspace, WorkspaceSize};
 use crate::simd::{LANES, Simd, Work};
-use crate::{Error, Workspace, WorkspaceSize};
+use crate::vector::layout::{GROUP, VECTORS, groups, map_len};
 
 /// The mean over all positions of each channel: a map becomes a vector of as many features as it has channels.
 #[derive(Debug)]
@@ -59,7 +55,7 @@ pub struct GlobalAveragePoolBackward<'a> {
 impl GlobalAveragePoolBackward<'_> {
     /// The scratch that it needs.
     pub fn workspace(shape: MapShape, samples: usize) -> WorkspaceSize {
-        workspace(shape, samples, 0)
+        scatter_workspace(shape, samples, 0)
     }
 
     /// Runs it.
@@ -114,7 +110,7 @@ pub struct FlattenBackward<'a> {
 impl FlattenBackward<'_> {
     /// The scratch that it needs.
     pub fn workspace(shape: MapShape, samples: usize) -> WorkspaceSize {
-        workspace(shape, samples, 0)
+        scatter_workspace(shape, samples, 0)
     }
 
     /// Runs it.
@@ -376,7 +372,7 @@ fn gradient_of_map(
     scratch: &mut Workspace,
 ) -> Result<(), Error> {
     check_len("gradient", gradient.len(), features.len(shape, samples)?)?;
-    let size = workspace(shape, samples, 0);
+    let size = scatter_workspace(shape, samples, 0);
     scatter(machine, (shape, samples), x, data, (scratch, size), &|strip| {
         machine.isa.run(FromVector { features, shape, gradient, strip });
     })

@@ -1,8 +1,11 @@
 //! Vectors of maps and maps of vectors against plain loops in the documented order of sums, to the bit.
 
-use super::*;
-use crate::Isa;
+use crate::map::{DataGradient, MapShape, blocks};
+use crate::run::{Machine, Workspace};
+use crate::simd::Isa;
 use crate::testing::{Gradient, Random, Viewed, map, same};
+use crate::vector::layout::groups;
+use crate::vector::reshape::*;
 
 const SAMPLES: [usize; 6] = [1, 15, 17, 40, 64, 130];
 
@@ -65,7 +68,7 @@ fn vectors_of_maps_equal_plain_loops_to_the_bit_and_are_zero_without_samples() {
     for (number, shape) in shapes().into_iter().enumerate() {
         let samples = SAMPLES[number % SAMPLES.len()];
         let x = Viewed::new(&mut random, shape, samples, number % 8);
-        let values = Features::Values.count(shape);
+        let values = shape.channels * shape.rows * shape.columns;
         let (mut means, mut flat) =
             (vec![0.0; shape.channels * groups(samples) * 64], vec![0.0; values * groups(samples) * 64]);
         for [at, mean, value] in places(shape, samples) {
@@ -93,7 +96,7 @@ fn gradients_of_vectors_reach_the_map_through_its_view_with_their_sums() {
     for (number, shape) in shapes().into_iter().enumerate() {
         let samples = SAMPLES[number % SAMPLES.len()];
         let x = Viewed::new(&mut random, shape, samples, number % 8);
-        let values = Features::Values.count(shape);
+        let values = shape.channels * shape.rows * shape.columns;
         // With numbers behind the last sample, which must not be seen.
         let means = random.numbers(shape.channels * groups(samples) * 64);
         let flat = random.numbers(values * groups(samples) * 64);
@@ -143,7 +146,7 @@ fn vectors_become_maps_and_gradients_of_maps_vectors() {
     let mut random = Random::new(12);
     for (number, shape) in shapes().into_iter().enumerate() {
         let samples = SAMPLES[number % SAMPLES.len()];
-        let values = Features::Values.count(shape);
+        let values = shape.channels * shape.rows * shape.columns;
         let x = random.numbers(values * groups(samples) * 64);
         let before = random.numbers(x.len());
         let gradient = Gradient::new(&mut random, shape, samples, 1 + number % 3);

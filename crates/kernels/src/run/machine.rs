@@ -1,7 +1,8 @@
 //! What kernels run on: an instruction set and a pool of threads.
 
-use crate::threads::run_alone;
-use crate::{Error, Isa, Pool};
+use crate::error::Error;
+use crate::run::threads::{Pool, run_alone};
+use crate::simd::Isa;
 
 /// Work below this many floating-point operations is not worth handing to other threads.
 const SERIAL_FLOPS: usize = 2_000_000;
@@ -33,25 +34,5 @@ impl Machine {
             return run_alone(tasks, work);
         }
         self.pool.run(tasks, work)
-    }
-}
-
-/// A pointer to results, of which every task writes its own part.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Shared<T>(*mut T);
-
-// SAFETY: the tasks that use it write disjoint parts (each kernel says which) of plain numbers.
-unsafe impl<T: Send> Send for Shared<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Shared<T> {}
-
-impl<T> Shared<T> {
-    pub(crate) fn new(slice: &mut [T]) -> Shared<T> {
-        Shared(slice.as_mut_ptr())
-    }
-
-    #[inline(always)]
-    pub(crate) fn get(self) -> *mut T {
-        self.0
     }
 }
