@@ -17,7 +17,6 @@ macro_rules! named_enum {
     ($(#[$meta:meta])* $vis:vis enum $type:ident { $($(#[$doc:meta])* $value:ident = $name:literal),+ $(,)? }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-        #[non_exhaustive]
         $vis enum $type { $($(#[$doc])* $value),+ }
 
         impl $type {

@@ -2,7 +2,7 @@
 //! quickstart --set model.name=narrow --method mine`.
 
 use rigl::graph::{Builder, Graph, Linear, ModelSpec};
-use rigl::topology::{GrowScore, Method};
+use rigl::topology::{DropRule, Dynamics, GrowRule, Method, StepPolicy, Topology, UpdateRule};
 
 fn narrow(spec: &ModelSpec) -> rigl::Result<Graph> {
     let mut g = Builder::new("narrow");
@@ -17,6 +17,8 @@ fn narrow(spec: &ModelSpec) -> rigl::Result<Graph> {
 
 fn main() -> std::process::ExitCode {
     // RigL's schedule and step policy, with random growth.
-    let mine = Method { name: "mine".into(), grow: GrowScore::Random, ..Method::RIGL };
+    let rule = UpdateRule::replace(DropRule::Magnitude, GrowRule::RANDOM);
+    let dynamics = Dynamics { step_policy: StepPolicy::Replace, ..Dynamics::new(rule) };
+    let mine = Method { name: "mine".into(), topology: Topology::dynamic(dynamics), ..Method::RIGL };
     rigl::cli::run(rigl::Registry::default().model("narrow", narrow).method(mine))
 }

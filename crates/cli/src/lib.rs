@@ -4,9 +4,12 @@
 //! command, with a method added to all the others, finds [`run`] under the library's name, by its feature `cli`:
 //!
 //! ```no_run
-//! use rigl::topology::{GrowScore, Method};
+//! use rigl::topology::{DropRule, Dynamics, GrowRule, Method, StepPolicy, Topology, UpdateRule};
 //!
-//! let mine = Method { name: "mine".into(), grow: GrowScore::Random, ..Method::RIGL };
+//! // RigL's schedule and step policy, with random growth.
+//! let rule = UpdateRule::replace(DropRule::Magnitude, GrowRule::RANDOM);
+//! let dynamics = Dynamics { step_policy: StepPolicy::Replace, ..Dynamics::new(rule) };
+//! let mine = Method { name: "mine".into(), topology: Topology::dynamic(dynamics), ..Method::RIGL };
 //! rigl::cli::run(rigl::Registry::default().method(mine));
 //! ```
 //!

@@ -37,7 +37,7 @@ pub(crate) fn apply(
             let since: Vec<f32> = values.iter().zip(&*signs).map(|(w, s)| w * s).collect();
             LayerUpdate::begin(pattern, &since, request.drop, request.budget)
         }
-        _ => LayerUpdate::begin(pattern, &values, request.drop, request.budget),
+        DropScore::Magnitude => LayerUpdate::begin(pattern, &values, request.drop, request.budget),
     }
     .map_err(context)?;
     let largest = |scores: &[f32]| {
@@ -59,7 +59,6 @@ pub(crate) fn apply(
         GrowScore::Magnitude => largest(&p.kept.as_ref().ok_or_else(|| missing("inactive weight"))?.values),
         GrowScore::Random => update.grow_random(request.stream),
         GrowScore::None => Vec::new(),
-        other => return Err(context(Error::internal(format!("growth by `{other}` is not known here")))),
     };
     let change = update.finish(&grown).map_err(context)?;
     // Where signs are kept, a weight that is regrown at once is held to the one it has now.
@@ -137,7 +136,6 @@ impl<'a> GrownValues<'a> {
                     gradient.ok_or_else(|| Error::internal("no gradient to begin with was kept"))?;
                 (-self.grown.learning_rate * f64::from(*gradient)) as f32
             }
-            other => return Err(Error::internal(format!("growth from `{other}` is not known here"))),
         })
     }
 }

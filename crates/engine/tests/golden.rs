@@ -327,8 +327,8 @@ fn a_rigl_update_gives_the_patterns_values_and_momentum_of_pytorch() {
                 requests.push(UpdateRequest {
                     parameter,
                     budget,
-                    drop: Method::RIGL.drop,
-                    grow: Method::RIGL.grow,
+                    drop: Method::RIGL.drop_score(),
+                    grow: Method::RIGL.grow_score(),
                     stream: Stream::new(0, Purpose::Growth, 0),
                     grown: Grown::zeros(),
                 });

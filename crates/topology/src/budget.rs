@@ -5,8 +5,8 @@
 
 use rigl_base::counts;
 
-use crate::method::Method;
-use crate::names::{DensityDecay, DropScore, GrowScore, Redistribution, StateHandling};
+use crate::method::{DropRule, Method, UpdateRule};
+use crate::names::Redistribution;
 use crate::pattern::Pattern;
 use crate::schedule::UpdateSchedule;
 use crate::update::LayerBudget;
@@ -20,9 +20,9 @@ pub struct LayerStatistics {
     pub active: usize,
     /// Active positions that the distribution gives the layer.
     pub target: usize,
-    /// Active weights of magnitude below [`MethodState::threshold`]; read with [`DropScore::Threshold`].
+    /// Active weights of magnitude below [`MethodState::threshold`]; read with [`DropRule::Threshold`].
     pub below: usize,
-    /// Active weights whose sign is not the one they started with; read with [`DropScore::SignChange`].
+    /// Active weights whose sign is not the one they started with; read with [`DropRule::SignChange`].
     pub crossed: usize,
     /// Mean magnitude of the averaged gradient at active weights; read with [`Redistribution::Momentum`].
     pub momentum: f64,
@@ -45,7 +45,7 @@ impl LayerStatistics {
 /// What a method remembers from one update to the next, besides what the engine keeps per weight.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct MethodState {
-    /// The magnitude below which weights are dropped by [`DropScore::Threshold`].
+    /// The magnitude below which weights are dropped by [`DropRule::Threshold`].
     pub threshold: f64,
 }
 
@@ -74,28 +74,31 @@ impl Method {
         layers: &[LayerStatistics],
         state: &mut MethodState,
     ) -> Vec<LayerBudget> {
-        let fraction = if self.updates() { schedule.fraction(step) } else { 0.0 };
+        let each = |of: &dyn Fn(&LayerStatistics) -> LayerBudget| layers.iter().map(of).collect::<Vec<_>>();
+        let replace = |layer: &LayerStatistics, k: usize| LayerBudget::replace(layer.active, k);
+        let Some(rule) = self.rule() else { return each(&|layer| replace(layer, 0)) };
+        let fraction = schedule.fraction(step);
         let share = |count: usize| counts::trunc_product(count, fraction);
-        let mut budgets: Vec<LayerBudget> = layers
-            .iter()
-            .map(|layer| match self.drop {
-                DropScore::None => LayerBudget::replace(layer.active, 0),
-                DropScore::SignChange => LayerBudget::replace(layer.active, layer.crossed),
-                DropScore::Threshold => LayerBudget::replace(layer.active, layer.below),
-                DropScore::Magnitude if self.state == StateHandling::Kept => {
-                    LayerBudget::replace(layer.active, layer.active)
-                }
-                DropScore::Magnitude => {
-                    let wanted = self.wanted(schedule, step, layer);
-                    let grow = if self.grow == GrowScore::None { 0 } else { share(wanted) };
-                    LayerBudget { drop: layer.active - wanted + grow, grow, count: wanted }
-                }
-            })
-            .collect();
-        if self.drop == DropScore::Threshold {
+        let (drop, redistribution) = match rule {
+            UpdateRule::Compete => return each(&|layer| replace(layer, layer.active)),
+            UpdateRule::Prune { grow } => {
+                return each(&|layer| {
+                    let count = self.wanted(schedule, step, layer);
+                    let grow = if grow.is_some() { share(count) } else { 0 };
+                    LayerBudget { drop: layer.active - count + grow, grow, count }
+                });
+            }
+            UpdateRule::Replace { drop, redistribution, .. } => (drop, redistribution),
+        };
+        let mut budgets = each(&|layer| match drop {
+            DropRule::Magnitude => replace(layer, share(layer.active)),
+            DropRule::Threshold { .. } => replace(layer, layer.below),
+            DropRule::SignChange { .. } => replace(layer, layer.crossed),
+        });
+        if let DropRule::Threshold { .. } = drop {
             let goal = share(layers.iter().map(|layer| layer.active).sum());
             if goal == 0 {
-                return layers.iter().map(|layer| LayerBudget::replace(layer.active, 0)).collect();
+                return each(&|layer| replace(layer, 0));
             }
             let below = layers.iter().map(|layer| layer.below).sum::<usize>() as f64;
             if below < (1.0 - TOLERANCE) * goal as f64 {
@@ -104,15 +107,15 @@ impl Method {
                 state.threshold /= 2.0;
             }
         }
-        if self.redistribution != Redistribution::None {
-            redistribute(self.redistribution, layers, &mut budgets);
+        if let Some(by) = redistribution {
+            redistribute(by, layers, &mut budgets);
         }
         budgets
     }
 
     /// Active weights that `layer` is to have after an update at `step`; never more than it has.
     pub fn wanted(&self, schedule: &UpdateSchedule, step: u64, layer: &LayerStatistics) -> usize {
-        if self.density_decay == DensityDecay::None {
+        if !self.prunes() {
             return layer.active;
         }
         let last = schedule.last_with_end();
@@ -137,7 +140,7 @@ fn redistribute(by: Redistribution, layers: &[LayerStatistics], budgets: &mut [L
     let left = || layers.iter().zip(&*budgets).map(|(layer, budget)| layer.active - budget.drop);
     let shares: Vec<f64> = match by {
         Redistribution::Momentum => layers.iter().map(|layer| layer.momentum).collect(),
-        _ => left().map(|left| left as f64).collect(),
+        Redistribution::Survivors => left().map(|left| left as f64).collect(),
     };
     let room: Vec<usize> = layers.iter().zip(left()).map(|(layer, left)| layer.positions - left).collect();
     for ((budget, layer), grow) in budgets.iter_mut().zip(layers).zip(spread(total, &shares, &room)) {
@@ -189,8 +192,21 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::method::ScheduleDefaults;
+    use crate::method::{Dynamics, GrowRule, ScheduleDefaults, Topology};
     use crate::names::Decay;
+
+    fn dynamic(rule: UpdateRule) -> Method {
+        Method { topology: Topology::dynamic(Dynamics::new(rule)), ..Method::STATIC }
+    }
+
+    /// SNFS as the original moves weights between layers.
+    fn by_momentum() -> Method {
+        dynamic(UpdateRule::Replace {
+            drop: DropRule::Magnitude,
+            grow: GrowRule::MOMENTUM,
+            redistribution: Some(Redistribution::Momentum),
+        })
+    }
 
     fn layer(positions: usize, active: usize) -> LayerStatistics {
         LayerStatistics { positions, active, target: active, below: 0, crossed: 0, momentum: 0.0 }
@@ -224,7 +240,7 @@ mod tests {
 
     #[test]
     fn snfs_with_redistribution_grows_by_mean_momentum_and_keeps_the_sum() {
-        let method = Method { redistribution: Redistribution::Momentum, ..Method::SNFS };
+        let method = by_momentum();
         let layers = [
             LayerStatistics { momentum: 1.0, ..layer(1000, 100) },
             LayerStatistics { momentum: 3.0, ..layer(100, 20) },
@@ -300,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_decaying_density_with_growth_drops_both() {
-        let granet = Method { grow: GrowScore::Gradient, ..Method::PRUNING };
+        let granet = dynamic(UpdateRule::Prune { grow: Some(GrowRule::GRADIENT) });
         let schedule = UpdateSchedule { begin: 0, end: 800, ..constant(0.5) };
         let layer = LayerStatistics { target: 100, ..layer(1000, 1000) };
         let found = granet.budget(&schedule, 400, &[layer], &mut MethodState::default())[0];
@@ -337,7 +353,7 @@ mod tests {
                 let some = (active as f64 * part) as usize;
                 LayerStatistics { positions, active, target: some.max(1), below: some, crossed: some, momentum }
             }).collect();
-            let momentum = Method { redistribution: Redistribution::Momentum, ..Method::SNFS };
+            let momentum = by_momentum();
             for method in Method::ALL.iter().chain([&momentum]) {
                 let found = method.budget(&constant(fraction), step, &layers, &mut MethodState::default());
                 for (layer, LayerBudget { drop, grow, count }) in layers.iter().zip(&found) {
@@ -345,7 +361,7 @@ mod tests {
                     prop_assert_eq!(layer.active - drop + grow, *count);
                     prop_assert!(*count > 0);
                 }
-                if method.density_decay == DensityDecay::None {
+                if !method.prunes() {
                     let sum: usize = found.iter().map(|budget| budget.count).sum();
                     prop_assert_eq!(sum, layers.iter().map(|layer| layer.active).sum::<usize>());
                 }

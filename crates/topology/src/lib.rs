@@ -8,7 +8,9 @@
 //! One RigL update of one layer, end to end:
 //!
 //! ```
-//! use rigl_topology::{Budget, Distribution, Layer, LayerKind, LayerStatistics, Method, MethodState, ScheduleDefaults, allocate};
+//! use rigl_topology::{
+//!     Budget, Distribution, Layer, LayerKind, LayerStatistics, LayerUpdate, Method, ScheduleDefaults, allocate,
+//! };
 //!
 //! let layer = Layer::new("fc.weight", &[4, 5], LayerKind::Linear, true)?;
 //! let allocation = allocate(std::slice::from_ref(&layer), &Budget::new(Distribution::Uniform, 0.5))?;
@@ -25,8 +27,8 @@
 //! assert!(method.needs(&schedule, 0, false).update);
 //! let gradient: Vec<f32> = (0..20).map(|n| ((n * 7 % 20) as f32) - 10.0).collect();
 //!
-//! let budget = method.budget(&schedule, 0, &[LayerStatistics::new(&pattern)], &mut MethodState::default())[0];
-//! let update = method.begin(&pattern, &values, budget)?; // drops 1, 2 and 3, the smallest
+//! let budget = method.budget(&schedule, 0, &[LayerStatistics::new(&pattern)], &mut method.state())[0];
+//! let update = LayerUpdate::begin(&pattern, &values, method.drop_score(), budget)?; // drops 1, 2 and 3, the smallest
 //! let mut collector = update.collector();
 //! for (row, piece) in gradient.chunks(5).enumerate() {
 //!     collector.push(5 * row as u32, piece); // in any order, from any number of collectors
@@ -63,11 +65,11 @@ pub use distribution::{Allocation, Budget, allocate, check_sparsity};
 pub use explored::Explored;
 pub use filter::{LayerFilter, check_glob};
 pub use layer::{Layer, LayerKind};
-pub use method::{Gradients, Inactive, Method, Needs, OptimizerStep, ScheduleDefaults, growth_stream};
-pub use names::{
-    AfterStep, Decay, DensityDecay, Distribution, DropScore, GrowScore, GrownInit, Initial, Redistribution,
-    StateHandling, StepPolicy, Structure, UpdateTiming,
+pub use method::{
+    DropRule, Dynamics, Gradients, GrowRule, Inactive, Method, Needs, Noise, OptimizerStep, ScheduleDefaults,
+    Start, Topology, UpdateRule, growth_stream,
 };
+pub use names::{Decay, Distribution, DropScore, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
 pub use pattern::Pattern;
 pub use schedule::UpdateSchedule;
 pub use select::{Largest, smallest};

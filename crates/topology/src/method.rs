@@ -1,11 +1,12 @@
 //! The table of methods. A method is a row of values, not a class: what a new one shares with the others it
-//! says by naming the same values.
+//! says by naming the same values. What would contradict itself cannot be written: a dense network has no updates,
+//! an update that drops says what it grows, and parameters stand where they are read.
 //!
 //! A caller asks a row four things and does the rest itself:
 //! [`initial`](Method::initial) for the pattern a layer starts from; [`needs`](Method::needs) for what a step must
 //! compute; at an update [`budget`](Method::budget), the only place that looks across layers; and for each layer
-//! [`begin`](Method::begin), which hands over to [`LayerUpdate`]. Where a row has
-//! [`AfterStep::Noise`](crate::AfterStep), the caller adds it after every optimiser step.
+//! [`LayerUpdate`](crate::LayerUpdate), by [`drop_score`](Method::drop_score) and [`grow_score`](Method::grow_score).
+//! Where a row has [`Noise`], the caller adds it after every optimiser step.
 //!
 //! The methods that come with the crate, and how others would fit: [`crate::rows`].
 //!
@@ -17,23 +18,20 @@ use std::borrow::Cow;
 use rigl_base::random::{Purpose, Stream, name_id, pair_id};
 use rigl_base::{Error, Result, counts};
 
-use crate::filter::nearest;
+use crate::budget::MethodState;
 use crate::layer::Layer;
-use crate::names::{
-    AfterStep, Decay, DensityDecay, DropScore, GrowScore, GrownInit, Initial, Redistribution, StateHandling,
-    StepPolicy, Structure, UpdateTiming,
-};
+use crate::names::{Decay, DropScore, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
 use crate::pattern::Pattern;
 use crate::schedule::UpdateSchedule;
-use crate::update::{LayerBudget, LayerUpdate};
 
-/// One row of the table: a sparse-training method. A row of one's own is a plain value, checked by
-/// [`Method::check`].
+/// One row of the table: a sparse-training method. A row of one's own is a plain value.
 ///
 /// ```
-/// use rigl_topology::{GrowScore, Method};
-/// // RigL's schedule and step policy with SET's growth.
-/// let mine = Method { name: "mine".into(), grow: GrowScore::Random, ..Method::RIGL };
+/// use rigl_topology::{DropRule, Dynamics, GrowRule, Method, StepPolicy, Topology, UpdateRule};
+/// // RigL's step policy with SET's growth.
+/// let rule = UpdateRule::replace(DropRule::Magnitude, GrowRule::RANDOM);
+/// let dynamics = Dynamics { step_policy: StepPolicy::Replace, ..Dynamics::new(rule) };
+/// let mine = Method { name: "mine".into(), topology: Topology::dynamic(dynamics), ..Method::RIGL };
 /// mine.check()?;
 /// # Ok::<(), rigl_base::Error>(())
 /// ```
@@ -43,30 +41,157 @@ pub struct Method {
     pub name: Cow<'static, str>,
     /// One line on what it does.
     pub summary: Cow<'static, str>,
-    /// The pattern a layer starts from.
-    pub initial: Initial,
-    /// By which score active weights are dropped.
-    pub drop: DropScore,
-    /// By which score weights are grown.
-    pub grow: GrowScore,
-    /// Within what weights compete.
-    pub structure: Structure,
-    /// The value a grown weight starts from.
-    pub grown_init: GrownInit,
-    /// What becomes of inactive weights and of the optimiser's slots.
-    pub state: StateHandling,
-    /// How the number of active weights shrinks to what the distribution gives.
-    pub density_decay: DensityDecay,
-    /// How growth is spread over layers.
-    pub redistribution: Redistribution,
-    /// When updates fall.
-    pub update_timing: UpdateTiming,
-    /// What happens to active weights after each optimiser step.
-    pub after_step: AfterStep,
-    /// What happens to the optimiser's step at an update.
-    pub step_policy: StepPolicy,
+    /// Which weights there are, and how that changes.
+    pub topology: Topology,
     /// The schedule used where the user gives none.
     pub schedule: ScheduleDefaults,
+}
+
+/// Which weights there are, and how that changes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Topology {
+    /// Every layer is dense and stays so.
+    Dense,
+    /// Every layer is dense, in a network whose layers are narrowed until it is as large as the sparse one.
+    Narrow(NarrowTo),
+    /// Static sparse training: layers keep the pattern that they start from.
+    Static(Start),
+    /// Dynamic sparse training: updates change the patterns that layers start from.
+    Dynamic(Start, Dynamics),
+}
+
+impl Topology {
+    /// Dynamic sparse training from random patterns.
+    pub const fn dynamic(dynamics: Dynamics) -> Topology {
+        Topology::Dynamic(Start::Random, dynamics)
+    }
+}
+
+/// The patterns that layers start from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Start {
+    /// As many positions as the distribution gives, at random.
+    Random,
+    /// Those of largest |w · ∂L/∂w| on one batch of the dense network.
+    Saliency,
+    /// Those of largest initial |w|.
+    Magnitude,
+    /// Those that the caller has, of a finished run.
+    Given,
+}
+
+/// How patterns change.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Dynamics {
+    /// What an update does.
+    pub rule: UpdateRule,
+    /// Whether updates fall at every step of the run, in place of every ΔT-th between begin and end.
+    pub every_step: bool,
+    /// What happens to the optimiser's step at an update.
+    pub step_policy: StepPolicy,
+}
+
+impl Dynamics {
+    /// This change on the schedule, after the optimiser's step.
+    pub const fn new(rule: UpdateRule) -> Dynamics {
+        Dynamics { rule, every_step: false, step_policy: StepPolicy::After }
+    }
+}
+
+/// What an update does.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum UpdateRule {
+    /// As many weights are grown as are dropped.
+    Replace {
+        /// What is dropped.
+        drop: DropRule,
+        /// What is grown.
+        grow: GrowRule,
+        /// How growth is spread over layers; without, every layer grows what it dropped. That by momentum needs growth
+        /// by momentum.
+        redistribution: Option<Redistribution>,
+    },
+    /// The smallest weights are dropped, ever fewer, until a layer has as many as the distribution gives it: at x from 0
+    /// to 1 over the updates its sparsity is s · (1 − (1 − x)³) (Zhu & Gupta, 2017). Layers start with all weights.
+    Prune {
+        /// What is grown beside; the share of weights that the schedule says is dropped for it (GraNet).
+        grow: Option<GrowRule>,
+    },
+    /// Inactive weights are kept with their slots, and the dense gradient steps them like active ones: those of largest
+    /// |w| of all are active next (DNW).
+    Compete,
+}
+
+impl UpdateRule {
+    /// What is dropped is grown, by every layer for itself.
+    pub const fn replace(drop: DropRule, grow: GrowRule) -> UpdateRule {
+        UpdateRule::Replace { drop, grow, redistribution: None }
+    }
+}
+
+/// Which active weights an update drops where as many are grown.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum DropRule {
+    /// Those of smallest |w|, as many as the drop fraction says.
+    Magnitude,
+    /// Those with |w| below one threshold for all layers, which adapts so that about as many go as the drop fraction says.
+    Threshold {
+        /// The threshold of the first update.
+        start: f64,
+    },
+    /// Those whose sign is not the one they started with.
+    SignChange {
+        /// What is done to active weights after each optimiser step, if anything.
+        noise: Option<Noise>,
+    },
+}
+
+/// A pull towards 0 and Gaussian noise (Bellec et al., ICLR 2018, algorithm 1): with the learning rate η and the sign s
+/// that a weight started with, w ← w − ηα s + √(2ηT) z.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noise {
+    /// α.
+    pub pull: f64,
+    /// T; without, ηα²/2, with which noise is as large as the pull.
+    pub temperature: Option<f64>,
+}
+
+/// Which weights an update grows, and the values they start from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum GrowRule {
+    /// Uniformly at random.
+    Random {
+        /// The values.
+        init: GrownInit,
+    },
+    /// Those of largest |∂L/∂w| on this batch, without the L2 term.
+    Gradient {
+        /// The values.
+        init: GrownInit,
+    },
+    /// Those where an average of dense gradients over all steps so far is largest.
+    Momentum {
+        /// The share of the average that each step keeps.
+        average: f64,
+        /// The values.
+        init: GrownInit,
+    },
+}
+
+impl GrowRule {
+    /// At random, from 0.
+    pub const RANDOM: GrowRule = GrowRule::Random { init: GrownInit::Zeros };
+    /// By gradient, from 0.
+    pub const GRADIENT: GrowRule = GrowRule::Gradient { init: GrownInit::Zeros };
+    /// By averages of which each step keeps nine tenths, from 0.
+    pub const MOMENTUM: GrowRule = GrowRule::Momentum { average: 0.9, init: GrownInit::Zeros };
+
+    /// The values that grown weights start from.
+    pub fn init(self) -> GrownInit {
+        match self {
+            GrowRule::Random { init } | GrowRule::Gradient { init } | GrowRule::Momentum { init, .. } => init,
+        }
+    }
 }
 
 /// Schedule values of a method, independent of a run's length.
@@ -103,7 +228,6 @@ impl ScheduleDefaults {
 
 /// Of which weights gradients must be computed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Gradients {
     /// Of active weights.
     Active,
@@ -115,7 +239,6 @@ pub enum Gradients {
 
 /// What becomes of the values of inactive weights.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
 pub enum Inactive {
     /// They are gone.
     Dropped,
@@ -146,112 +269,170 @@ pub struct Needs {
 }
 
 impl Method {
-    /// The row called `name`.
+    /// Checks what the types leave open.
     ///
     /// # Errors
-    /// [`Kind::Usage`](rigl_base::Kind::Usage) with all names, and the nearest one as hint.
-    pub fn find<'a>(methods: &'a [Method], name: &str) -> Result<&'a Method> {
-        methods.iter().find(|method| method.name == name).ok_or_else(|| {
-            let names: Vec<&str> = methods.iter().map(|method| &*method.name).collect();
-            let allowed = names.join("`, `");
-            let error = Error::usage(format!("no method is called `{name}`, allowed are `{allowed}`"));
-            match nearest(name, names.into_iter()).first() {
-                Some(&nearest) => error.hint(nearest),
-                None => error,
-            }
-        })
-    }
-
-    /// Checks that the row's values go together.
-    ///
-    /// # Errors
-    /// [`Kind::Usage`](rigl_base::Kind::Usage) for a row without name, one that drops without growing although its
-    /// density does not decay, one that updates dense layers, and columns that need others.
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for a row without name, growth shared out by an average that is not kept,
+    /// and a schedule that is none.
     pub fn check(&self) -> Result<()> {
         let name = &self.name;
-        let refuse = |problem: String| Err(Error::usage(format!("method `{name}` {problem}")));
         if name.is_empty() {
             return Err(Error::usage("a method has no name"));
         }
-        let (drops, grows) = (self.drop != DropScore::None, self.grow != GrowScore::None);
-        let decays = self.density_decay != DensityDecay::None;
-        let (drop, grow, initial) = (self.drop, self.grow, self.initial);
-        if drops != grows && !(drops && decays) {
-            return refuse(format!(
-                "has `drop` = `{drop}` and `grow` = `{grow}`, allowed are both `none` or neither"
-            ));
-        }
-        if drops && matches!(initial, Initial::Dense | Initial::Narrow) {
-            return refuse("starts dense, so there is nothing to drop and grow".into());
-        }
-        if decays != (initial == Initial::Full) || (decays && drop != DropScore::Magnitude) {
-            let decay = self.density_decay;
-            return refuse(format!(
-                "has `density-decay` = `{decay}`, `initial` = `{initial}` and `drop` = `{drop}`, allowed are `cubic`, \
-                 `full` and `magnitude` together, or neither of the first two"
-            ));
-        }
-        let kept = self.state == StateHandling::Kept;
-        if kept != (grow == GrowScore::Magnitude) || (kept && drop != DropScore::Magnitude) {
-            let state = self.state;
-            return refuse(format!(
-                "has `state` = `{state}`, `drop` = `{drop}` and `grow` = `{grow}`, allowed are `kept`, `magnitude` \
-                 and `magnitude` together, or neither the first nor the last"
-            ));
-        }
-        let (grown_init, after_step) = (self.grown_init, self.after_step);
-        if kept && grown_init != GrownInit::Zeros {
-            return refuse(format!(
-                "has `state` = `kept` and `grown-init` = `{grown_init}`, allowed is `zeros` with it: what grows has a \
-                 value already"
-            ));
-        }
-        if after_step != AfterStep::None && drop != DropScore::SignChange {
-            return refuse(format!(
-                "has `after-step` = `{after_step}` and `drop` = `{drop}`, allowed is `drop` = `sign-change` with it: it pulls \
-                 against the sign a weight started with"
-            ));
-        }
-        let redistribution = self.redistribution;
-        if redistribution != Redistribution::None && (!grows || decays || kept) {
-            return refuse(format!(
-                "has `redistribution` = `{redistribution}`, allowed is `none` where nothing is grown, density decays or \
-                 inactive weights are kept"
-            ));
-        }
-        if redistribution == Redistribution::Momentum && grow != GrowScore::Momentum {
-            return refuse(format!(
-                "has `redistribution` = `momentum` and `grow` = `{grow}`, allowed is `grow` = `momentum` with it"
-            ));
+        if let Some(UpdateRule::Replace { grow, redistribution: Some(Redistribution::Momentum), .. }) =
+            self.rule()
+            && !matches!(grow, GrowRule::Momentum { .. })
+        {
+            return Err(Error::usage(format!(
+                "method `{name}` shares growth out by momentum, which needs growth by momentum"
+            )));
         }
         let end = self.schedule.end;
         if !(0.0..=1.0).contains(&end) {
-            return refuse(format!("updates through `{end}` of a run, allowed is 0 to 1"));
+            return Err(Error::usage(format!(
+                "method `{name}` updates through `{end}` of a run, allowed is 0 to 1"
+            )));
         }
         UpdateSchedule { end: u64::MAX, ..self.schedule.for_steps(0) }
             .check()
             .map_err(|e| e.context(format!("method `{name}`")))
     }
 
+    /// Whether every layer is dense and stays so.
+    pub fn is_dense(&self) -> bool {
+        match self.topology {
+            Topology::Dense | Topology::Narrow(_) => true,
+            Topology::Static(_) | Topology::Dynamic(..) => false,
+        }
+    }
+
+    /// The patterns that layers start from; `None` where they are dense and stay so.
+    pub fn start(&self) -> Option<Start> {
+        match self.topology {
+            Topology::Dense | Topology::Narrow(_) => None,
+            Topology::Static(start) | Topology::Dynamic(start, _) => Some(start),
+        }
+    }
+
+    /// The same method from other patterns, where it has any.
+    #[must_use]
+    pub fn starting(&self, start: Start) -> Method {
+        let topology = match self.topology {
+            dense @ (Topology::Dense | Topology::Narrow(_)) => dense,
+            Topology::Static(_) => Topology::Static(start),
+            Topology::Dynamic(_, dynamics) => Topology::Dynamic(start, dynamics),
+        };
+        Method { topology, ..self.clone() }
+    }
+
+    /// How patterns change, if they do.
+    pub fn dynamics(&self) -> Option<&Dynamics> {
+        match &self.topology {
+            Topology::Dynamic(_, dynamics) => Some(dynamics),
+            Topology::Dense | Topology::Narrow(_) | Topology::Static(_) => None,
+        }
+    }
+
+    /// What an update does, if there are any.
+    pub fn rule(&self) -> Option<UpdateRule> {
+        self.dynamics().map(|dynamics| dynamics.rule)
+    }
+
     /// Whether the method ever changes a topology.
     pub fn updates(&self) -> bool {
-        self.drop != DropScore::None || self.grow != GrowScore::None
+        self.dynamics().is_some()
+    }
+
+    /// Whether updates fall at every step of the run.
+    pub fn every_step(&self) -> bool {
+        self.dynamics().is_some_and(|dynamics| dynamics.every_step)
+    }
+
+    /// Whether layers start with more weights than the distribution gives them, and updates leave ever fewer.
+    pub fn prunes(&self) -> bool {
+        matches!(self.rule(), Some(UpdateRule::Prune { .. }))
+    }
+
+    /// Whether inactive weights are kept with their slots.
+    pub fn keeps_inactive(&self) -> bool {
+        matches!(self.rule(), Some(UpdateRule::Compete))
+    }
+
+    /// Whether the sign that each active weight started with is kept.
+    pub fn keeps_signs(&self) -> bool {
+        matches!(self.rule(), Some(UpdateRule::Replace { drop: DropRule::SignChange { .. }, .. }))
+    }
+
+    /// Which weights updates grow; `None` where they grow none or let all weights compete.
+    pub fn grow(&self) -> Option<GrowRule> {
+        match self.rule()? {
+            UpdateRule::Replace { grow, .. } => Some(grow),
+            UpdateRule::Prune { grow } => grow,
+            UpdateRule::Compete => None,
+        }
+    }
+
+    /// The share of the average of dense gradients that each step keeps, where there is one.
+    pub fn average(&self) -> Option<f64> {
+        match self.grow()? {
+            GrowRule::Momentum { average, .. } => Some(average),
+            GrowRule::Random { .. } | GrowRule::Gradient { .. } => None,
+        }
+    }
+
+    /// What is done to active weights after each optimiser step, if anything.
+    pub fn noise(&self) -> Option<Noise> {
+        match self.rule()? {
+            UpdateRule::Replace { drop: DropRule::SignChange { noise }, .. } => noise,
+            UpdateRule::Replace { .. } | UpdateRule::Prune { .. } | UpdateRule::Compete => None,
+        }
+    }
+
+    /// By which score a layer's update drops weights.
+    pub fn drop_score(&self) -> DropScore {
+        if self.keeps_signs() { DropScore::SignChange } else { DropScore::Magnitude }
+    }
+
+    /// By which score a layer's update grows weights.
+    pub fn grow_score(&self) -> GrowScore {
+        match self.grow() {
+            None if self.keeps_inactive() => GrowScore::Magnitude,
+            None => GrowScore::None,
+            Some(GrowRule::Random { .. }) => GrowScore::Random,
+            Some(GrowRule::Gradient { .. }) => GrowScore::Gradient,
+            Some(GrowRule::Momentum { .. }) => GrowScore::Momentum,
+        }
+    }
+
+    /// The value that a grown weight starts from, where it has none already.
+    pub fn grown_init(&self) -> GrownInit {
+        self.grow().map_or(GrownInit::Zeros, GrowRule::init)
+    }
+
+    /// What the method remembers at the beginning.
+    pub fn state(&self) -> MethodState {
+        match self.rule() {
+            Some(UpdateRule::Replace { drop: DropRule::Threshold { start }, .. }) => {
+                MethodState { threshold: start }
+            }
+            _ => MethodState::default(),
+        }
     }
 
     /// The pattern that `layer` starts from with the `active` weights that
     /// [`allocate`](crate::allocate) gives it; `None` for a dense layer, and where the pattern comes of scores
-    /// ([`Initial::Saliency`], [`Initial::Magnitude`]): it is then [`Pattern::of_largest`] of these. Random ones
-    /// follow from the seed and the layer's name alone.
+    /// ([`Start::Saliency`], [`Start::Magnitude`]: it is then [`Pattern::of_largest`] of these) or of the caller. Random
+    /// ones follow from the seed and the layer's name alone.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) if the layer has fewer than `active` weights.
     pub fn initial(&self, layer: &Layer, active: Option<usize>, seed: u64) -> Result<Option<Pattern>> {
-        let pattern = match (self.initial, active) {
-            (Initial::Dense | Initial::Narrow | Initial::Saliency | Initial::Magnitude, _) | (_, None) => {
+        let pattern = match (self.start(), active) {
+            (None | Some(Start::Saliency | Start::Magnitude | Start::Given), _) | (_, None) => {
                 return Ok(None);
             }
-            (Initial::Full, Some(_)) => Pattern::full(layer.weights()),
-            (Initial::Random, Some(count)) => {
+            (Some(Start::Random), Some(_)) if self.prunes() => Pattern::full(layer.weights()),
+            (Some(Start::Random), Some(count)) => {
                 let stream = Stream::new(seed, Purpose::Topology, name_id(layer.name()));
                 Pattern::random(layer.weights(), count, stream)
             }
@@ -262,22 +443,20 @@ impl Method {
     /// What the iteration at `step` needs. `updated` says whether the topology has been updated at this step
     /// already; the caller keeps that, together with the step.
     pub fn needs(&self, schedule: &UpdateSchedule, step: u64, updated: bool) -> Needs {
-        let update = self.updates() && !updated && self.due(schedule, step);
-        let kept = self.state == StateHandling::Kept;
+        let update = !updated && self.due(schedule, step);
+        let kept = self.keeps_inactive();
         // An average of gradients is of use while there are updates to come.
-        let averaged = self.grow == GrowScore::Momentum && !self.over(schedule, step);
-        let by_gradient = self.grow == GrowScore::Gradient || self.grown_init == GrownInit::Gradient;
-        // How many positions are to grow must be known before the gradient is computed, and no value of it after.
-        let scored = self.grow == GrowScore::Gradient
-            && self.grown_init != GrownInit::Gradient
-            && self.redistribution == Redistribution::None
-            && self.drop == DropScore::Magnitude;
-        let gradients = match () {
-            () if kept || averaged || (update && by_gradient && !scored) => Gradients::Kept,
-            () if update && by_gradient => Gradients::Dense,
-            () => Gradients::Active,
+        let averaged = self.average().is_some() && !self.over(schedule, step);
+        let by_gradient = matches!(self.grow(), Some(GrowRule::Gradient { .. }))
+            || self.grown_init() == GrownInit::Gradient;
+        let gradients = if kept || averaged || (update && by_gradient && !self.scores_on_the_way()) {
+            Gradients::Kept
+        } else if update && by_gradient {
+            Gradients::Dense
+        } else {
+            Gradients::Active
         };
-        let skipped = update && self.step_policy == StepPolicy::Replace;
+        let skipped = update && self.dynamics().is_some_and(|d| d.step_policy == StepPolicy::Replace);
         Needs {
             gradients,
             inactive: if kept { Inactive::Kept } else { Inactive::Dropped },
@@ -286,26 +465,31 @@ impl Method {
         }
     }
 
-    /// Whether the schedule has an update at `step`.
+    /// Whether dense gradients can be scored while they are computed: how many positions are to grow must be known
+    /// before, and no value of the gradient after.
+    fn scores_on_the_way(&self) -> bool {
+        let known = match self.rule() {
+            Some(UpdateRule::Replace { drop, redistribution, .. }) => {
+                drop == DropRule::Magnitude && redistribution.is_none()
+            }
+            Some(UpdateRule::Prune { .. }) => true,
+            Some(UpdateRule::Compete) | None => false,
+        };
+        known && matches!(self.grow(), Some(GrowRule::Gradient { init }) if init != GrownInit::Gradient)
+    }
+
+    /// Whether an update falls at `step`.
     pub fn due(&self, schedule: &UpdateSchedule, step: u64) -> bool {
-        match (self.update_timing, self.density_decay) {
-            (UpdateTiming::EveryStep, _) => true,
-            (UpdateTiming::Scheduled, DensityDecay::None) => schedule.due(step),
-            (UpdateTiming::Scheduled, DensityDecay::Cubic) => schedule.due_with_end(step),
-        }
+        self.dynamics().is_some_and(|dynamics| match dynamics.rule {
+            _ if dynamics.every_step => true,
+            UpdateRule::Prune { .. } => schedule.due_with_end(step),
+            UpdateRule::Replace { .. } | UpdateRule::Compete => schedule.due(step),
+        })
     }
 
     /// Whether no update falls at `step` or after it.
     fn over(&self, schedule: &UpdateSchedule, step: u64) -> bool {
-        self.update_timing == UpdateTiming::Scheduled && schedule.last().is_none_or(|last| step > last)
-    }
-
-    /// Begins the update of one layer by choosing what it drops; see [`LayerUpdate::begin`].
-    ///
-    /// # Errors
-    /// As [`LayerUpdate::begin`].
-    pub fn begin(&self, pattern: &Pattern, values: &[f32], budget: LayerBudget) -> Result<LayerUpdate> {
-        LayerUpdate::begin(pattern, values, self.drop, budget)
+        !self.every_step() && schedule.last().is_none_or(|last| step > last)
     }
 }
 
@@ -323,20 +507,29 @@ mod tests {
         Layer::new(name, &[20, 30], LayerKind::Linear, false).unwrap()
     }
 
+    /// A row whose dynamics are changed.
+    fn changed(method: Method, change: impl FnOnce(&mut Dynamics)) -> Method {
+        let Topology::Dynamic(start, mut dynamics) = method.topology else {
+            panic!("{} is static", method.name)
+        };
+        change(&mut dynamics);
+        Method { topology: Topology::Dynamic(start, dynamics), ..method }
+    }
+
+    /// A row that replaces weights, with this growth.
+    fn growing(method: Method, grown: GrowRule) -> Method {
+        changed(method, |dynamics| {
+            let UpdateRule::Replace { grow, .. } = &mut dynamics.rule else { panic!("grows nothing") };
+            *grow = grown;
+        })
+    }
+
     #[test]
-    fn every_row_is_consistent_and_found_by_its_name() {
-        for method in Method::ALL {
+    fn every_row_passes_its_check_and_has_a_name_of_its_own() {
+        for (i, method) in Method::ALL.iter().enumerate() {
             method.check().unwrap();
-            assert_eq!(Method::find(Method::ALL, &method.name).unwrap(), method);
+            assert!(Method::ALL[..i].iter().all(|other| other.name != method.name), "{}", method.name);
         }
-        let error = Method::find(Method::ALL, "rigle").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "no method is called `rigle`, allowed are `dense`, `small-dense`, `static`, `snip`, `set`, `snfs`, `rigl`, \
-             `pruning`, `deepr`, `dsr`, `dnw`"
-        );
-        assert_eq!(error.hint_text(), Some("rigl"));
-        assert!(Method::find(&[], "rigl").is_err());
     }
 
     #[test]
@@ -374,7 +567,7 @@ mod tests {
         assert_eq!(needs, expected);
         assert_eq!(Method::SET.needs(&schedule, 101, false), Needs { update: false, ..expected });
         // RigL's growth after the step needs the dense gradient of that batch.
-        let after = Method { step_policy: StepPolicy::After, ..Method::RIGL };
+        let after = changed(Method::RIGL, |dynamics| dynamics.step_policy = StepPolicy::After);
         assert_eq!(after.needs(&schedule, 100, false), Needs { gradients: Gradients::Dense, ..expected });
     }
 
@@ -423,10 +616,11 @@ mod tests {
     fn growth_that_cannot_be_scored_on_the_way_keeps_the_dense_gradient() {
         let schedule = ScheduleDefaults::PAPER.for_steps(1000);
         let gradients = |method: &Method| method.needs(&schedule, 100, false).gradients;
-        assert_eq!(gradients(&Method { grown_init: GrownInit::Gradient, ..Method::RIGL }), Gradients::Kept);
-        assert_eq!(gradients(&Method { grown_init: GrownInit::Gradient, ..Method::SET }), Gradients::Kept);
-        assert_eq!(gradients(&Method { grown_init: GrownInit::Redraw, ..Method::RIGL }), Gradients::Dense);
-        assert_eq!(gradients(&Method { grow: GrowScore::Gradient, ..Method::DSR }), Gradients::Kept);
+        let (init, redraw) = (GrownInit::Gradient, GrownInit::Redraw);
+        assert_eq!(gradients(&growing(Method::RIGL, GrowRule::Gradient { init })), Gradients::Kept);
+        assert_eq!(gradients(&growing(Method::SET, GrowRule::Random { init })), Gradients::Kept);
+        assert_eq!(gradients(&growing(Method::RIGL, GrowRule::Gradient { init: redraw })), Gradients::Dense);
+        assert_eq!(gradients(&growing(Method::DSR, GrowRule::GRADIENT)), Gradients::Kept);
         assert_eq!(gradients(&Method::SET), Gradients::Active);
     }
 
@@ -457,35 +651,26 @@ mod tests {
     }
 
     #[test]
-    fn rows_whose_values_contradict_each_other_are_refused() {
+    fn a_method_remembers_the_threshold_that_it_starts_from() {
+        let rule = UpdateRule::replace(DropRule::Threshold { start: 0.5 }, GrowRule::RANDOM);
+        let method = Method { topology: Topology::dynamic(Dynamics::new(rule)), ..Method::DSR };
+        assert_eq!((method.state().threshold, Method::DSR.state().threshold), (0.5, 1e-3));
+    }
+
+    #[test]
+    fn rows_that_types_do_not_exclude_are_refused() {
         let refused = |method: Method, part: &str| {
             let error = method.check().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         };
         refused(Method { name: "".into(), ..Method::RIGL }, "no name");
-        refused(Method { grow: GrowScore::None, ..Method::RIGL }, "`grow` = `none`");
-        refused(Method { drop: DropScore::None, ..Method::RIGL }, "`drop` = `none`");
-        refused(Method { initial: Initial::Dense, ..Method::RIGL }, "starts dense");
-        refused(
-            Method { initial: Initial::Full, ..Method::RIGL },
-            "`density-decay` = `none`, `initial` = `full`",
-        );
-        refused(Method { initial: Initial::Random, ..Method::PRUNING }, "`density-decay` = `cubic`");
-        refused(Method { drop: DropScore::Threshold, ..Method::PRUNING }, "`drop` = `threshold`");
-        refused(Method { state: StateHandling::Kept, ..Method::RIGL }, "`state` = `kept`");
-        refused(Method { grow: GrowScore::Magnitude, ..Method::RIGL }, "`grow` = `magnitude`");
-        refused(
-            Method { redistribution: Redistribution::Survivors, ..Method::STATIC },
-            "where nothing is grown",
-        );
-        refused(
-            Method { redistribution: Redistribution::Momentum, ..Method::RIGL },
-            "`grow` = `momentum` with it",
-        );
-        refused(Method { grown_init: GrownInit::Normal, ..Method::DNW }, "`grown-init` = `normal`");
-        for method in [Method::DENSE, Method::STATIC, Method::SET, Method::DNW] {
-            refused(Method { after_step: AfterStep::Noise, ..method }, "`drop` = `sign-change` with it");
-        }
+        let by_momentum = |grow| {
+            let (drop, redistribution) = (DropRule::Magnitude, Some(Redistribution::Momentum));
+            let rule = UpdateRule::Replace { drop, grow, redistribution };
+            Method { topology: Topology::dynamic(Dynamics::new(rule)), ..Method::SET }
+        };
+        refused(by_momentum(GrowRule::GRADIENT), "needs growth by momentum");
+        by_momentum(GrowRule::MOMENTUM).check().unwrap();
         let schedule = |change: fn(&mut ScheduleDefaults)| {
             let mut method = Method::RIGL;
             change(&mut method.schedule);

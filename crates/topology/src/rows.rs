@@ -3,136 +3,118 @@
 //! | method | what would be added to the table |
 //! |---|---|
 //! | lottery ticket | not a row: [`Pattern::of_largest`](crate::Pattern::of_largest) of a trained network's \|w\|, original initial values, then `static` or `rigl` |
-//! | GraNet | nothing: `pruning` with `grow` = `gradient` |
+//! | GraNet | nothing: `pruning` that grows by gradient |
 //! | ITOP | nothing: `set` or `rigl` with other schedule values; [`Explored`](crate::Explored) measures what it is about |
-//! | SRigL | `rigl` in another `Structure`: constant fan-in is one selection per output; ablation is a statistic of whole outputs that `budget` reads |
-//! | MEST | a `DropScore` \|w\| + λ\|g\|; [`LayerUpdate::begin`](crate::LayerUpdate::begin) would take the active gradients too |
+//! | SRigL | `rigl` with selection within each output (constant fan-in); ablation is a statistic of whole outputs that `budget` reads |
+//! | MEST | a [`DropRule`] \|w\| + λ\|g\|; [`LayerUpdate::begin`](crate::LayerUpdate::begin) would take the active gradients too |
 //! | Top-KAST | like `dnw`, with a second, larger pattern per layer for the backward pass: the widest change, in [`Needs`](crate::Needs) and in the engine |
 //! | AC/DC | phases: `budget` grows every position, later drops to the target by magnitude |
-//! | N:M, blocks | any row in another `Structure`: selection within groups of M, or by sums of scores over blocks |
+//! | N:M, blocks | any row with selection within groups of M, or by sums of scores over blocks |
 
 use std::borrow::Cow;
 
-use crate::method::{Method, ScheduleDefaults};
-use crate::names::{
-    AfterStep, DensityDecay, DropScore, GrowScore, GrownInit, Initial, Redistribution, StateHandling,
-    StepPolicy, Structure, UpdateTiming,
+use crate::method::{
+    DropRule, Dynamics, GrowRule, Method, Noise, ScheduleDefaults, Start, Topology, UpdateRule,
 };
+use crate::names::{NarrowTo, Redistribution, StepPolicy};
+
+/// A row.
+const fn row(name: &'static str, summary: &'static str, topology: Topology) -> Method {
+    Method {
+        name: Cow::Borrowed(name),
+        summary: Cow::Borrowed(summary),
+        topology,
+        schedule: ScheduleDefaults::PAPER,
+    }
+}
 
 impl Method {
     /// The dense network.
-    pub const DENSE: Method = Method {
-        name: Cow::Borrowed("dense"),
-        summary: Cow::Borrowed("every weight active, nothing updated"),
-        initial: Initial::Dense,
-        ..Method::STATIC
-    };
+    pub const DENSE: Method = row("dense", "every weight active, nothing updated", Topology::Dense);
 
     /// A dense network, narrowed until it has as many weights as the sparse one (RigL, §4).
-    pub const SMALL_DENSE: Method = Method {
-        name: Cow::Borrowed("small-dense"),
-        summary: Cow::Borrowed("a narrower dense network with as many weights as the sparse one"),
-        initial: Initial::Narrow,
-        ..Method::STATIC
-    };
+    pub const SMALL_DENSE: Method = row(
+        "small-dense",
+        "a narrower dense network with as many weights as the sparse one",
+        Topology::Narrow(NarrowTo::Weights),
+    );
 
     /// A random topology that never changes.
-    pub const STATIC: Method = Method {
-        name: Cow::Borrowed("static"),
-        summary: Cow::Borrowed("a random topology that never changes"),
-        initial: Initial::Random,
-        drop: DropScore::None,
-        grow: GrowScore::None,
-        structure: Structure::Unstructured,
-        grown_init: GrownInit::Zeros,
-        state: StateHandling::Reset,
-        density_decay: DensityDecay::None,
-        redistribution: Redistribution::None,
-        update_timing: UpdateTiming::Scheduled,
-        after_step: AfterStep::None,
-        step_policy: StepPolicy::After,
-        schedule: ScheduleDefaults::PAPER,
-    };
+    pub const STATIC: Method =
+        row("static", "a random topology that never changes", Topology::Static(Start::Random));
 
     /// Single-shot network pruning (Lee et al., ICLR 2019), within each layer at the distribution's sparsity.
-    pub const SNIP: Method = Method {
-        name: Cow::Borrowed("snip"),
-        summary: Cow::Borrowed("prunes once, before training, by |w · gradient| of one batch"),
-        initial: Initial::Saliency,
-        ..Method::STATIC
-    };
+    pub const SNIP: Method = row(
+        "snip",
+        "prunes once, before training, by |w · gradient| of one batch",
+        Topology::Static(Start::Saliency),
+    );
 
     /// Sparse evolutionary training (Mocanu et al., Nature Communications 2018), with RigL's schedule.
-    pub const SET: Method = Method {
-        name: Cow::Borrowed("set"),
-        summary: Cow::Borrowed("drops the smallest weights, grows at random"),
-        drop: DropScore::Magnitude,
-        grow: GrowScore::Random,
-        ..Method::STATIC
-    };
+    pub const SET: Method = row(
+        "set",
+        "drops the smallest weights, grows at random",
+        Topology::dynamic(Dynamics::new(UpdateRule::replace(DropRule::Magnitude, GrowRule::RANDOM))),
+    );
 
     /// Sparse networks from scratch (Dettmers & Zettlemoyer, 2019), with RigL's schedule and a distribution that stays;
     /// [`Redistribution::Momentum`] moves weights between layers as the original does.
-    pub const SNFS: Method = Method {
-        name: Cow::Borrowed("snfs"),
-        summary: Cow::Borrowed(
-            "drops the smallest weights, grows where averaged dense gradients are largest",
-        ),
-        grow: GrowScore::Momentum,
-        ..Method::SET
-    };
+    pub const SNFS: Method = row(
+        "snfs",
+        "drops the smallest weights, grows where averaged dense gradients are largest",
+        Topology::dynamic(Dynamics::new(UpdateRule::replace(DropRule::Magnitude, GrowRule::MOMENTUM))),
+    );
 
     /// "Rigging the Lottery" (Evci et al., ICML 2020).
-    pub const RIGL: Method = Method {
-        name: Cow::Borrowed("rigl"),
-        summary: Cow::Borrowed("drops the smallest weights, grows where the dense gradient is largest"),
-        grow: GrowScore::Gradient,
-        step_policy: StepPolicy::Replace,
-        ..Method::SET
-    };
+    pub const RIGL: Method = row(
+        "rigl",
+        "drops the smallest weights, grows where the dense gradient is largest",
+        Topology::dynamic(Dynamics {
+            step_policy: StepPolicy::Replace,
+            ..Dynamics::new(UpdateRule::replace(DropRule::Magnitude, GrowRule::GRADIENT))
+        }),
+    );
 
     /// Gradual magnitude pruning (Zhu & Gupta, 2017).
-    pub const PRUNING: Method = Method {
-        name: Cow::Borrowed("pruning"),
-        summary: Cow::Borrowed("starts dense and drops the smallest weights, ever fewer at a time"),
-        initial: Initial::Full,
-        drop: DropScore::Magnitude,
-        density_decay: DensityDecay::Cubic,
-        ..Method::STATIC
-    };
+    pub const PRUNING: Method = row(
+        "pruning",
+        "starts dense and drops the smallest weights, ever fewer at a time",
+        Topology::dynamic(Dynamics::new(UpdateRule::Prune { grow: None })),
+    );
 
     /// Deep rewiring (Bellec et al., ICLR 2018).
-    pub const DEEPR: Method = Method {
-        name: Cow::Borrowed("deepr"),
-        summary: Cow::Borrowed("drops weights that change their sign under noise, grows at random"),
-        drop: DropScore::SignChange,
-        grow: GrowScore::Random,
-        update_timing: UpdateTiming::EveryStep,
-        after_step: AfterStep::Noise,
-        ..Method::STATIC
-    };
+    pub const DEEPR: Method = row(
+        "deepr",
+        "drops weights that change their sign under noise, grows at random",
+        Topology::dynamic(Dynamics {
+            every_step: true,
+            ..Dynamics::new(UpdateRule::replace(
+                DropRule::SignChange { noise: Some(Noise { pull: 1e-4, temperature: None }) },
+                GrowRule::RANDOM,
+            ))
+        }),
+    );
 
     /// Dynamic sparse reparameterisation (Mostafa & Wang, ICML 2019), with RigL's schedule.
-    pub const DSR: Method = Method {
-        name: Cow::Borrowed("dsr"),
-        summary: Cow::Borrowed("drops below one threshold, grows at random in layers with most weights left"),
-        drop: DropScore::Threshold,
-        grow: GrowScore::Random,
-        redistribution: Redistribution::Survivors,
-        ..Method::STATIC
-    };
+    pub const DSR: Method = row(
+        "dsr",
+        "drops below one threshold, grows at random in layers with most weights left",
+        Topology::dynamic(Dynamics::new(UpdateRule::Replace {
+            drop: DropRule::Threshold { start: 1e-3 },
+            grow: GrowRule::RANDOM,
+            redistribution: Some(Redistribution::Survivors),
+        })),
+    );
 
     /// Discovering neural wirings (Wortsman et al., NeurIPS 2019).
-    pub const DNW: Method = Method {
-        name: Cow::Borrowed("dnw"),
-        summary: Cow::Borrowed("keeps the largest of all weights at every step; gradients reach them all"),
-        initial: Initial::Magnitude,
-        drop: DropScore::Magnitude,
-        grow: GrowScore::Magnitude,
-        state: StateHandling::Kept,
-        update_timing: UpdateTiming::EveryStep,
-        ..Method::STATIC
-    };
+    pub const DNW: Method = row(
+        "dnw",
+        "keeps the largest of all weights at every step; gradients reach them all",
+        Topology::Dynamic(
+            Start::Magnitude,
+            Dynamics { every_step: true, ..Dynamics::new(UpdateRule::Compete) },
+        ),
+    );
 
     /// The rows that come with the crate.
     pub const ALL: &'static [Method] = &[
@@ -153,28 +135,33 @@ impl Method {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::{DropScore, GrowScore};
 
     #[test]
     fn the_rows_are_those_of_the_papers() {
-        let rows: Vec<_> = Method::ALL
-            .iter()
-            .map(|m| (&*m.name, m.initial.name(), m.drop.name(), m.grow.name(), m.step_policy.name()))
-            .collect();
+        let row = |m: &'static Method| {
+            let of = |d: &Dynamics| (m.drop_score(), m.grow_score(), d.step_policy, d.every_step);
+            (&*m.name, m.start(), m.dynamics().map(of))
+        };
+        let random = Some(Start::Random);
+        let (magnitude, after) = (DropScore::Magnitude, StepPolicy::After);
+        let schedule = |grow| Some((magnitude, grow, after, false));
         assert_eq!(
-            rows,
+            Method::ALL.iter().map(row).collect::<Vec<_>>(),
             [
-                ("dense", "dense", "none", "none", "after"),
-                ("small-dense", "narrow", "none", "none", "after"),
-                ("static", "random", "none", "none", "after"),
-                ("snip", "saliency", "none", "none", "after"),
-                ("set", "random", "magnitude", "random", "after"),
-                ("snfs", "random", "magnitude", "momentum", "after"),
-                ("rigl", "random", "magnitude", "gradient", "replace"),
-                ("pruning", "full", "magnitude", "none", "after"),
-                ("deepr", "random", "sign-change", "random", "after"),
-                ("dsr", "random", "threshold", "random", "after"),
-                ("dnw", "magnitude", "magnitude", "magnitude", "after"),
+                ("dense", None, None),
+                ("small-dense", None, None),
+                ("static", random, None),
+                ("snip", Some(Start::Saliency), None),
+                ("set", random, schedule(GrowScore::Random)),
+                ("snfs", random, schedule(GrowScore::Momentum)),
+                ("rigl", random, Some((magnitude, GrowScore::Gradient, StepPolicy::Replace, false))),
+                ("pruning", random, schedule(GrowScore::None)),
+                ("deepr", random, Some((DropScore::SignChange, GrowScore::Random, after, true))),
+                ("dsr", random, schedule(GrowScore::Random)),
+                ("dnw", Some(Start::Magnitude), Some((magnitude, GrowScore::Magnitude, after, true))),
             ]
         );
+        assert!(Method::PRUNING.prunes() && Method::DNW.keeps_inactive() && Method::DEEPR.noise().is_some());
     }
 }

@@ -53,8 +53,8 @@ impl LayerUpdate {
     /// [`DropScore::SignChange`] these are weights times the sign they started with, of which the smallest go.
     ///
     /// # Errors
-    /// [`Kind::Internal`](rigl_base::Kind::Internal) if lengths do not fit, the budget's numbers contradict each
-    /// other or the pattern, or something is to be dropped without a drop score.
+    /// [`Kind::Internal`](rigl_base::Kind::Internal) if lengths do not fit, or the budget's numbers contradict each
+    /// other or the pattern.
     pub fn begin(
         pattern: &Pattern,
         values: &[f32],
@@ -76,11 +76,7 @@ impl LayerUpdate {
         }
         let dropped = match score {
             DropScore::SignChange => smallest(drop, pattern.indices(), values.iter().copied()),
-            DropScore::Magnitude | DropScore::Threshold => {
-                smallest(drop, pattern.indices(), values.iter().map(|w| w.abs()))
-            }
-            DropScore::None if drop == 0 => Vec::new(),
-            DropScore::None => return Err(Error::internal("weights are to be dropped, but by no score")),
+            DropScore::Magnitude => smallest(drop, pattern.indices(), values.iter().map(|w| w.abs())),
         };
         let kept = sorted::difference(pattern.indices(), &dropped);
         Ok(LayerUpdate { old: pattern.clone(), kept, budget })
@@ -407,7 +403,6 @@ mod tests {
         assert!(magnitude(&[1.0; 3], 4, 4, 3).is_err());
         assert!(magnitude(&[1.0; 3], 1, 1, 2).is_err());
         assert!(magnitude(&[1.0; 3], 0, 2, 5).is_err());
-        assert!(LayerUpdate::begin(&old, &[1.0; 3], DropScore::None, LayerBudget::replace(3, 1)).is_err());
         let update = magnitude(&[1.0; 3], 1, 1, 3).unwrap();
         for grown in [&[][..], &[0], &[4], &[2, 3]] {
             assert!(update.clone().finish(grown).is_err(), "{grown:?}");

@@ -8,9 +8,7 @@
 
 use rigl_base::Result;
 use rigl_graph::account::Cost;
-use rigl_topology::{
-    DensityDecay, Gradients, Initial, LayerStatistics, Method, Needs, OptimizerStep, UpdateTiming,
-};
+use rigl_topology::{Gradients, LayerStatistics, Method, Needs, OptimizerStep, Start};
 
 use crate::design::Design;
 use crate::recipe::Recipe;
@@ -41,7 +39,7 @@ const WALKED: u64 = 100_000;
 /// None for a design that was built.
 pub fn training(design: &Design, recipe: &Recipe) -> Result<Training> {
     let (method, steps) = (&design.method, recipe.steps);
-    let decays = method.density_decay != DensityDecay::None;
+    let decays = method.prunes();
     let (first, interval) = spacing(method, recipe);
     let updates = updates(method, recipe);
     let needs = |step, updated| method.needs(&recipe.updates, step, updated);
@@ -72,7 +70,7 @@ pub fn training(design: &Design, recipe: &Recipe) -> Result<Training> {
         total += u128::from(end - step - many) * batch(needs(end - 1, true), sparse);
         number += many;
     }
-    if method.initial == Initial::Saliency {
+    if method.start() == Some(Start::Saliency) {
         total += u128::from(batch_flops(Gradients::Kept, dense, dense));
         batches += 1;
     }
@@ -93,20 +91,20 @@ pub fn training(design: &Design, recipe: &Recipe) -> Result<Training> {
 
 /// The step of the first update, and steps from one to the next.
 fn spacing(method: &Method, recipe: &Recipe) -> (u64, u64) {
-    match method.update_timing {
-        UpdateTiming::EveryStep => (0, 1),
-        _ => (recipe.updates.begin, recipe.updates.interval.max(1)),
+    if method.every_step() {
+        return (0, 1);
     }
+    (recipe.updates.begin, recipe.updates.interval.max(1))
 }
 
 /// How many updates a run has.
 fn updates(method: &Method, recipe: &Recipe) -> u64 {
     let schedule = &recipe.updates;
-    let last = match (method.updates(), method.update_timing, method.density_decay) {
-        (false, ..) => None,
-        (true, UpdateTiming::EveryStep, _) => Some(recipe.steps - 1),
-        (true, _, DensityDecay::None) => schedule.last(),
-        (true, ..) => Some(schedule.last_with_end()),
+    let last = match method.dynamics() {
+        None => None,
+        Some(dynamics) if dynamics.every_step => Some(recipe.steps - 1),
+        Some(_) if method.prunes() => Some(schedule.last_with_end()),
+        Some(_) => schedule.last(),
     };
     let (first, interval) = spacing(method, recipe);
     let last = last.map(|last| last.min(recipe.steps - 1));
@@ -128,13 +126,14 @@ fn decayed(design: &Design, recipe: &Recipe, step: Option<u64>) -> Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, NarrowTo, UpdateEnd};
+    use crate::config::{Config, UpdateEnd};
     use crate::registry::Registry;
+    use rigl_topology::NarrowTo;
 
     /// LeNet-300-100 at .9 uniform: f_D = 532,400, f_S = 53,240. A run of 1,000 steps, updates before step 750.
     fn lenet(method: &str, change: impl FnOnce(&mut Config)) -> (Training, Design) {
         let registry = Registry::default();
-        let row = Method::find(&registry.methods, method).unwrap();
+        let row = registry.methods.iter().find(|row| row.name == method).unwrap();
         let mut config = Config::default().with_method(row);
         config.method.distribution = rigl_topology::Distribution::Uniform;
         config.schedule.unit = crate::config::Unit::Steps;

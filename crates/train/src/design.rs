@@ -3,9 +3,9 @@
 use rigl_base::{Error, Result};
 use rigl_graph::account::Cost;
 use rigl_graph::{Graph, ModelSpec, Op, ParameterKind};
-use rigl_topology::{Initial, Layer, LayerKind, Method, Pattern, allocate};
+use rigl_topology::{Layer, LayerKind, Method, NarrowTo, Pattern, Topology, allocate};
 
-use crate::config::{Config, NarrowTo};
+use crate::config::Config;
 use crate::registry::Registry;
 
 /// A network under a configuration: which of its weights may be sparse, and how many stay.
@@ -39,15 +39,13 @@ impl Design {
     ) -> Result<Design> {
         let graph = build(config, registry, sample_shape, classes, config.model.width)?;
         let design = Design::of_graph(config, registry, graph)?;
-        if design.method.initial != Initial::Narrow {
-            return Ok(design);
-        }
+        let Topology::Narrow(to) = design.method.topology else { return Ok(design) };
         let mut active = vec![None; design.active.len()];
         let counts = allocate(&layers(&design.graph)?, &config.budget())?.active;
         design.graph.weights().zip(counts).for_each(|((id, _), count)| active[id.index()] = count);
-        let size = |cost: &Cost| match config.method.narrow_to {
+        let size = |cost: &Cost| match to {
             NarrowTo::Bytes => cost.bytes,
-            _ => cost.active as u64,
+            NarrowTo::Weights => cost.active as u64,
         };
         let wanted = size(&Cost::of(&design.graph, &active)?);
         let narrowed = |width| build(config, registry, sample_shape, classes, Some(width));
@@ -66,7 +64,7 @@ impl Design {
         let mut active = vec![None; graph.parameters().len()];
         // A dense method ignores sparsities, but a mistaken glob is a mistake there too.
         let allocation = allocate(&layers, &config.budget())?;
-        let dense = matches!(method.initial, Initial::Dense | Initial::Narrow);
+        let dense = method.is_dense();
         let epsilon = allocation.epsilon.filter(|_| !dense);
         if !dense {
             for ((id, _), count) in graph.weights().zip(allocation.active) {

@@ -3,7 +3,7 @@
 use rigl_base::Result;
 use rigl_engine::{Extra, Options, Session};
 use rigl_graph::Parameter;
-use rigl_topology::{Gradients, Initial};
+use rigl_topology::{Gradients, Start};
 
 use crate::config::Config;
 use crate::design::Design;
@@ -38,10 +38,10 @@ pub fn planned_bytes(
     let planned =
         |active: &[Option<usize>]| Session::planned_bytes(&design.graph, active, &options, momentum, extra);
     // Networks that begin dense take most then.
-    let first = |(p, &count): (&Parameter, &Option<usize>)| match design.method.initial {
-        Initial::Random => count,
-        Initial::Full => count.map(|_| p.len()),
-        _ => None,
+    let first = |(p, &count): (&Parameter, &Option<usize>)| match design.method.start()? {
+        _ if design.method.prunes() => count.map(|_| p.len()),
+        Start::Random | Start::Given => count,
+        Start::Saliency | Start::Magnitude => None,
     };
     let first: Vec<_> = design.graph.parameters().iter().zip(&design.active).map(first).collect();
     let engine = planned(&design.active)?.max(planned(&first)?);

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rigl_base::{Error, Result};
 use rigl_data::{CropFlip, DataOptions, Sets};
 use rigl_engine::{Options, Preprocessing, Score, Session};
-use rigl_topology::{Initial, Pattern};
+use rigl_topology::{self as topology, Pattern};
 
 use crate::config::{Augment, Config, Limit, Standardize};
 use crate::design::Design;
@@ -174,10 +174,10 @@ impl Prepared {
 
     /// Whether the first patterns come of scores, and whether these need the gradients of a batch.
     pub(crate) fn scored(&self) -> Option<Score> {
-        match self.design.method.initial {
-            Initial::Saliency => Some(Score::Saliency),
-            Initial::Magnitude => Some(Score::Magnitude),
-            _ => None,
+        match self.design.method.start()? {
+            topology::Start::Saliency => Some(Score::Saliency),
+            topology::Start::Magnitude => Some(Score::Magnitude),
+            topology::Start::Random | topology::Start::Given => None,
         }
     }
 

@@ -5,9 +5,9 @@
 //! training samples; the update interval ΔT stays as it is.
 
 use rigl_base::{Error, Result, counts};
-use rigl_topology::{DensityDecay, UpdateSchedule};
+use rigl_topology::UpdateSchedule;
 
-use crate::config::{Config, Unit, UpdateEnd};
+use crate::config::{Config, DensityDecay, Unit, UpdateEnd};
 
 /// The longest run, in steps: far beyond any, and its products fit 64 bits.
 const MAX_STEPS: u64 = 1_000_000_000_000;

@@ -9,7 +9,7 @@ use rigl_graph::Parameter;
 use rigl_graph::account::Cost;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_metrics::RunFolder;
-use rigl_topology::{DensityDecay, Initial, Pattern, StateHandling};
+use rigl_topology::{self as topology, Pattern};
 
 use crate::config::{Config, StartValues};
 use crate::design::Design;
@@ -55,16 +55,14 @@ impl Design {
         let from = &config.method.start_from;
         let context = |e: Error| e.context(format!("`method.start-from` = `{from}`"));
         let start = Start::read(Path::new(from), config, self, registry).map_err(context)?;
-        let decays = self.method.density_decay != DensityDecay::None;
+        let decays = self.method.prunes();
         for (active, pattern) in self.active.iter_mut().zip(&start.patterns) {
             let found = pattern.as_ref().map(Pattern::count);
             // A decaying density still ends at what the configuration says.
             *active = if decays { active.or(found).min(found) } else { found };
         }
         // Nothing is scored where patterns are there.
-        if matches!(self.method.initial, Initial::Saliency | Initial::Magnitude) {
-            self.method.initial = Initial::Random;
-        }
+        self.method = self.method.starting(topology::Start::Given);
         self.cost = Cost::of(&self.graph, &self.active)?;
         Ok(start)
     }
@@ -88,9 +86,8 @@ impl Start {
             (checkpoint::read(path)?, path.display().to_string())
         };
         let before = Config::from_text(&file, &metadata.configuration, &registry.known())?;
-        let dense = matches!(design.method.initial, Initial::Dense | Initial::Narrow);
-        let decays = design.method.density_decay != DensityDecay::None;
-        let kept = design.method.state == StateHandling::Kept;
+        let method = &design.method;
+        let (dense, decays, kept) = (method.is_dense(), method.prunes(), method.keeps_inactive());
         let mut patterns = Vec::new();
         let mut taken: State<'static> = Vec::new();
         for (parameter, &active) in design.graph.parameters().iter().zip(&design.active) {

@@ -8,10 +8,7 @@ use rigl_engine::{
 };
 use rigl_graph::Graph;
 use rigl_graph::account::Cost;
-use rigl_topology::{
-    AfterStep, Change, DropScore, Gradients, GrowScore, Method, MethodState, Needs, OptimizerStep, Pattern,
-    StateHandling, growth_stream,
-};
+use rigl_topology::{Change, Gradients, Method, MethodState, Needs, OptimizerStep, Pattern, growth_stream};
 
 use crate::config::Config;
 use crate::design::Design;
@@ -72,7 +69,7 @@ impl Stepper {
         session.keep(&sparse, keep(&method), config.seeds.init)?;
         Ok(Stepper {
             session,
-            memory: MethodState { threshold: config.method.threshold },
+            memory: method.state(),
             method,
             config: config.clone(),
             recipe: recipe.clone(),
@@ -127,8 +124,10 @@ impl Stepper {
         if !outcome.loss.is_finite() {
             return Ok(Iteration { outcome, needs, changes: Vec::new() });
         }
-        if self.method.grow == GrowScore::Momentum && needs.gradients == Gradients::Kept {
-            self.session.average(&self.sparse, self.config.method.gradient_average)?;
+        if needs.gradients == Gradients::Kept
+            && let Some(share) = self.method.average()
+        {
+            self.session.average(&self.sparse, share)?;
         }
         if needs.step == OptimizerStep::Taken {
             self.step(at.step)?;
@@ -154,11 +153,9 @@ impl Stepper {
             nesterov: optimizer.nesterov,
             l2: optimizer.l2,
         })?;
-        if self.method.after_step == AfterStep::Noise {
-            let pull = self.config.method.noise_pull;
+        if let Some(rigl_topology::Noise { pull, temperature }) = self.method.noise() {
             // Bellec et al., ICLR 2018, equation (1): deviation √(2ηT).
-            let temperature =
-                self.config.method.noise_temperature.unwrap_or(learning_rate * pull * pull / 2.0);
+            let temperature = temperature.unwrap_or(learning_rate * pull * pull / 2.0);
             let noise = Noise {
                 pull: learning_rate * pull,
                 deviation: rigl_base::math::sqrt(2.0 * learning_rate * temperature),
@@ -181,11 +178,11 @@ impl Stepper {
             Ok(UpdateRequest {
                 parameter,
                 budget,
-                drop: self.method.drop,
-                grow: self.method.grow,
+                drop: self.method.drop_score(),
+                grow: self.method.grow_score(),
                 stream: growth_stream(seed, name, step),
                 grown: Grown {
-                    init: self.method.grown_init,
+                    init: self.method.grown_init(),
                     stream: Stream::new(seed, Purpose::Grown, pair_id(name_id(name), step)),
                     learning_rate: self.recipe.learning_rate(step),
                 },
@@ -216,8 +213,8 @@ pub(crate) fn gradients(
 /// What a method keeps of each weight.
 pub(crate) fn keep(method: &Method) -> Keep {
     Keep {
-        signs: method.drop == DropScore::SignChange,
-        average: method.grow == GrowScore::Momentum,
-        inactive: method.state == StateHandling::Kept,
+        signs: method.keeps_signs(),
+        average: method.average().is_some(),
+        inactive: method.keeps_inactive(),
     }
 }

@@ -17,7 +17,7 @@ use rigl_engine::{ARITHMETIC_VERSION, Outcome, Score};
 use rigl_formats::{Checkpoint, Store};
 use rigl_graph::account::Cost;
 use rigl_metrics::{EventLog, Machine, RunWriter, Status, Summary, TensorBoard, event};
-use rigl_topology::{Change, Gradients, OptimizerStep, Pattern, UpdateTiming};
+use rigl_topology::{Change, Gradients, OptimizerStep, Pattern};
 
 use crate::cost::batch_flops;
 use crate::evaluate::{Packed, evaluate};
@@ -319,10 +319,7 @@ impl<'a> Trainer<'a> {
             self.cost = self.stepper.cost(&design.graph)?;
         }
         // A method that updates at every step would fill the log.
-        let each = match design.method.update_timing {
-            UpdateTiming::EveryStep => config.log.every_steps,
-            _ => 1,
-        };
+        let each = if design.method.every_step() { config.log.every_steps } else { 1 };
         if self.position.updates.is_multiple_of(each) {
             let drop_fraction = recipe.updates.fraction(step);
             self.record(event::Update { drop_fraction, parameters })?;

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use rigl_base::{Error, Result, files};
 use rigl_metrics::folder::run_name;
 use rigl_metrics::{Machine, RunFolder, RunWriter};
-use rigl_topology::Initial;
+use rigl_topology::Topology;
 use rigl_train::config::Override;
 use rigl_train::{Config, MachineOptions, Prepared, Registry};
 
@@ -41,7 +41,7 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
     if args.dry_run {
         return network::show(&prepared, printer).map(|()| ExitCode::SUCCESS);
     }
-    if args.recipe.is_none() && prepared.design.method.initial != Initial::Dense {
+    if args.recipe.is_none() && prepared.design.method.topology != Topology::Dense {
         return compare(args, prepared, recipe, overrides, registry, &machine, printer);
     }
     let writer = folder(args, &run_name_of(&prepared.config, &prepared.config.method.name))?;

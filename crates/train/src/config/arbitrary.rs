@@ -4,10 +4,11 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use rigl_topology::{Decay, Distribution, DropScore, GrowScore, LayerFilter, StepPolicy};
+use rigl_topology::{Decay, Distribution, LayerFilter, StepPolicy};
 
 use super::{
-    Augment, Compute, Config, Layers, Limit, MAX_SEED, Method, Model, Seeds, Standardize, Unit, UpdateEnd,
+    Augment, Compute, Config, DropScore, GrowScore, Layers, Limit, MAX_SEED, Method, Model, Seeds,
+    Standardize, Unit, UpdateEnd,
 };
 
 prop_compose! {

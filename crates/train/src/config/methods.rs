@@ -6,24 +6,6 @@ use rigl_topology::{Budget, Method as Row};
 
 use super::{Config, unknown};
 
-/// Names the fields that a row of the method table and the `[method]` table share: what a method's name determines.
-macro_rules! columns {
-    ($use:ident) => {
-        $use!(
-            initial,
-            drop,
-            grow,
-            grown_init,
-            step_policy,
-            update_timing,
-            state,
-            density_decay,
-            redistribution,
-            after_step
-        )
-    };
-}
-
 /// The keys of the columns, for messages.
 pub(super) const COLUMNS: &[&str] = &[
     "method.initial",
@@ -50,11 +32,7 @@ impl Config {
     #[must_use]
     pub fn with_method(&self, row: &Row) -> Config {
         let mut config = self.clone();
-        config.method.name = row.name.clone().into();
-        macro_rules! set {
-            ($($column:ident),*) => { $( config.method.$column = row.$column; )* };
-        }
-        columns!(set);
+        config.method.set(row);
         config
     }
 
@@ -67,11 +45,8 @@ impl Config {
     /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is no row of that name, or the columns do not go
     /// together.
     pub fn method_row(&self, rows: &[Row]) -> Result<Row> {
-        let (named, method) = (find(rows, &self.method.name)?, &self.method);
-        macro_rules! row {
-            ($($column:ident),*) => { Row { $( $column: method.$column, )* ..named.clone() } };
-        }
-        let row = columns!(row);
+        let named = find(rows, &self.method.name)?;
+        let row = Row { topology: self.method.topology()?, ..named.clone() };
         row.check()?;
         Ok(row)
     }
@@ -94,10 +69,12 @@ fn find<'a>(rows: &'a [Row], name: &str) -> Result<&'a Row> {
 
 #[cfg(test)]
 mod tests {
-    use rigl_topology::{GrowScore, ScheduleDefaults};
+    use rigl_topology::{Dynamics, GrowRule, GrownInit, ScheduleDefaults, StepPolicy, Topology, UpdateRule};
 
     use super::*;
-    use crate::config::UpdateEnd;
+    use crate::config::{
+        AfterStep, DropScore, GrowScore, Initial, Method, Redistribution, StateHandling, UpdateEnd,
+    };
 
     #[test]
     fn the_default_configuration_is_what_its_methods_name_gives() {
@@ -136,10 +113,17 @@ mod tests {
         }
     }
 
+    /// RigL's step policy, with random growth.
+    fn mine() -> Row {
+        let rule = UpdateRule::replace(rigl_topology::DropRule::Magnitude, GrowRule::RANDOM);
+        let dynamics = Dynamics { step_policy: StepPolicy::Replace, ..Dynamics::new(rule) };
+        Row { name: "mine".into(), topology: Topology::dynamic(dynamics), ..Row::RIGL }
+    }
+
     #[test]
     fn a_users_own_row_is_a_name_like_the_others() {
         let mut rows = Row::ALL.to_vec();
-        rows.push(Row { name: "mine".into(), grow: GrowScore::Random, ..Row::RIGL });
+        rows.push(mine());
         let mut config = Config::default();
         config.method.name = "mine".into();
         apply(&mut config, &rows).unwrap();
@@ -152,8 +136,32 @@ mod tests {
     fn columns_override_the_row_and_must_go_together() {
         let mut config = Config::default();
         config.method.grow = GrowScore::Random;
-        assert_eq!(config.method_row(Row::ALL).unwrap(), Row { grow: GrowScore::Random, ..Row::RIGL });
+        assert_eq!(config.method_row(Row::ALL).unwrap().topology, mine().topology);
         config.method.grow = GrowScore::None;
         assert!(config.method_row(Row::ALL).is_err());
+    }
+
+    #[test]
+    fn rows_whose_values_contradict_each_other_are_refused() {
+        let refused = |row: &Row, change: fn(&mut Method), part: &str| {
+            let mut config = Config::default().with_method(row);
+            change(&mut config.method);
+            let error = config.method_row(Row::ALL).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        };
+        refused(&Row::RIGL, |m| m.grow = GrowScore::None, "`grow` = `none`");
+        refused(&Row::RIGL, |m| m.drop = DropScore::None, "`drop` = `none`");
+        refused(&Row::RIGL, |m| m.initial = Initial::Dense, "starts dense");
+        refused(&Row::RIGL, |m| m.initial = Initial::Full, "`density-decay` = `none`, `initial` = `full`");
+        refused(&Row::PRUNING, |m| m.initial = Initial::Random, "`density-decay` = `cubic`");
+        refused(&Row::PRUNING, |m| m.drop = DropScore::Threshold, "`drop` = `threshold`");
+        refused(&Row::RIGL, |m| m.state = StateHandling::Kept, "`state` = `kept`");
+        refused(&Row::RIGL, |m| m.grow = GrowScore::Magnitude, "`grow` = `magnitude`");
+        refused(&Row::STATIC, |m| m.redistribution = Redistribution::Survivors, "where nothing is grown");
+        refused(&Row::RIGL, |m| m.redistribution = Redistribution::Momentum, "`grow` = `momentum` with it");
+        refused(&Row::DNW, |m| m.grown_init = GrownInit::Normal, "`grown-init` = `normal`");
+        for row in [&Row::DENSE, &Row::STATIC, &Row::SET, &Row::DNW] {
+            refused(row, |m| m.after_step = AfterStep::Noise, "`drop` = `sign-change` with it");
+        }
     }
 }

@@ -9,6 +9,7 @@
 #[cfg(test)]
 pub(crate) mod arbitrary;
 mod check;
+mod columns;
 mod difference;
 mod layer;
 mod methods;
@@ -24,14 +25,14 @@ mod write;
 use std::sync::LazyLock;
 
 use rigl_base::named_enum;
-use rigl_topology::{
-    AfterStep, Decay, DensityDecay, Distribution, DropScore, GrowScore, GrownInit, Initial, LayerFilter,
-    Redistribution, StateHandling, StepPolicy, UpdateTiming,
-};
+use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, NarrowTo, StepPolicy};
 
 use table::{configuration, doc_text, key_name};
 use value::{Rule, Setting, text};
 
+pub use columns::{
+    AfterStep, DensityDecay, DropScore, GrowScore, Initial, Redistribution, StateHandling, UpdateTiming,
+};
 pub use difference::Difference;
 pub use layer::Override;
 pub use read::read_text;
@@ -87,16 +88,6 @@ named_enum! {
         Trained = "trained",
         /// None: initial values by this run's own seed.
         Redrawn = "redrawn",
-    }
-}
-
-named_enum! {
-    /// In what a narrowed network is to be as large as the sparse one.
-    pub enum NarrowTo {
-        /// The number of weights.
-        Weights = "weights",
-        /// Bytes: the sparse network's include a bit for each position of its sparse layers.
-        Bytes = "bytes",
     }
 }
 

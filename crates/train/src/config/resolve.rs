@@ -208,10 +208,10 @@ fn refused(entry: &Entry, allowed: &str, hint: Option<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use rigl_topology::{Distribution, DropScore, GrowScore, LayerFilter, StepPolicy};
+    use rigl_topology::{Distribution, LayerFilter, StepPolicy};
 
     use super::*;
-    use crate::config::{Limit, UpdateEnd};
+    use crate::config::{DropScore, GrowScore, Limit, UpdateEnd};
 
     fn file(text: &str) -> Result<Config> {
         Config::from_text("my.toml", text, &Known::default())

@@ -1,15 +1,13 @@
 //! The types that keys can have: each reads itself from TOML, writes itself, says what is allowed, and
 //! guesses what a value of the wrong type was meant to be.
 
-use rigl_topology::{
-    AfterStep, Decay, DensityDecay, Distribution, DropScore, GrowScore, GrownInit, Initial, LayerFilter,
-    Redistribution, StateHandling, StepPolicy, UpdateTiming,
-};
+use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, NarrowTo, StepPolicy};
 use toml_edit::{Array, InlineTable, Item, Value};
 
 use super::suggest::nearest;
 use super::{
-    Augment, Compute, Layers, Limit, NarrowTo, OptimizerName, Standardize, StartValues, Unit, UpdateEnd,
+    AfterStep, Augment, Compute, DensityDecay, DropScore, GrowScore, Initial, Layers, Limit, OptimizerName,
+    Redistribution, Standardize, StartValues, StateHandling, Unit, UpdateEnd, UpdateTiming,
 };
 
 /// A type that a key can have.
@@ -257,9 +255,9 @@ named!(
     AfterStep,
     StartValues,
     NarrowTo,
-    Standardize
+    Standardize,
+    StepPolicy
 );
-named!(StepPolicy);
 
 fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();

@@ -7,7 +7,7 @@ use rigl_base::{Error, Result, counts};
 use rigl_engine::{Batch, Extra, LayerTime, MicroBatch, Options, Preprocessing, Session, StepConstants};
 use rigl_graph::{Graph, ModelSpec};
 use rigl_metrics::machine::memory_limit_bytes;
-use rigl_topology::{Initial, Method};
+use rigl_topology::{Method, Start, Topology};
 use rigl_train::{At, Design, Recipe, Registry, Stepper};
 use serde_json::{Value, json};
 
@@ -62,7 +62,7 @@ impl Subject {
             }
         }
         // Where weights lie at first does not change how long a step takes, and where density decays its end counts.
-        let method = Method { initial: Initial::Random, ..design.method.clone() };
+        let method = Method { topology: Topology::Static(Start::Random), ..design.method.clone() };
         let patterns = Design { active: active.clone(), method, ..design.clone() };
         let design = Design { active, ..design };
         let samples = args.batch.map_or(config.data.batch, usize::from);
