@@ -1,9 +1,10 @@
 //! Samples on their way into a network: bytes become a map of scaled numbers, in the threads of the loader.
 
 use rigl_base::{Error, Result};
-use rigl_kernels::map::{self, MapShape};
 use rigl_kernels::vector::layout;
 use rigl_kernels::{Isa, pack};
+
+use crate::layout::Layout;
 
 /// A batch in the engine's own layout.
 #[derive(Clone, Debug, Default)]
@@ -65,65 +66,11 @@ impl Preprocessing {
     }
 }
 
-/// In which layout a network takes its input.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum InputLayout {
-    /// `[group of 64 samples][feature][64]`, so many features.
-    Vector {
-        /// Bytes of an image.
-        features: usize,
-    },
-    /// `[block of 16 samples][row][channel][column][16]`.
-    Map(MapShape),
-}
-
-impl InputLayout {
-    /// Samples that are packed at once: side by side in the map.
-    fn piece(self) -> usize {
-        match self {
-            InputLayout::Vector { .. } => layout::GROUP,
-            InputLayout::Map(_) => map::BLOCK,
-        }
-    }
-
-    /// Length of the map of so many samples.
-    pub(crate) fn len(self, samples: usize) -> Result<usize> {
-        let pieces = samples.div_ceil(self.piece());
-        let len = match self {
-            InputLayout::Vector { features } => layout::map_len(features, pieces),
-            InputLayout::Map(shape) => shape.len(pieces),
-        };
-        len.map_err(|e| Error::usage("batch").caused_by(e))
-    }
-
-    /// Appends what a map holds of its first samples, one sample after the other, each in its own order (row-major).
-    pub(crate) fn unpack(self, map: &[f32], samples: usize, numbers: &mut Vec<f32>) -> Result<()> {
-        if map.len() != self.len(samples)? {
-            return Err(Error::internal("the batch was packed for another network"));
-        }
-        let piece = self.piece();
-        let each = self.len(1)? / piece;
-        for sample in 0..samples {
-            let map = &map[sample / piece * piece * each..][..piece * each];
-            let at = |place: usize| map[place * piece + sample % piece];
-            match self {
-                InputLayout::Vector { features } => numbers.extend((0..features).map(at)),
-                InputLayout::Map(MapShape { channels, rows, columns }) => {
-                    let row =
-                        |c: usize, r: usize| (0..columns).map(move |q| at((r * channels + c) * columns + q));
-                    numbers.extend((0..channels).flat_map(|c| (0..rows).flat_map(move |r| row(c, r))));
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
 /// Packs samples into batches; made by [`Session::packer`](crate::Session::packer), used from any thread.
 #[derive(Clone, Debug)]
 pub struct Packer {
     pub(crate) isa: Isa,
-    pub(crate) layout: InputLayout,
+    pub(crate) layout: Layout,
     pub(crate) preprocessing: Preprocessing,
 }
 
@@ -163,7 +110,7 @@ impl Packer {
     ) -> Result<()> {
         let piece = self.layout.piece();
         batch.map.resize(self.layout.len(samples.len())?, 0.0);
-        let bytes = self.layout.len(1)? / piece;
+        let bytes = self.layout.features();
         for map in batch.map.chunks_exact_mut((bytes * piece).max(1)) {
             let mut images: [&[u8]; layout::GROUP] = [&[]; layout::GROUP];
             let mut count = 0;
@@ -184,10 +131,8 @@ impl Packer {
             let channels = self.values(images, &mut batch.scale, &mut batch.shift);
             let (scale, shift) = (&batch.scale, &batch.shift);
             match self.layout {
-                InputLayout::Vector { .. } => {
-                    pack::pack_vectors(self.isa, images, channels, scale, shift, map)
-                }
-                InputLayout::Map(shape) => pack::pack_maps(self.isa, images, shape, scale, shift, map),
+                Layout::Vector(_) => pack::pack_vectors(self.isa, images, channels, scale, shift, map),
+                Layout::Map(shape) => pack::pack_maps(self.isa, images, shape, scale, shift, map),
             }
             .map_err(|e| Error::usage("`data.mean` and `data.std`").caused_by(e))?;
         }
@@ -198,7 +143,7 @@ impl Packer {
     fn values(&self, images: &[&[u8]], scale: &mut Vec<f32>, shift: &mut Vec<f32>) -> usize {
         // Values that are the same for all channels are one channel's to vectors, but maps know their channels.
         let channels = |known: usize| match self.layout {
-            InputLayout::Map(shape) if known == 1 => shape.channels,
+            Layout::Map(shape) if known == 1 => shape.channels,
             _ => known,
         };
         match &self.preprocessing.0 {
@@ -241,9 +186,11 @@ fn standardization(image: &[u8]) -> (f32, f32) {
 
 #[cfg(test)]
 mod tests {
+    use rigl_kernels::map::MapShape;
+
     use super::*;
 
-    fn packer(layout: InputLayout, preprocessing: Preprocessing) -> Packer {
+    fn packer(layout: Layout, preprocessing: Preprocessing) -> Packer {
         Packer { isa: Isa::detect(), layout, preprocessing }
     }
 
@@ -274,9 +221,8 @@ mod tests {
         for preprocessing in [fixed, same, Preprocessing::per_image()] {
             for samples in [1, 16, 17, 65, 100] {
                 let images = images(samples, 60);
-                let vectors =
-                    pack(&packer(InputLayout::Vector { features: 60 }, preprocessing.clone()), &images);
-                let maps = pack(&packer(InputLayout::Map(shape), preprocessing.clone()), &images);
+                let vectors = pack(&packer(Layout::Vector(60), preprocessing.clone()), &images);
+                let maps = pack(&packer(Layout::Map(shape), preprocessing.clone()), &images);
                 assert_eq!(maps.map.len(), samples.div_ceil(16) * 60 * 16);
                 for sample in 0..maps.map.len() / 60 {
                     for feature in 0..60 {
@@ -294,7 +240,7 @@ mod tests {
     fn unpacked_samples_are_the_numbers_of_their_images_in_order() {
         let shape = MapShape { channels: 3, rows: 4, columns: 5 };
         let preprocessing = Preprocessing::new(&[0.1, 0.2, 0.3], &[0.5, 0.6, 0.7]).unwrap();
-        for layout in [InputLayout::Vector { features: 60 }, InputLayout::Map(shape)] {
+        for layout in [Layout::Vector(60), Layout::Map(shape)] {
             let packer = packer(layout, preprocessing.clone());
             for samples in [1, 16, 17, 65, 100] {
                 let images = images(samples, 60);
@@ -307,7 +253,7 @@ mod tests {
                     let expected = (f64::from(byte) / 255.0 - mean) / deviation;
                     assert!((f64::from(*x) - expected).abs() < 1e-6, "{samples} {i}: {x} {expected}");
                 }
-                let other = InputLayout::Vector { features: 61 };
+                let other = Layout::Vector(61);
                 assert!(other.unpack(&batch.map, samples, &mut numbers).is_err());
             }
         }
@@ -315,7 +261,7 @@ mod tests {
 
     #[test]
     fn an_image_is_standardised_by_its_own_mean_and_deviation() {
-        let packer = packer(InputLayout::Vector { features: 12 }, Preprocessing::per_image());
+        let packer = packer(Layout::Vector(12), Preprocessing::per_image());
         let images = images(3, 12);
         let batch = pack(&packer, &images);
         for (s, image) in images.iter().enumerate() {
@@ -333,7 +279,7 @@ mod tests {
     #[test]
     fn the_deviation_of_an_even_image_is_no_smaller_than_one_over_the_root_of_its_values() {
         // All the same: zeros but for rounding. One different: divided by 1/√n.
-        let packer = packer(InputLayout::Vector { features: 100 }, Preprocessing::per_image());
+        let packer = packer(Layout::Vector(100), Preprocessing::per_image());
         let mut image = vec![200; 100];
         let batch = pack(&packer, &[image.clone()]);
         assert!(batch.map.iter().all(|x| x.abs() < 1e-5));
@@ -357,7 +303,7 @@ mod tests {
     #[test]
     fn an_image_of_another_size_leaves_an_empty_batch() {
         let shape = MapShape { channels: 1, rows: 2, columns: 2 };
-        for layout in [InputLayout::Vector { features: 4 }, InputLayout::Map(shape)] {
+        for layout in [Layout::Vector(4), Layout::Map(shape)] {
             let packer = packer(layout, Preprocessing::new(&[0.0], &[1.0]).unwrap());
             let mut batch = Batch::default();
             let images: [&[u8]; 2] = [&[1, 2, 3, 4], &[1, 2, 3]];
@@ -370,7 +316,7 @@ mod tests {
 
     #[test]
     fn values_for_other_channels_than_the_maps_are_refused() {
-        let layout = InputLayout::Map(MapShape { channels: 3, rows: 1, columns: 1 });
+        let layout = Layout::Map(MapShape { channels: 3, rows: 1, columns: 1 });
         let two = Preprocessing::new(&[0.0; 2], &[1.0; 2]).unwrap();
         let image: &[u8] = &[1, 2, 3];
         let error = packer(layout, two).pack([(image, 0)].into_iter(), &mut Batch::default()).unwrap_err();

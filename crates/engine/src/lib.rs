@@ -3,13 +3,17 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod buffers;
 mod execute;
-mod lifetimes;
+mod layout;
 mod norms;
+mod passes;
 mod plan;
 mod request;
+mod run;
 mod session;
 mod update;
+mod value;
 mod weights;
 
 /// Raised whenever a change alters a bit of any result. Checkpoints carry it.

@@ -6,22 +6,26 @@ mod state;
 pub use state::KEPT;
 
 use std::sync::Mutex;
+use std::time::Instant;
 
 use rigl_base::{Error, Result};
 use rigl_graph::initial::InitialValues;
 use rigl_graph::{Graph, ParameterKind};
+use rigl_kernels::loss::LossSums;
 use rigl_kernels::optimizer::{self, Sgd};
-use rigl_kernels::{Arena, Isa, LANES, Machine, Workspace, map, measure};
+use rigl_kernels::{Arena, Isa, Machine, Workspace, measure};
 use rigl_topology::{Change, Largest, Pattern};
 
-use crate::batch::{Batch, InputLayout, Packer, Preprocessing};
-use crate::execute::{self, Collect, PassTimes, Scratch};
+use crate::batch::{Batch, Packer, Preprocessing};
+use crate::execute;
 use crate::norms::Norm;
-use crate::plan::{DropoutOf, Pass, Plan, Purpose, Source, conv_shape};
+use crate::passes::{Purpose, conv_shape};
+use crate::plan::Plan;
 use crate::request::{
     Extra, Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, StepConstants, Take,
     UpdateRequest, kernel,
 };
+use crate::run::{Collect, PassTimes, Run, Scratch, Stopwatch, stored};
 use crate::update;
 use crate::weights::{self, Compute, Form, Parameter, Storage};
 
@@ -79,7 +83,7 @@ impl Session {
         let count = parameters.len();
         let norms = Norm::all(graph);
         let widest = norms.iter().map(Norm::channels).max().unwrap_or(0);
-        let masks = training.dropouts.iter().map(|dropout| Ok(vec![0; mask_words(dropout, options.batch)?]));
+        let masks = training.dropouts.iter().map(|dropout| Ok(vec![0; dropout.mask_words(options.batch)?]));
         let scratch = Scratch {
             sums: vec![0.0; 2 * widest],
             shift: vec![0.0; widest],
@@ -152,16 +156,13 @@ impl Session {
     pub fn profile(&mut self, part: MicroBatch, growth: &[Growth]) -> Result<Vec<LayerTime>> {
         let mut times = vec![PassTimes::default(); self.training.passes.len()];
         self.pass(part, growth, Some(&mut times))?;
-        let layer = |(pass, times): (&Pass, PassTimes)| LayerTime {
-            parameter: match pass {
-                Pass::Linear { weight, .. } | Pass::Conv { weight, .. } => Some(*weight),
-                _ => None,
-            },
+        let layers = self.training.passes.iter().zip(times).map(|(pass, times)| LayerTime {
+            parameter: pass.weight(),
             forward_s: times.forward.as_secs_f64(),
             weights_s: times.weights.as_secs_f64(),
             data_s: times.data.as_secs_f64(),
-        };
-        Ok(self.training.passes.iter().zip(times).map(layer).collect())
+        });
+        Ok(layers.collect())
     }
 
     fn pass(
@@ -188,18 +189,25 @@ impl Session {
             }
             collect
         };
-        let context = execute::Context {
+        let stopwatch = times.map(|times| Stopwatch { times, pass: 0, since: Instant::now() });
+        let plan = &self.training;
+        let run = Run {
             machine: &self.machine,
-            plan: &self.training,
+            buffers: &plan.buffers,
+            dropouts: &plan.dropouts,
             arena: &mut self.arena,
             workspace: &mut self.workspace,
             parameters: &mut self.parameters,
             norms: &mut self.norms,
             scratch: &mut self.scratch,
             dense: &mut self.dense,
-            times,
+            batch: part.batch,
+            part: Some(part),
+            collects: &collect,
+            sums: LossSums::default(),
+            stopwatch,
         };
-        let outcome = context.accumulate(part, &collect)?;
+        let outcome = execute::accumulate(plan, run)?;
         if part.last {
             for (candidates, collected) in self.candidates.iter_mut().zip(collect) {
                 let Some(Collect::Largest(workers)) = collected else { continue };
@@ -289,18 +297,24 @@ impl Session {
     /// If the batch is larger than planned, a label is out of range, or a worker panicked.
     pub fn evaluate(&mut self, batch: &Batch) -> Result<Outcome> {
         check_batch(batch, &self.evaluation)?;
-        let context = execute::Context {
+        let plan = &self.evaluation;
+        let run = Run {
             machine: &self.machine,
-            plan: &self.evaluation,
+            buffers: &plan.buffers,
+            dropouts: &plan.dropouts,
             arena: &mut self.arena,
             workspace: &mut self.workspace,
             parameters: &mut self.parameters,
             norms: &mut self.norms,
             scratch: &mut self.scratch,
             dense: &mut self.dense,
-            times: None,
+            batch,
+            part: None,
+            collects: &[],
+            sums: LossSums::default(),
+            stopwatch: None,
         };
-        context.evaluate(batch)
+        execute::evaluate(plan, run)
     }
 
     /// [`Session::evaluate`] that appends the logits too, one sample after the other.
@@ -309,14 +323,10 @@ impl Session {
     /// As [`Session::evaluate`].
     pub fn logits(&mut self, batch: &Batch, logits: &mut Vec<f32>) -> Result<Outcome> {
         let outcome = self.evaluate(batch)?;
-        // The loss is the last pass, and writes nothing here: what it read is still in its place.
-        let Some(&Pass::Loss { classes, logits: source, .. }) = self.evaluation.passes.last() else {
-            return Err(Error::internal("a plan without a loss at its end"));
-        };
-        let range = self.evaluation.source(source, batch.samples());
-        let ([map], []) = self.arena.borrow([range], []).map_err(kernel)?;
-        let map = if source == Source::Batch { &batch.map } else { map };
-        InputLayout::Vector { features: classes }.unpack(map, batch.samples(), logits)?;
+        let of = self.evaluation.logits;
+        let range = self.evaluation.buffers.source(of.source, batch.samples());
+        let ([in_arena], []) = self.arena.borrow([range], []).map_err(kernel)?;
+        of.layout.unpack(stored(of.source, in_arena, batch), batch.samples(), logits)?;
         Ok(outcome)
     }
 
@@ -372,7 +382,7 @@ impl Session {
         let largest = graph.parameters().iter().zip(active).filter(scored).map(|(p, _)| p.len()).max();
         let activations = 4 * training.arena.max(evaluation.arena);
         let scratch = training.workspace.max(evaluation.workspace).bytes(options.threads);
-        let masks = training.dropouts.iter().map(|dropout| mask_words(dropout, options.batch));
+        let masks = training.dropouts.iter().map(|dropout| dropout.mask_words(options.batch));
         let masks = 2 * masks.sum::<Result<usize>>()?;
         Ok(parameters + activations + scratch + masks + 4 * (largest.unwrap_or(0) + kept * all + signs))
     }
@@ -382,11 +392,6 @@ impl Session {
         let finite = |v: &[f32]| v.iter().all(|x| x.is_finite());
         self.parameters.iter().find(|p| !finite(&p.values) || !finite(&p.gradient)).map(|p| p.name.as_str())
     }
-}
-
-/// Words of a dropout's mask.
-fn mask_words(dropout: &DropoutOf, batch: usize) -> Result<usize> {
-    Ok(dropout.shape.len(map::blocks(batch)).map_err(kernel)? / LANES)
 }
 
 fn check_batch(batch: &Batch, plan: &Plan) -> Result<()> {
@@ -403,3 +408,6 @@ fn check_batch(batch: &Batch, plan: &Plan) -> Result<()> {
 #[cfg(test)]
 #[path = "tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod pass_tests;

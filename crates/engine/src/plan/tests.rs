@@ -18,25 +18,22 @@ fn model(name: &str) -> Graph {
     Models::default().build(name, &ModelSpec::new(&[3, 32, 32], 10)).unwrap()
 }
 
+fn names(plan: &Plan) -> Vec<&'static str> {
+    plan.passes.iter().map(|pass| pass.name()).collect()
+}
+
 #[test]
 fn a_relu_between_linear_layers_is_fused_with_both() {
     let plan = Plan::compile(&lenet(), 100, Purpose::Training).unwrap();
-    assert_eq!(plan.input, InputLayout::Vector { features: 20 });
-    let relus: Vec<bool> = plan
-        .passes
-        .iter()
-        .filter_map(|p| if let Pass::Linear { relu, .. } = p { Some(*relu) } else { None })
-        .collect();
-    assert_eq!((relus, plan.passes.len()), (vec![true, false], 3));
-    let steps: Vec<(bool, bool)> = plan
-        .steps
-        .iter()
-        .filter_map(|s| match s {
-            Step::Linear { gated, dx, .. } => Some((*gated, dx.is_some())),
-            _ => None,
-        })
-        .collect();
-    assert_eq!(steps, [(true, true), (false, false)]);
+    assert_eq!(plan.input, Layout::Vector(20));
+    assert_eq!(names(&plan), ["linear", "linear", "cross-entropy"]);
+    let flags = |pass: usize| {
+        let text = format!("{:?}", plan.passes[pass]);
+        (text.contains("relu: true"), text.contains("gated: true"))
+    };
+    assert_eq!((flags(0), flags(1)), ((true, false), (false, true)));
+    let backs: Vec<(usize, bool)> = plan.backs.iter().map(|b| (b.pass, b.targets[0].is_some())).collect();
+    assert_eq!(backs, [(1, true), (0, false)]);
 }
 
 #[test]
@@ -46,7 +43,7 @@ fn evaluation_needs_less_memory_than_training() {
         let evaluation = Plan::compile(&graph, 100, Purpose::Evaluation).unwrap();
         // Training: every map lives with gradients until it has been gone back through.
         assert!(evaluation.arena < training.arena);
-        assert!(evaluation.steps.is_empty());
+        assert!(evaluation.backs.is_empty());
     }
     assert_eq!(Plan::compile(&lenet(), 100, Purpose::Evaluation).unwrap().arena, 128 * 40);
 }
@@ -55,14 +52,15 @@ fn evaluation_needs_less_memory_than_training() {
 fn a_wide_residual_network_stores_one_map_per_convolution_and_adds_in_passing() {
     let graph = model("wrn-22-2");
     let plan = Plan::compile(&graph, 128, Purpose::Training).unwrap();
-    let convs = plan.passes.iter().filter(|p| matches!(p, Pass::Conv { .. })).count();
-    let added = plan.passes.iter().filter(|p| matches!(p, Pass::Conv { residual: Some(_), .. })).count();
+    let names = names(&plan);
+    let convs = names.iter().filter(|name| **name == "conv").count();
+    let added = plan.passes.iter().filter(|pass| pass.name() == "conv" && pass.operands().len() == 2).count();
     // 1 + 2 · 9 + 3 skips, in nine blocks; then pooling, the classifier and the loss.
     assert_eq!((convs, added, plan.passes.len()), (22, 9, 25));
-    assert!(!plan.passes.iter().any(|p| matches!(p, Pass::Add { .. } | Pass::Measure { .. })));
-    // Backward, a block whose skip changes nothing takes its gradient over without a pass of its own.
-    let routes = plan.steps.iter().filter(|s| matches!(s, Step::Route { .. })).count();
-    assert_eq!((routes, plan.steps.len()), (0, 24));
+    assert!(!names.contains(&"add"));
+    // Backward, a block whose skip changes nothing takes its gradient over, without a pass of its own or a copy.
+    let moved = |back: &&Back| !back.gather.is_empty() || back.targets.get(1).is_some_and(Option::is_some);
+    assert_eq!((plan.backs.iter().filter(moved).count(), plan.backs.len()), (0, 24));
 }
 
 #[test]
@@ -71,29 +69,12 @@ fn every_norm_is_measured_once_and_its_gradient_finished_once() {
         let graph = model(name);
         let plan = Plan::compile(&graph, 20, Purpose::Training).unwrap();
         let norms = graph.nodes().iter().filter(|n| n.op.word() == "batch-norm").count();
-        let mut measured: Vec<usize> = plan
-            .passes
-            .iter()
-            .flat_map(|pass| match pass {
-                Pass::Conv { norms, .. } | Pass::Add { norms, .. } | Pass::Measure { norms, .. } => {
-                    norms.clone()
-                }
-                _ => Vec::new(),
-            })
-            .collect();
+        let mut measured: Vec<usize> =
+            plan.passes.iter().flat_map(|pass| pass.measures().iter().copied()).collect();
         measured.sort_unstable();
         assert_eq!(measured, (0..norms).collect::<Vec<_>>(), "{name}");
-        let mut finished: Vec<usize> = plan
-            .steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Conv { data, .. } => data.and_then(|target| target.finishes),
-                Step::Route { target, .. } | Step::Pool { target, .. } | Step::FromVector { target, .. } => {
-                    target.finishes
-                }
-                Step::Linear { .. } | Step::Relu { .. } | Step::ToVector { .. } => None,
-            })
-            .collect();
+        let targets = plan.backs.iter().flat_map(|back| back.targets.iter().flatten());
+        let mut finished: Vec<usize> = targets.filter_map(|target| target.finishes).collect();
         finished.sort_unstable();
         assert_eq!(finished, (0..norms).collect::<Vec<_>>(), "{name}");
     }
@@ -101,51 +82,21 @@ fn every_norm_is_measured_once_and_its_gradient_finished_once() {
 
 #[test]
 fn a_gradient_is_written_before_it_is_added_to_or_read() {
-    for name in ["wrn-22-2", "resnet-cifar", "vgg-cifar"] {
-        let plan = Plan::compile(&model(name), 20, Purpose::Training).unwrap();
-        let mut written: Vec<BufferId> = Vec::new();
-        for pass in &plan.passes {
-            if let Pass::Loss { gradient, .. } = pass {
-                written.extend(gradient);
+    for graph in [lenet(), model("wrn-22-2"), model("resnet-cifar"), model("vgg-cifar")] {
+        let plan = Plan::compile(&graph, 20, Purpose::Training).unwrap();
+        let name = graph.name();
+        let mut written: Vec<BufferId> = plan.passes.iter().filter_map(|pass| pass.leaves()).collect();
+        for back in &plan.backs {
+            let whole = (&back.gradient, back.store, back.targets.iter().flatten().collect::<Vec<_>>());
+            let gathered = back.gather.iter().map(|(gradient, target)| (gradient, None, vec![target]));
+            for (gradient, store, targets) in gathered.chain([whole]) {
+                let mut reads: Vec<BufferId> = gradient.direct.into_iter().collect();
+                reads.extend(gradient.norm.map(|(_, dz)| dz));
+                reads.extend(targets.iter().filter(|target| target.accumulate).map(|target| target.out));
+                assert!(!reads.is_empty(), "{name}: {back:?}");
+                assert!(reads.iter().all(|read| written.contains(read)), "{name}: {back:?}");
+                written.extend(targets.iter().map(|target| target.out).chain(store));
             }
-        }
-        for step in &plan.steps {
-            let mut reads = Vec::new();
-            let mut writes = Vec::new();
-            match step {
-                Step::Linear { dy, dx, .. } => {
-                    reads.push(*dy);
-                    writes.extend(dx.map(|target| target.out));
-                }
-                Step::Relu { dy, dx, .. } => {
-                    reads.push(*dy);
-                    writes.push(dx.out);
-                }
-                Step::Conv { gradient, keep, data, .. } => {
-                    reads.extend(gradient.direct);
-                    reads.extend(gradient.norm.map(|(_, dz)| dz));
-                    writes.extend(*keep);
-                    writes.extend(data.map(|target| target.out));
-                    reads.extend(data.filter(|target| target.accumulate).map(|target| target.out));
-                }
-                Step::Route { gradient, target, .. } | Step::Pool { gradient, target, .. } => {
-                    reads.extend(gradient.direct);
-                    reads.extend(gradient.norm.map(|(_, dz)| dz));
-                    writes.push(target.out);
-                }
-                Step::FromVector { dy, target, .. } => {
-                    reads.push(*dy);
-                    writes.push(target.out);
-                }
-                Step::ToVector { gradient, dx, .. } => {
-                    reads.extend(gradient.direct);
-                    reads.extend(gradient.norm.map(|(_, dz)| dz));
-                    writes.push(dx.out);
-                }
-            }
-            assert!(!reads.is_empty(), "{name}: {step:?}");
-            assert!(reads.iter().all(|read| written.contains(read)), "{name}: {step:?}");
-            written.extend(writes);
         }
     }
 }
