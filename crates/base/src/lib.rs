@@ -1,4 +1,4 @@
-//! Ground of the workspace, on which every other crate stands: one [`Error`] with a [`Kind`],
+//! Ground of the workspace, on which every other crate stands: one [`Error`] with a [`Kind`], the nearest of some names,
 //! counter-based random numbers, portable math and the only functions that write to disk.
 //!
 //! A crate of its own because all others need it and it needs none of them.
@@ -9,6 +9,8 @@ pub mod error;
 pub mod files;
 pub mod math;
 pub mod names;
+pub mod nearest;
 pub mod random;
 
 pub use error::{Error, Kind, Result};
+pub use nearest::{nearest, unknown};

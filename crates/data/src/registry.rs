@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, unknown};
 
 use crate::dataset::{Dataset, Sets, Spec};
 use crate::options::DataOptions;
@@ -111,7 +111,7 @@ impl Datasets {
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, with the nearest one as hint.
     pub fn source(&self, name: &str) -> Result<Option<&Source<'static>>> {
         if !self.load.contains_key(name) {
-            return Err(self.unknown(name));
+            return Err(unknown("data set", name, self.names()));
         }
         Ok(self.sources.get(name))
     }
@@ -128,7 +128,7 @@ impl Datasets {
     /// limit that leaves nothing; [`Kind::Environment`](rigl_base::Kind::Environment) if files are missing;
     /// [`Kind::Data`](rigl_base::Kind::Data) if a set is damaged or empty.
     pub fn load(&self, name: &str, options: &DataOptions) -> Result<Sets> {
-        let load = self.load.get(name).ok_or_else(|| self.unknown(name))?;
+        let load = self.load.get(name).ok_or_else(|| unknown("data set", name, self.names()))?;
         let mut sets = load(options)?;
         for (part, set) in [("training", &sets.train), ("test", &sets.test)] {
             if set.is_empty() {
@@ -145,20 +145,6 @@ impl Datasets {
         limit(&mut sets.train, options.train_samples, options.seed, "training")?;
         limit(&mut sets.test, options.test_samples, options.seed, "test")?;
         Ok(sets)
-    }
-
-    fn unknown(&self, name: &str) -> Error {
-        let names: Vec<String> = self.names().map(|known| format!("`{known}`")).collect();
-        let error = Error::usage(format!("no data set is called `{name}`, allowed are {}", names.join(", ")));
-        // Only one that is like it: at most a third of the letters wrong.
-        let near = |known: &&str| {
-            let distance = strsim::damerau_levenshtein(name, known);
-            (3 * distance <= known.len().max(name.len())).then_some(distance)
-        };
-        match self.names().filter(|known| near(known).is_some()).min_by_key(near) {
-            Some(nearest) => error.hint(nearest),
-            None => error,
-        }
     }
 }
 

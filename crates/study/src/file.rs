@@ -19,8 +19,8 @@
 use std::collections::{HashMap, HashSet};
 
 use rigl_base::error::short;
-use rigl_base::{Error, Result};
-use rigl_train::config::{keys, nearest};
+use rigl_base::{Error, Result, nearest};
+use rigl_train::config::keys;
 use toml_edit::{Document, Item, Key as TomlKey, TableLike, Value};
 
 use crate::names::labels;
@@ -358,7 +358,7 @@ impl Reader<'_> {
         let list = KEYS.map(|key| format!("`{key}`")).join(", ");
         let error = Error::usage(format!("{place}: unknown key `{}`, allowed are {list}", short(key)));
         let known = keys().iter().any(|known| known.path == key || known.parts().0 == key);
-        match nearest(key, KEYS.into_iter()) {
+        match nearest(key, KEYS) {
             _ if known => error.hint("settings of all runs stand in `[set]`, what is varied in `[grid]`"),
             Some(near) => error.hint(near),
             None => error,

@@ -2,6 +2,7 @@
 
 use globset::{Glob, GlobSet};
 use rigl_base::error::short;
+use rigl_base::nearest::{most_alike, nearest};
 use rigl_base::{Error, Result};
 
 use crate::layer::{Layer, LayerKind};
@@ -94,23 +95,20 @@ pub(crate) fn matches(glob: &str, layers: &[Layer]) -> Result<Vec<usize>> {
     let found: Vec<usize> =
         (0..layers.len()).filter(|&at| matcher.is_match(layers[at].short_name())).collect();
     if found.is_empty() {
-        let nearest = nearest(&glob, layers.iter().map(Layer::short_name));
-        let Some(best) = nearest.first() else {
+        let names = || layers.iter().map(Layer::short_name);
+        if layers.is_empty() {
             return Err(Error::usage(format!(
                 "no layer matches `{glob}`: the network has none that can be sparse"
             )));
-        };
-        let names = nearest.join("`, `");
-        return Err(Error::usage(format!("no layer matches `{glob}`, nearest are `{names}`")).hint(*best));
+        }
+        let list = most_alike(&glob, names(), 3).join("`, `");
+        let error = Error::usage(format!("no layer matches `{glob}`, nearest are `{list}`"));
+        return Err(match nearest(&glob, names()) {
+            Some(best) => error.hint(best),
+            None => error,
+        });
     }
     Ok(found)
-}
-
-/// The up to three names most like `wanted`, most alike first.
-pub(crate) fn nearest<'a>(wanted: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut scored: Vec<(f64, &str)> = names.map(|name| (strsim::jaro_winkler(wanted, name), name)).collect();
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    scored.into_iter().take(3).map(|(_, name)| name).collect()
 }
 
 #[cfg(test)]

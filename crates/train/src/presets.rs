@@ -1,8 +1,6 @@
 //! The recipes that come with the program: configuration files that stand in it, by name.
 
-use rigl_base::Result;
-
-use crate::config::unknown;
+use rigl_base::{Result, unknown};
 
 /// A named configuration file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use rigl_base::{Error, Result};
-use rigl_train::config::{Base, Override, Sources, unknown};
+use rigl_base::{Error, Result, unknown};
+use rigl_train::config::{Base, Override, Sources};
 use rigl_train::{Config, Design, Registry};
 
 use super::configuration;
@@ -115,7 +115,7 @@ pub(super) fn nothing_known(of: &str) -> Error {
 fn neither(name: &str, registry: &Registry) -> Error {
     let presets = registry.presets.iter().map(|preset| preset.name);
     let names: Vec<&str> = presets.chain(registry.models.names()).collect();
-    let error = unknown("preset or model", name, names.into_iter());
+    let error = unknown("preset or model", name, names);
     if Path::new(name).is_file() {
         return error.hint("name configuration files with the ending `.toml`");
     }

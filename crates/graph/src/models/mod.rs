@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, unknown};
 
 use crate::builder::BatchNorm;
 use crate::graph::Graph;
@@ -239,13 +239,7 @@ impl Models {
         if let Some(&(build, _)) = self.0.get(name) {
             return Ok(build);
         }
-        let known: Vec<String> = self.names().map(|n| format!("`{n}`")).collect();
-        let name = crate::words::clip(name);
-        let error = Error::usage(format!("no model is called `{name}`, allowed are {}", known.join(", ")));
-        Err(match nearest(&name, self.names()) {
-            Some(near) => error.hint(near),
-            None => error,
-        })
+        Err(unknown("model", name, self.names()))
     }
 
     /// Builds the model of that name.
@@ -255,24 +249,6 @@ impl Models {
     pub fn build(&self, name: &str, spec: &ModelSpec) -> Result<Graph> {
         self.get(name)?(spec)
     }
-}
-
-/// The name most like `name`, if it is like it at all: it begins with it, few keys were hit wrongly, or it begins the
-/// same.
-fn nearest<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let name = name.to_lowercase();
-    let likeness = |n: &str| {
-        let slips = strsim::normalized_damerau_levenshtein(&name, n);
-        if name.len() > 2 && n.starts_with(&name) {
-            return 2.0 + slips;
-        }
-        if slips > 0.6 { 1.0 + slips } else { strsim::jaro_winkler(&name, n) }
-    };
-    names
-        .map(|n| (likeness(n), n))
-        .filter(|(x, _)| *x > 0.7)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, n)| n)
 }
 
 #[cfg(test)]

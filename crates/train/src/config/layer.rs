@@ -1,10 +1,9 @@
 //! One source of values, taken apart into entries: a full key, its value, and where it stands.
 
 use rigl_base::error::short;
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, nearest};
 use toml_edit::{Document, InlineTable, Item, TableLike, Value};
 
-use super::suggest::nearest;
 use super::{TABLES, key, keys};
 
 /// Keys that were renamed, by full name: what it was called, what it is called now.

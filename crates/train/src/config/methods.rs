@@ -1,10 +1,10 @@
 //! A method's name is a preset of the `[method]` table: what a row of the method table gives to it, and the
 //! row that comes out in the end.
 
-use rigl_base::Result;
+use rigl_base::{Result, unknown};
 use rigl_topology::{Budget, Method as Row};
 
-use super::{Config, unknown};
+use super::Config;
 
 /// The keys of the columns, for messages.
 pub(super) const COLUMNS: &[&str] = &[

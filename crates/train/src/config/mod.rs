@@ -17,7 +17,6 @@ mod read;
 #[cfg(test)]
 mod refusals;
 mod resolve;
-mod suggest;
 mod table;
 mod value;
 mod write;
@@ -38,7 +37,6 @@ pub use layer::Override;
 pub use read::read_text;
 pub use resolve::{Base, Known, Sources};
 pub use rigl_engine::Compute;
-pub use suggest::{nearest, unknown};
 pub use table::{Key, TableDoc};
 
 named_enum! {

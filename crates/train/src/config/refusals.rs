@@ -201,7 +201,7 @@ fn unknown_methods_and_presets_are_refused_with_the_list() {
         message.starts_with("`my.toml` line 1: no preset is called `mnist`, allowed are `quickstart`"),
         "{message}"
     );
-    assert_eq!(hint, "");
+    assert_eq!(hint, "mnist-lenet");
     check_file("preset = 3", "`my.toml` line 1: `preset` is `3`, expected a string", "");
     let (_, hint) = refusal(command_line(Base::Preset("quick-start"), &[]));
     assert_eq!(hint, "quickstart");

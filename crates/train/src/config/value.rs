@@ -1,10 +1,10 @@
 //! The types that keys can have: each reads itself from TOML, writes itself, says what is allowed, and
 //! guesses what a value of the wrong type was meant to be.
 
+use rigl_base::nearest;
 use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, NarrowTo, StepPolicy};
 use toml_edit::{Array, InlineTable, Item, Value};
 
-use super::suggest::nearest;
 use super::{
     AfterStep, Augment, Compute, DensityDecay, DropScore, GrowScore, Initial, Layers, Limit, OptimizerName,
     Redistribution, Standardize, StartValues, StateHandling, Unit, UpdateEnd, UpdateTiming,
@@ -339,7 +339,7 @@ impl Setting for LayerFilter {
 
     fn guess(item: &Item) -> Option<LayerFilter> {
         let word = item.as_str()?;
-        match nearest(word, ["default", "all"].into_iter()) {
+        match nearest(word, ["default", "all"]) {
             Some("default") => Some(LayerFilter::Default),
             Some(_) => Some(LayerFilter::All),
             None => Some(LayerFilter::Globs(vec![word.into()])),
