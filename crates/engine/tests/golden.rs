@@ -13,7 +13,7 @@ use rigl_engine::{
 };
 use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_graph::{Builder, Graph, Linear};
-use rigl_topology::{Decay, LayerStatistics, Method, MethodState, UpdateSchedule};
+use rigl_topology::{Decay, LayerStatistics, Method, MethodState, UpdateSchedule, Updates};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -309,6 +309,7 @@ fn a_rigl_update_gives_the_patterns_values_and_momentum_of_pytorch() {
     for golden in UPDATES.map(read::<Update>) {
         let Schedule { interval, begin, end, drop_fraction, step } = golden.schedule;
         let schedule = UpdateSchedule { interval, begin, end, drop_fraction, decay: Decay::Cosine };
+        let update = Updates::new(&Method::RIGL, schedule, end).at(step).unwrap();
         let mut before = tensors(&Role::Parameter, &golden.before);
         before.extend(tensors(&momentum(), &golden.momentum_before));
         for compute in ARITHMETIC {
@@ -318,8 +319,7 @@ fn a_rigl_update_gives_the_patterns_values_and_momentum_of_pytorch() {
             for (parameter, p) in graph.parameters().iter().enumerate() {
                 let Some(pattern) = session.pattern(parameter) else { continue };
                 let budget = Method::RIGL.budget(
-                    &schedule,
-                    step,
+                    &update,
                     &[LayerStatistics::new(pattern)],
                     &mut MethodState::default(),
                 )[0];

@@ -143,7 +143,7 @@ impl Planner<'_> {
         // The other run may be there only later, or no longer; whether it is needed is asked once it is known what is done.
         let from = !config.method.start_from.is_empty();
         let guessed = from && design.start_from(&config, registry).is_err();
-        let recipe = Recipe::new(&config, config.training_samples(all)).map_err(of_run)?;
+        let recipe = Recipe::new(&config, &design.method, config.training_samples(all)).map_err(of_run)?;
         let bytes =
             planned_bytes(&design, &recipe, &config, &spec.shape, machine.threads()).map_err(of_run)?;
         let samples = all.saturating_add(test).saturating_mul(spec.image_len().unwrap_or(0)) as u64;

@@ -8,8 +8,8 @@ use rigl_base::counts;
 use crate::method::{DropRule, Method, UpdateRule};
 use crate::names::Redistribution;
 use crate::pattern::Pattern;
-use crate::schedule::UpdateSchedule;
 use crate::update::LayerBudget;
+use crate::updates::Update;
 
 /// What [`Method::budget`] knows of one sparse layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -40,6 +40,19 @@ impl LayerStatistics {
             momentum: 0.0,
         }
     }
+
+    /// Active weights that the layer is to have after an update with this [`Update::excess`]; never more than it has.
+    pub fn wanted(&self, excess: Option<f64>) -> usize {
+        match excess {
+            None => self.active,
+            Some(0.0) => self.target.min(self.active),
+            Some(excess) => {
+                let sparsity = (1.0 - self.target as f64 / self.positions as f64) * (1.0 - excess);
+                let wanted = counts::active(self.positions, sparsity);
+                wanted.clamp(self.target, self.active.max(self.target)).min(self.active)
+            }
+        }
+    }
 }
 
 /// What a method remembers from one update to the next, besides what the engine keeps per weight.
@@ -61,29 +74,27 @@ impl Default for MethodState {
 const TOLERANCE: f64 = 0.1;
 
 impl Method {
-    /// How many weights each sparse layer drops and grows at `step`.
+    /// How many weights each sparse layer drops and grows at an update.
     ///
-    /// By magnitude these are k = trunc(n · f) of both, where f is the schedule's fraction; a decaying density drops
+    /// By magnitude these are k = trunc(n · f) of both, where f is the update's fraction; a decaying density drops
     /// more. By sign change all that crossed 0 are replaced. By threshold all below it are; the threshold is then
     /// doubled if fewer than 0.9 · f of all active weights lay below it, and halved if more than 1.1 · f (Mostafa &
     /// Wang, ICML 2019, algorithm 1). Where inactive weights are kept, all compete anew.
     pub fn budget(
         &self,
-        schedule: &UpdateSchedule,
-        step: u64,
+        update: &Update,
         layers: &[LayerStatistics],
         state: &mut MethodState,
     ) -> Vec<LayerBudget> {
         let each = |of: &dyn Fn(&LayerStatistics) -> LayerBudget| layers.iter().map(of).collect::<Vec<_>>();
         let replace = |layer: &LayerStatistics, k: usize| LayerBudget::replace(layer.active, k);
         let Some(rule) = self.rule() else { return each(&|layer| replace(layer, 0)) };
-        let fraction = schedule.fraction(step);
-        let share = |count: usize| counts::trunc_product(count, fraction);
+        let share = |count: usize| counts::trunc_product(count, update.fraction);
         let (drop, redistribution) = match rule {
             UpdateRule::Compete => return each(&|layer| replace(layer, layer.active)),
             UpdateRule::Prune { grow } => {
                 return each(&|layer| {
-                    let count = self.wanted(schedule, step, layer);
+                    let count = layer.wanted(update.excess);
                     let grow = if grow.is_some() { share(count) } else { 0 };
                     LayerBudget { drop: layer.active - count + grow, grow, count }
                 });
@@ -111,23 +122,6 @@ impl Method {
             redistribute(by, layers, &mut budgets);
         }
         budgets
-    }
-
-    /// Active weights that `layer` is to have after an update at `step`; never more than it has.
-    pub fn wanted(&self, schedule: &UpdateSchedule, step: u64, layer: &LayerStatistics) -> usize {
-        if !self.prunes() {
-            return layer.active;
-        }
-        let last = schedule.last_with_end();
-        if step >= last {
-            return layer.target.min(layer.active);
-        }
-        let left = (last - step.max(schedule.begin)) as f64 / (last - schedule.begin) as f64;
-        let target = 1.0 - layer.target as f64 / layer.positions as f64;
-        let sparsity = target * (1.0 - left * left * left);
-        counts::active(layer.positions, sparsity)
-            .clamp(layer.target, layer.active.max(layer.target))
-            .min(layer.active)
     }
 }
 
@@ -193,7 +187,8 @@ mod tests {
 
     use super::*;
     use crate::method::{Dynamics, GrowRule, ScheduleDefaults, Topology};
-    use crate::names::Decay;
+    use crate::schedule::UpdateSchedule;
+    use crate::updates::Updates;
 
     fn dynamic(rule: UpdateRule) -> Method {
         Method { topology: Topology::dynamic(Dynamics::new(rule)), ..Method::STATIC }
@@ -212,18 +207,19 @@ mod tests {
         LayerStatistics { positions, active, target: active, below: 0, crossed: 0, momentum: 0.0 }
     }
 
-    fn constant(drop_fraction: f64) -> UpdateSchedule {
-        UpdateSchedule { drop_fraction, decay: Decay::Constant, ..ScheduleDefaults::PAPER.for_steps(1000) }
+    /// An update that replaces this share.
+    fn replacing(fraction: f64) -> Update {
+        Update { number: 1, step: 100, fraction, excess: None, last: false }
     }
 
-    fn budget(method: &Method, schedule: &UpdateSchedule, layers: &[LayerStatistics]) -> Vec<LayerBudget> {
-        method.budget(schedule, 100, layers, &mut MethodState::default())
+    fn budget(method: &Method, update: &Update, layers: &[LayerStatistics]) -> Vec<LayerBudget> {
+        method.budget(update, layers, &mut MethodState::default())
     }
 
     #[test]
     fn static_and_dense_replace_nothing() {
         for method in [Method::STATIC, Method::DENSE, Method::SNIP] {
-            assert_eq!(budget(&method, &constant(0.3), &[layer(50, 10)]), [LayerBudget::replace(10, 0)]);
+            assert_eq!(budget(&method, &replacing(0.3), &[layer(50, 10)]), [LayerBudget::replace(10, 0)]);
         }
     }
 
@@ -233,8 +229,8 @@ mod tests {
         let expected =
             [LayerBudget::replace(100, 29), LayerBudget::replace(15, 4), LayerBudget::replace(3, 0)];
         for method in [Method::RIGL, Method::SET, Method::SNFS] {
-            assert_eq!(budget(&method, &constant(0.29), &layers), expected);
-            assert_eq!(budget(&method, &constant(0.5), &layers[1..2]), [LayerBudget::replace(15, 7)]);
+            assert_eq!(budget(&method, &replacing(0.29), &layers), expected);
+            assert_eq!(budget(&method, &replacing(0.5), &layers[1..2]), [LayerBudget::replace(15, 7)]);
         }
     }
 
@@ -252,7 +248,7 @@ mod tests {
             LayerBudget { drop: 6, grow: 36, count: 50 },
             LayerBudget { drop: 12, grow: 0, count: 28 },
         ];
-        assert_eq!(budget(&method, &constant(0.3), &layers), expected);
+        assert_eq!(budget(&method, &replacing(0.3), &layers), expected);
     }
 
     #[test]
@@ -265,23 +261,20 @@ mod tests {
         // 30 of 120 lie below it; 60 and 30 survive, so that 20 and 10 are grown.
         let expected =
             [LayerBudget { drop: 20, grow: 20, count: 80 }, LayerBudget { drop: 10, grow: 10, count: 40 }];
-        let mut at = |fraction| Method::DSR.budget(&constant(fraction), 100, &layers, &mut state);
+        let mut at = |fraction| Method::DSR.budget(&replacing(fraction), &layers, &mut state);
         assert_eq!(at(0.25), expected);
         assert_eq!((at(0.5), at(0.5)), (expected.to_vec(), expected.to_vec()));
         assert_eq!(state.threshold, 4e-3, "30 is less than 0.9 · 60, twice");
-        Method::DSR.budget(&constant(0.1), 100, &layers, &mut state);
+        Method::DSR.budget(&replacing(0.1), &layers, &mut state);
         assert_eq!(state.threshold, 2e-3, "30 is more than 1.1 · 12");
-        assert_eq!(
-            Method::DSR.budget(&constant(0.0), 100, &layers, &mut state)[0],
-            LayerBudget::replace(80, 0)
-        );
+        assert_eq!(Method::DSR.budget(&replacing(0.0), &layers, &mut state)[0], LayerBudget::replace(80, 0));
         assert_eq!(state.threshold, 2e-3);
     }
 
     #[test]
     fn a_layer_whose_weights_all_lie_below_the_threshold_keeps_one() {
         let layers = [LayerStatistics { below: 5, ..layer(50, 5) }, layer(1000, 100)];
-        let found = budget(&Method::DSR, &constant(0.04), &layers);
+        let found = budget(&Method::DSR, &replacing(0.04), &layers);
         // Four go; survivors are 1 and 100.
         assert_eq!(found[0], LayerBudget { drop: 4, grow: 0, count: 1 });
         assert_eq!(found[1], LayerBudget { drop: 0, grow: 4, count: 104 });
@@ -290,17 +283,18 @@ mod tests {
     #[test]
     fn deepr_replaces_what_changed_its_sign_and_dnw_lets_all_compete() {
         let crossed = LayerStatistics { crossed: 3, ..layer(50, 10) };
-        let schedule = UpdateSchedule { end: 0, ..constant(0.3) };
-        assert_eq!(budget(&Method::DEEPR, &schedule, &[crossed]), [LayerBudget::replace(10, 3)]);
-        assert_eq!(budget(&Method::DNW, &schedule, &[crossed]), [LayerBudget::replace(10, 10)]);
+        let update = replacing(0.0);
+        assert_eq!(budget(&Method::DEEPR, &update, &[crossed]), [LayerBudget::replace(10, 3)]);
+        assert_eq!(budget(&Method::DNW, &update, &[crossed]), [LayerBudget::replace(10, 10)]);
     }
 
     #[test]
     fn pruning_follows_the_cubic_schedule_and_ends_at_the_target() {
-        let schedule = UpdateSchedule { begin: 200, end: 1000, ..constant(0.3) };
+        let schedule = UpdateSchedule { begin: 200, end: 1000, ..ScheduleDefaults::PAPER.for_steps(1000) };
+        let updates = Updates::new(&Method::PRUNING, schedule, 2000);
         let at = |step, active| {
             let layer = LayerStatistics { target: 100, ..layer(1000, active) };
-            Method::PRUNING.budget(&schedule, step, &[layer], &mut MethodState::default())[0]
+            budget(&Method::PRUNING, &updates.at(step).unwrap(), &[layer])[0]
         };
         assert_eq!(at(200, 1000), LayerBudget { drop: 0, grow: 0, count: 1000 });
         // Halfway: 0.9 · (1 − 1/8) = 0.7875.
@@ -309,17 +303,17 @@ mod tests {
         assert_eq!(at(600, 150), LayerBudget { drop: 0, grow: 0, count: 150 });
         assert_eq!(at(1000, 120), LayerBudget { drop: 20, grow: 0, count: 100 });
         // With an interval that does not divide the span, the last update there is ends it.
-        let odd = UpdateSchedule { interval: 300, ..schedule };
+        let odd = Updates::new(&Method::PRUNING, UpdateSchedule { interval: 300, ..schedule }, 2000);
         let layer = LayerStatistics { target: 100, ..layer(1000, 500) };
-        assert_eq!(Method::PRUNING.wanted(&odd, 800, &layer), 100);
+        assert_eq!(layer.wanted(odd.at(800).unwrap().excess), 100);
     }
 
     #[test]
     fn a_decaying_density_with_growth_drops_both() {
         let granet = dynamic(UpdateRule::Prune { grow: Some(GrowRule::GRADIENT) });
-        let schedule = UpdateSchedule { begin: 0, end: 800, ..constant(0.5) };
+        let update = Update { excess: Some(0.125), ..replacing(0.5) };
         let layer = LayerStatistics { target: 100, ..layer(1000, 1000) };
-        let found = granet.budget(&schedule, 400, &[layer], &mut MethodState::default())[0];
+        let found = budget(&granet, &update, &[layer])[0];
         assert_eq!(found, LayerBudget { drop: 1000 - 213 + 106, grow: 106, count: 213 });
     }
 
@@ -346,7 +340,7 @@ mod tests {
         fn budgets_of_every_row_are_possible_and_keep_the_sum_unless_density_decays(
             layers in proptest::collection::vec((1usize..400, 0.0..1.0f64, 0.0..1.0f64, 0.0..5.0f64), 1..9),
             fraction in 0.0..=1.0f64,
-            step in 0u64..1200,
+            excess in 0.0..=1.0f64,
         ) {
             let layers: Vec<LayerStatistics> = layers.into_iter().map(|(positions, density, part, momentum)| {
                 let active = ((positions as f64 * density) as usize).max(1);
@@ -355,7 +349,8 @@ mod tests {
             }).collect();
             let momentum = by_momentum();
             for method in Method::ALL.iter().chain([&momentum]) {
-                let found = method.budget(&constant(fraction), step, &layers, &mut MethodState::default());
+                let update = Update { excess: method.prunes().then_some(excess), ..replacing(fraction) };
+                let found = method.budget(&update, &layers, &mut MethodState::default());
                 for (layer, LayerBudget { drop, grow, count }) in layers.iter().zip(&found) {
                     prop_assert!(*drop <= layer.active && *grow <= layer.positions - (layer.active - drop));
                     prop_assert_eq!(layer.active - drop + grow, *count);

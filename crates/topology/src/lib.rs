@@ -9,13 +9,14 @@
 //!
 //! ```
 //! use rigl_topology::{
-//!     Budget, Distribution, Layer, LayerKind, LayerStatistics, LayerUpdate, Method, ScheduleDefaults, allocate,
+//!     Budget, Distribution, Gradients, Layer, LayerKind, LayerStatistics, LayerUpdate, Method, ScheduleDefaults, Updates,
+//!     allocate,
 //! };
 //!
 //! let layer = Layer::new("fc.weight", &[4, 5], LayerKind::Linear, true)?;
 //! let allocation = allocate(std::slice::from_ref(&layer), &Budget::new(Distribution::Uniform, 0.5))?;
 //! let method = Method::RIGL;
-//! let schedule = ScheduleDefaults::PAPER.for_steps(1000);
+//! let updates = Updates::new(&method, ScheduleDefaults::PAPER.for_steps(1000), 1000);
 //! let pattern = method.initial(&layer, allocation.active[0], 42)?.expect("a sparse layer");
 //! assert_eq!(pattern.count(), 10);
 //!
@@ -24,10 +25,11 @@
 //! let momentum = vec![0.5; 10];
 //!
 //! // At step 0 an update is due: this batch's gradient is wanted for all 20 positions.
-//! assert!(method.needs(&schedule, 0, false).update);
+//! let due = updates.at(0).expect("an update");
+//! assert_eq!(updates.needs(0, false).gradients, Gradients::Dense);
 //! let gradient: Vec<f32> = (0..20).map(|n| ((n * 7 % 20) as f32) - 10.0).collect();
 //!
-//! let budget = method.budget(&schedule, 0, &[LayerStatistics::new(&pattern)], &mut method.state())[0];
+//! let budget = method.budget(&due, &[LayerStatistics::new(&pattern)], &mut method.state())[0];
 //! let update = LayerUpdate::begin(&pattern, &values, method.drop_score(), budget)?; // drops 1, 2 and 3, the smallest
 //! let mut collector = update.collector();
 //! for (row, piece) in gradient.chunks(5).enumerate() {
@@ -59,6 +61,7 @@ pub mod select;
 mod shapes;
 mod sorted;
 pub mod update;
+pub mod updates;
 
 pub use budget::{LayerStatistics, MethodState};
 pub use distribution::{Allocation, Budget, allocate, check_sparsity};
@@ -66,11 +69,11 @@ pub use explored::Explored;
 pub use filter::{LayerFilter, check_glob};
 pub use layer::{Layer, LayerKind};
 pub use method::{
-    DropRule, Dynamics, Gradients, GrowRule, Inactive, Method, Needs, Noise, OptimizerStep, ScheduleDefaults,
-    Start, Topology, UpdateRule, growth_stream,
+    DropRule, Dynamics, GrowRule, Method, Noise, ScheduleDefaults, Start, Topology, UpdateRule, growth_stream,
 };
 pub use names::{Decay, Distribution, DropScore, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
 pub use pattern::Pattern;
 pub use schedule::UpdateSchedule;
 pub use select::{Largest, smallest};
 pub use update::{Change, Collector, LayerBudget, LayerUpdate};
+pub use updates::{Gradients, Needs, OptimizerStep, Phase, Update, Updates};

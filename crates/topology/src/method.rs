@@ -3,8 +3,8 @@
 //! an update that drops says what it grows, and parameters stand where they are read.
 //!
 //! A caller asks a row four things and does the rest itself:
-//! [`initial`](Method::initial) for the pattern a layer starts from; [`needs`](Method::needs) for what a step must
-//! compute; at an update [`budget`](Method::budget), the only place that looks across layers; and for each layer
+//! [`initial`](Method::initial) for the pattern a layer starts from; [`Updates`](crate::Updates) for when updates fall and
+//! what a step must compute; at an update [`budget`](Method::budget), the only place that looks across layers; and for each layer
 //! [`LayerUpdate`](crate::LayerUpdate), by [`drop_score`](Method::drop_score) and [`grow_score`](Method::grow_score).
 //! Where a row has [`Noise`], the caller adds it after every optimiser step.
 //!
@@ -219,53 +219,11 @@ impl ScheduleDefaults {
         UpdateSchedule {
             interval: self.interval,
             begin: self.begin,
-            end: (counts::trunc(steps as f64 * self.end) as u64).max(self.begin),
+            end: counts::trunc(steps as f64 * self.end) as u64,
             drop_fraction: self.drop_fraction,
             decay: self.decay,
         }
     }
-}
-
-/// Of which weights gradients must be computed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Gradients {
-    /// Of active weights.
-    Active,
-    /// Of all weights, one layer at a time: scored and thrown away.
-    Dense,
-    /// Of all weights, those of all layers at once: to be averaged, stepped with, or scored after the step.
-    Kept,
-}
-
-/// What becomes of the values of inactive weights.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Inactive {
-    /// They are gone.
-    Dropped,
-    /// They are kept and may come back.
-    Kept,
-}
-
-/// What becomes of the optimiser step.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum OptimizerStep {
-    /// It is taken, and the step counter advances.
-    Taken,
-    /// It is skipped, and the step counter stays: the next batch runs this step.
-    Skipped,
-}
-
-/// What one iteration must compute and do: first the optimiser step, if taken, then the update, if due.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Needs {
-    /// Of which weights gradients must be computed.
-    pub gradients: Gradients,
-    /// What becomes of the values of inactive weights.
-    pub inactive: Inactive,
-    /// What becomes of the optimiser step.
-    pub step: OptimizerStep,
-    /// Whether the topology is updated.
-    pub update: bool,
 }
 
 impl Method {
@@ -293,9 +251,7 @@ impl Method {
                 "method `{name}` updates through `{end}` of a run, allowed is 0 to 1"
             )));
         }
-        UpdateSchedule { end: u64::MAX, ..self.schedule.for_steps(0) }
-            .check()
-            .map_err(|e| e.context(format!("method `{name}`")))
+        self.schedule.for_steps(0).check().map_err(|e| e.context(format!("method `{name}`")))
     }
 
     /// Whether every layer is dense and stays so.
@@ -439,58 +395,6 @@ impl Method {
         };
         pattern.map(Some).map_err(|e| e.context(format!("layer `{}`", layer.short_name())))
     }
-
-    /// What the iteration at `step` needs. `updated` says whether the topology has been updated at this step
-    /// already; the caller keeps that, together with the step.
-    pub fn needs(&self, schedule: &UpdateSchedule, step: u64, updated: bool) -> Needs {
-        let update = !updated && self.due(schedule, step);
-        let kept = self.keeps_inactive();
-        // An average of gradients is of use while there are updates to come.
-        let averaged = self.average().is_some() && !self.over(schedule, step);
-        let by_gradient = matches!(self.grow(), Some(GrowRule::Gradient { .. }))
-            || self.grown_init() == GrownInit::Gradient;
-        let gradients = if kept || averaged || (update && by_gradient && !self.scores_on_the_way()) {
-            Gradients::Kept
-        } else if update && by_gradient {
-            Gradients::Dense
-        } else {
-            Gradients::Active
-        };
-        let skipped = update && self.dynamics().is_some_and(|d| d.step_policy == StepPolicy::Replace);
-        Needs {
-            gradients,
-            inactive: if kept { Inactive::Kept } else { Inactive::Dropped },
-            step: if skipped { OptimizerStep::Skipped } else { OptimizerStep::Taken },
-            update,
-        }
-    }
-
-    /// Whether dense gradients can be scored while they are computed: how many positions are to grow must be known
-    /// before, and no value of the gradient after.
-    fn scores_on_the_way(&self) -> bool {
-        let known = match self.rule() {
-            Some(UpdateRule::Replace { drop, redistribution, .. }) => {
-                drop == DropRule::Magnitude && redistribution.is_none()
-            }
-            Some(UpdateRule::Prune { .. }) => true,
-            Some(UpdateRule::Compete) | None => false,
-        };
-        known && matches!(self.grow(), Some(GrowRule::Gradient { init }) if init != GrownInit::Gradient)
-    }
-
-    /// Whether an update falls at `step`.
-    pub fn due(&self, schedule: &UpdateSchedule, step: u64) -> bool {
-        self.dynamics().is_some_and(|dynamics| match dynamics.rule {
-            _ if dynamics.every_step => true,
-            UpdateRule::Prune { .. } => schedule.due_with_end(step),
-            UpdateRule::Replace { .. } | UpdateRule::Compete => schedule.due(step),
-        })
-    }
-
-    /// Whether no update falls at `step` or after it.
-    fn over(&self, schedule: &UpdateSchedule, step: u64) -> bool {
-        !self.every_step() && schedule.last().is_none_or(|last| step > last)
-    }
 }
 
 /// The stream of random growth of the layer called `name` at `step`: every replica draws the same.
@@ -507,121 +411,12 @@ mod tests {
         Layer::new(name, &[20, 30], LayerKind::Linear, false).unwrap()
     }
 
-    /// A row whose dynamics are changed.
-    fn changed(method: Method, change: impl FnOnce(&mut Dynamics)) -> Method {
-        let Topology::Dynamic(start, mut dynamics) = method.topology else {
-            panic!("{} is static", method.name)
-        };
-        change(&mut dynamics);
-        Method { topology: Topology::Dynamic(start, dynamics), ..method }
-    }
-
-    /// A row that replaces weights, with this growth.
-    fn growing(method: Method, grown: GrowRule) -> Method {
-        changed(method, |dynamics| {
-            let UpdateRule::Replace { grow, .. } = &mut dynamics.rule else { panic!("grows nothing") };
-            *grow = grown;
-        })
-    }
-
     #[test]
     fn every_row_passes_its_check_and_has_a_name_of_its_own() {
         for (i, method) in Method::ALL.iter().enumerate() {
             method.check().unwrap();
             assert!(Method::ALL[..i].iter().all(|other| other.name != method.name), "{}", method.name);
         }
-    }
-
-    #[test]
-    fn an_update_of_rigl_takes_a_batch_but_no_step() {
-        let schedule = ScheduleDefaults::PAPER.for_steps(1000);
-        assert_eq!((schedule.interval, schedule.begin, schedule.end), (100, 0, 750));
-        let (mut step, mut updated, mut batches) = (0, false, 0);
-        let mut updates = Vec::new();
-        while step < 1000 {
-            let needs = Method::RIGL.needs(&schedule, step, updated);
-            assert_eq!(needs.update, needs.gradients == Gradients::Dense);
-            assert_eq!(needs.update, needs.step == OptimizerStep::Skipped);
-            batches += 1;
-            updated = needs.update;
-            if needs.update {
-                updates.push(step);
-            } else {
-                step += 1;
-            }
-        }
-        assert_eq!(updates, [0, 100, 200, 300, 400, 500, 600, 700]);
-        assert_eq!(batches, 1008);
-    }
-
-    #[test]
-    fn an_update_of_set_comes_after_the_step_of_the_same_batch() {
-        let schedule = ScheduleDefaults::PAPER.for_steps(1000);
-        let needs = Method::SET.needs(&schedule, 100, false);
-        let expected = Needs {
-            gradients: Gradients::Active,
-            inactive: Inactive::Dropped,
-            step: OptimizerStep::Taken,
-            update: true,
-        };
-        assert_eq!(needs, expected);
-        assert_eq!(Method::SET.needs(&schedule, 101, false), Needs { update: false, ..expected });
-        // RigL's growth after the step needs the dense gradient of that batch.
-        let after = changed(Method::RIGL, |dynamics| dynamics.step_policy = StepPolicy::After);
-        assert_eq!(after.needs(&schedule, 100, false), Needs { gradients: Gradients::Dense, ..expected });
-    }
-
-    #[test]
-    fn static_and_dense_never_update() {
-        let schedule = ScheduleDefaults::PAPER.for_steps(1000);
-        for method in [Method::STATIC, Method::SNIP, Method::DENSE, Method::SMALL_DENSE] {
-            assert!((0..1000).all(|step| !method.needs(&schedule, step, false).update));
-        }
-    }
-
-    #[test]
-    fn snfs_needs_dense_gradients_until_the_last_update() {
-        let schedule = ScheduleDefaults::PAPER.for_steps(1000);
-        let gradients = |step| Method::SNFS.needs(&schedule, step, false).gradients;
-        assert!((0..=700).all(|step| gradients(step) == Gradients::Kept));
-        assert!((701..1000).all(|step| gradients(step) == Gradients::Active));
-    }
-
-    #[test]
-    fn dnw_keeps_inactive_weights_and_needs_their_gradients_at_every_step() {
-        let schedule = ScheduleDefaults::PAPER.for_steps(1000);
-        for step in [0, 1, 999] {
-            let needs = Method::DNW.needs(&schedule, step, false);
-            let expected = Needs {
-                gradients: Gradients::Kept,
-                inactive: Inactive::Kept,
-                step: OptimizerStep::Taken,
-                update: true,
-            };
-            assert_eq!(needs, expected);
-        }
-        assert!(Method::DEEPR.needs(&schedule, 999, false).update);
-        assert_eq!(Method::DEEPR.needs(&schedule, 999, false).gradients, Gradients::Active);
-    }
-
-    #[test]
-    fn pruning_updates_at_the_end_too() {
-        let schedule = ScheduleDefaults::PAPER.for_steps(400);
-        let due = |method: Method| (0..400).filter(|&s| method.due(&schedule, s)).collect::<Vec<_>>();
-        assert_eq!(due(Method::PRUNING), [0, 100, 200, 300]);
-        assert_eq!(due(Method::SET), [0, 100, 200]);
-    }
-
-    #[test]
-    fn growth_that_cannot_be_scored_on_the_way_keeps_the_dense_gradient() {
-        let schedule = ScheduleDefaults::PAPER.for_steps(1000);
-        let gradients = |method: &Method| method.needs(&schedule, 100, false).gradients;
-        let (init, redraw) = (GrownInit::Gradient, GrownInit::Redraw);
-        assert_eq!(gradients(&growing(Method::RIGL, GrowRule::Gradient { init })), Gradients::Kept);
-        assert_eq!(gradients(&growing(Method::SET, GrowRule::Random { init })), Gradients::Kept);
-        assert_eq!(gradients(&growing(Method::RIGL, GrowRule::Gradient { init: redraw })), Gradients::Dense);
-        assert_eq!(gradients(&growing(Method::DSR, GrowRule::GRADIENT)), Gradients::Kept);
-        assert_eq!(gradients(&Method::SET), Gradients::Active);
     }
 
     #[test]

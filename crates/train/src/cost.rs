@@ -8,7 +8,7 @@
 
 use rigl_base::Result;
 use rigl_graph::account::Cost;
-use rigl_topology::{Gradients, LayerStatistics, Method, Needs, OptimizerStep, Start};
+use rigl_topology::{Gradients, LayerStatistics, OptimizerStep, Start};
 
 use crate::design::Design;
 use crate::recipe::Recipe;
@@ -29,95 +29,59 @@ pub fn batch_flops(gradients: Gradients, dense: u64, sparse: u64) -> u64 {
     2 * sparse + if gradients == Gradients::Active { sparse } else { dense }
 }
 
-/// Updates that are walked through one by one; of more than these every n-th is.
-const WALKED: u64 = 100_000;
-
 /// What a run of this design and recipe costs. Density that decays is counted from all weights on, also where the run
 /// starts from another that has fewer.
 ///
 /// # Errors
 /// None for a design that was built.
 pub fn training(design: &Design, recipe: &Recipe) -> Result<Training> {
-    let (method, steps) = (&design.method, recipe.steps);
-    let decays = method.prunes();
-    let (first, interval) = spacing(method, recipe);
-    let updates = updates(method, recipe);
-    let needs = |step, updated| method.needs(&recipe.updates, step, updated);
+    let updates = &recipe.updates;
     let dense = design.cost.dense_flops;
-    let batch = |needs: Needs, sparse| u128::from(batch_flops(needs.gradients, dense, sparse));
-    let mut sparse = if decays { decayed(design, recipe, None)? } else { design.cost.flops };
-
-    let before = if updates == 0 { steps } else { first };
-    let mut total = u128::from(before) * batch(needs(0, true), sparse);
-    let mut batches = steps;
-    let stride = updates.div_ceil(WALKED).max(1);
-    let mut number = 0;
-    while number < updates {
-        // The last one stands alone: after it fewer gradients may be needed.
-        let (step, is_last) = (first + number * interval, number + 1 == updates);
-        let many = if is_last { 1 } else { stride.min(updates - 1 - number) };
-        let end = if is_last { steps } else { step + many * interval };
-        let update = needs(step, false);
-        total += u128::from(many) * batch(update, sparse);
-        if decays {
-            sparse = decayed(design, recipe, Some(step))?;
+    let batch = |gradients, sparse| u128::from(batch_flops(gradients, dense, sparse));
+    let (mut total, mut batches) = (0, 0);
+    let mut sparse = match updates.settled() {
+        Some(_) => decayed(design, 1.0)?,
+        None => design.cost.flops,
+    };
+    for phase in updates.phases() {
+        // An update comes of a batch with the weights there were before it, which only the first of a phase changes.
+        let first = phase.updates.min(1);
+        total += u128::from(first) * batch(phase.at_updates, sparse);
+        if let Some(excess) = phase.excess {
+            sparse = decayed(design, excess)?;
         }
-        if update.step == OptimizerStep::Skipped {
-            // An update in the place of a step has a batch of its own.
-            total += u128::from(many) * batch(needs(step, true), sparse);
-            batches += many;
-        }
-        total += u128::from(end - step - many) * batch(needs(end - 1, true), sparse);
-        number += many;
+        total += u128::from(phase.updates - first) * batch(phase.at_updates, sparse);
+        total += u128::from(phase.batches() - phase.updates) * batch(phase.between, sparse);
+        batches += phase.batches();
     }
-    if method.start() == Some(Start::Saliency) {
+    if design.method.start() == Some(Start::Saliency) {
         total += u128::from(batch_flops(Gradients::Kept, dense, dense));
         batches += 1;
     }
     let mean = total as f64 / batches as f64;
-    let per_sample = match (updates, needs(first, false)) {
-        _ if decays => mean,
-        (0, _) => batch(needs(0, true), sparse) as f64,
-        (_, update) => {
-            let (with, without) = (batch(update, sparse) as f64, batch(needs(first, true), sparse) as f64);
-            match update.step {
-                OptimizerStep::Skipped => (with + without * interval as f64) / (interval as f64 + 1.0),
-                OptimizerStep::Taken => (with + without * (interval as f64 - 1.0)) / interval as f64,
+    let cost = |step, updated| batch(updates.needs(step, updated).gradients, sparse) as f64;
+    let per_sample = match updates.first() {
+        _ if updates.settled().is_some() => mean,
+        None => cost(0, false),
+        Some(first) => {
+            let (with, without, interval) =
+                (cost(first, false), cost(first, true), updates.interval() as f64);
+            match updates.needs(first, false).step {
+                OptimizerStep::Skipped => (with + without * interval) / (interval + 1.0),
+                OptimizerStep::Taken => (with + without * (interval - 1.0)) / interval,
             }
         }
     };
     Ok(Training { per_sample, mean, batches })
 }
 
-/// The step of the first update, and steps from one to the next.
-fn spacing(method: &Method, recipe: &Recipe) -> (u64, u64) {
-    if method.every_step() {
-        return (0, 1);
-    }
-    (recipe.updates.begin, recipe.updates.interval.max(1))
-}
-
-/// How many updates a run has.
-fn updates(method: &Method, recipe: &Recipe) -> u64 {
-    let schedule = &recipe.updates;
-    let last = match method.dynamics() {
-        None => None,
-        Some(dynamics) if dynamics.every_step => Some(recipe.steps - 1),
-        Some(_) if method.prunes() => Some(schedule.last_with_end()),
-        Some(_) => schedule.last(),
-    };
-    let (first, interval) = spacing(method, recipe);
-    let last = last.map(|last| last.min(recipe.steps - 1));
-    last.and_then(|last| last.checked_sub(first)).map_or(0, |span| span / interval + 1)
-}
-
-/// Operations of a forward pass where density decays: after the update at a step, or before the first one.
-fn decayed(design: &Design, recipe: &Recipe, step: Option<u64>) -> Result<u64> {
+/// Operations of a forward pass where density decays and so much of the way to its target is left.
+fn decayed(design: &Design, excess: f64) -> Result<u64> {
     let count = |(p, &target): (&rigl_graph::Parameter, &Option<usize>)| {
         let (target, positions) = (target?, p.len());
         let layer =
             LayerStatistics { positions, active: positions, target, below: 0, crossed: 0, momentum: 0.0 };
-        Some(step.map_or(positions, |step| design.method.wanted(&recipe.updates, step, &layer)))
+        Some(layer.wanted(Some(excess)))
     };
     let active: Vec<_> = design.graph.parameters().iter().zip(&design.active).map(count).collect();
     Ok(Cost::of(&design.graph, &active)?.flops)
@@ -125,10 +89,12 @@ fn decayed(design: &Design, recipe: &Recipe, step: Option<u64>) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use rigl_topology::{Method, NarrowTo, StepPolicy};
+
     use super::*;
     use crate::config::{Config, UpdateEnd};
     use crate::registry::Registry;
-    use rigl_topology::NarrowTo;
 
     /// LeNet-300-100 at .9 uniform: f_D = 532,400, f_S = 53,240. A run of 1,000 steps, updates before step 750.
     fn lenet(method: &str, change: impl FnOnce(&mut Config)) -> (Training, Design) {
@@ -140,7 +106,7 @@ mod tests {
         config.schedule.length = 1000.0;
         change(&mut config);
         let design = Design::new(&config, &registry, &[1, 28, 28], 10).unwrap();
-        let recipe = Recipe::new(&config, 60_000).unwrap();
+        let recipe = Recipe::new(&config, &design.method, 60_000).unwrap();
         (training(&design, &recipe).unwrap(), design)
     }
 
@@ -220,5 +186,62 @@ mod tests {
         let sparse = lenet("static", |_| ()).1.cost.bytes;
         assert!(wider.cost.bytes.abs_diff(sparse) < 4 * 800, "{} {sparse}", wider.cost.bytes);
         assert!(wider.cost.weights > design.cost.weights + 800);
+    }
+
+    /// The same, counted batch by batch.
+    fn counted(design: &Design, recipe: &Recipe) -> (u128, u64) {
+        let updates = &recipe.updates;
+        let (mut total, mut batches) = (0, 0);
+        let mut sparse = match updates.settled() {
+            Some(_) => decayed(design, 1.0).unwrap(),
+            None => design.cost.flops,
+        };
+        let mut at = (0, false);
+        while at.0 < recipe.steps {
+            let needs = updates.needs(at.0, at.1);
+            total += u128::from(batch_flops(needs.gradients, design.cost.dense_flops, sparse));
+            batches += 1;
+            if let Some(excess) = needs.update.and_then(|update| update.excess) {
+                sparse = decayed(design, excess).unwrap();
+            }
+            at = match needs.step {
+                OptimizerStep::Taken => (at.0 + 1, false),
+                OptimizerStep::Skipped => (at.0, true),
+            };
+        }
+        (total, batches)
+    }
+
+    proptest! {
+        #[test]
+        fn the_cost_of_a_run_is_that_of_all_its_batches(
+            length in 1..400u32, interval in 1..90u64, begin in proptest::option::of(0..300u64),
+            end in proptest::option::of(1..500u64), every_step: bool, replace: bool,
+        ) {
+            for row in Method::ALL.iter().filter(|row| row.updates()) {
+                let mut config = Config::default().with_method(row);
+                config.schedule.unit = crate::config::Unit::Steps;
+                config.schedule.length = f64::from(length);
+                config.method.update_interval = interval;
+                config.method.update_begin = begin;
+                config.method.update_end = end.map_or(UpdateEnd::Auto, UpdateEnd::Step);
+                if every_step {
+                    config.method.update_timing = crate::config::UpdateTiming::EveryStep;
+                }
+                if replace {
+                    config.method.step_policy = StepPolicy::Replace;
+                }
+                let design = Design::new(&config, &Registry::default(), &[1, 28, 28], 10).unwrap();
+                let Ok(recipe) = Recipe::new(&config, &design.method, 60_000) else { continue };
+                let (mut total, mut batches) = counted(&design, &recipe);
+                if design.method.start() == Some(Start::Saliency) {
+                    total += u128::from(3 * design.cost.dense_flops);
+                    batches += 1;
+                }
+                let found = training(&design, &recipe).unwrap();
+                prop_assert_eq!(found.batches, batches, "{}", row.name);
+                prop_assert_eq!(found.mean, total as f64 / batches as f64, "{}", row.name);
+            }
+        }
     }
 }

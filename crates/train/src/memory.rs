@@ -25,7 +25,7 @@ pub fn planned_bytes(
     sample_shape: &[usize],
     threads: usize,
 ) -> Result<u64> {
-    let gradients = design.method.needs(&recipe.updates, recipe.updates.begin, false).gradients;
+    let gradients = recipe.updates.gradients();
     let options = options(config, threads, None);
     let momentum = config.optimizer.momentum != 0.0;
     let parts = config.data.micro_batches > 1;

@@ -96,7 +96,7 @@ impl Prepared {
         )?;
         let spec = sets.train.spec();
         let design = Design::new(&config, registry, &spec.shape, spec.classes.len())?;
-        let recipe = Recipe::new(&config, sets.train.len())?;
+        let recipe = Recipe::new(&config, &design.method, sets.train.len())?;
         let (preprocessing, augmentation) = inputs(&config, &spec.shape)?;
         let isa = machine.isa.clone();
         let start = None;

@@ -53,7 +53,7 @@ pub fn find<'a>(name: &str, presets: &'a [Preset]) -> Result<&'a Preset> {
 
 #[cfg(test)]
 mod tests {
-    use rigl_topology::{Decay, Distribution};
+    use rigl_topology::{Decay, Distribution, Method};
 
     use super::*;
     use crate::config::{Augment, Base, Config, Known, Layers, Sources, Standardize, UpdateEnd};
@@ -110,7 +110,7 @@ mod tests {
                 (Augment::CropFlip, Standardize::PerImage)
             );
             assert_eq!((config.model.name.as_str(), config.model.dropout), ("wrn-22-2", Some(0.3)));
-            let recipe = Recipe::new(&config, 50_000).unwrap();
+            let recipe = Recipe::new(&config, &Method::RIGL, 50_000).unwrap();
             assert_eq!(recipe.steps, 97_656);
             let rates = [0, 29_999, 30_000, 60_000, 90_000, 97_655].map(|step| recipe.learning_rate(step));
             for (found, expected) in rates.into_iter().zip([0.1, 0.1, 0.02, 0.004, 0.000_8, 0.000_8]) {
@@ -121,8 +121,9 @@ mod tests {
                 (0.9, true, 5e-4)
             );
             assert_eq!((config.method.name.as_str(), config.method.sparsity), ("rigl", 0.9));
-            assert_eq!((recipe.updates.interval, recipe.updates.begin, recipe.updates.end), (100, 0, 75_000));
-            assert_eq!((recipe.updates.drop_fraction, recipe.updates.decay), (0.3, Decay::Cosine));
+            let updates = recipe.updates.schedule();
+            assert_eq!((updates.interval, updates.begin, updates.end), (100, 0, 75_000));
+            assert_eq!((updates.drop_fraction, updates.decay), (0.3, Decay::Cosine));
             assert_eq!(config.method.distribution, Distribution::Erk);
         }
     }

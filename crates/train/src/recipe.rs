@@ -5,9 +5,9 @@
 //! training samples; the update interval ΔT stays as it is.
 
 use rigl_base::{Error, Result, counts};
-use rigl_topology::UpdateSchedule;
+use rigl_topology::{Method, UpdateSchedule, Updates};
 
-use crate::config::{Config, DensityDecay, Unit, UpdateEnd};
+use crate::config::{Config, Unit, UpdateEnd};
 
 /// The longest run, in steps: far beyond any, and its products fit 64 bits.
 const MAX_STEPS: u64 = 1_000_000_000_000;
@@ -20,7 +20,7 @@ pub struct Recipe {
     /// Optimiser steps in one epoch: N / batch, not a whole number in general.
     pub steps_per_epoch: f64,
     /// When the topology is updated, and how much of it; only ΔT is not scaled by the multiplier.
-    pub updates: UpdateSchedule,
+    pub updates: Updates,
     /// Steps over which the learning rate rises from 0.
     pub warmup: u64,
     /// Steps from which the learning rate is divided, ascending, and by what.
@@ -32,14 +32,14 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The recipe of `config` on `samples` training samples (what is left of them after the validation
-    /// split).
+    /// The recipe of `config`, whose method is `row`, on `samples` training samples (what is left of them after the
+    /// validation split).
     ///
     /// # Errors
     /// [`Kind::Data`](rigl_base::Kind::Data) without samples; [`Kind::Usage`](rigl_base::Kind::Usage) if the
     /// run is longer than 10¹² steps, if its updates would end before they begin, or if density would still decay
     /// when it is over.
-    pub fn new(config: &Config, samples: usize) -> Result<Recipe> {
+    pub fn new(config: &Config, row: &Method, samples: usize) -> Result<Recipe> {
         if samples == 0 {
             return Err(Error::data("no training samples, expected at least 1"));
         }
@@ -58,29 +58,34 @@ impl Recipe {
             UpdateEnd::Auto => whole(steps as f64 * 0.75),
             UpdateEnd::Step(step) => whole(scale * step as f64),
         };
-        let decays = method.density_decay != DensityDecay::None;
+        let decays = row.prunes();
         let begin = match method.update_begin {
             Some(step) => whole(scale * step as f64),
             None if decays => whole(steps as f64 * 0.2).min(end),
             None => 0,
         };
-        if begin > end {
+        // Steps that differ as they are written may be one step after the multiplier.
+        let backwards = match (method.update_begin, method.update_end) {
+            (Some(begin), UpdateEnd::Step(end)) => begin >= end,
+            _ => begin > end,
+        };
+        if backwards {
             let message = format!(
                 "`method.update-begin` is step {begin} of {steps}, expected a step before {end}, where \
                  updates end"
             );
             return Err(Error::usage(message));
         }
-        let updates = UpdateSchedule {
+        let drops = UpdateSchedule {
             interval: method.update_interval.max(1),
             begin,
             end,
             drop_fraction: method.drop_fraction,
             decay: method.decay,
         };
+        let updates = Updates::new(row, drops, steps);
         // Only the last update leaves as few weights as the sparsity says.
-        let last = updates.last_with_end();
-        if decays && last >= steps {
+        if let Some(last) = updates.settled().filter(|&last| last >= steps) {
             let message = format!(
                 "`method.update-end` is step {end} of {steps}, whose last update at {last} would come after the run: \
                  expected at most {}",
@@ -144,7 +149,9 @@ mod tests {
 
     fn recipe(base: Base, settings: &[&str], samples: usize) -> Result<Recipe> {
         let overrides: Vec<_> = settings.iter().map(|text| Override::parse("--set", text).unwrap()).collect();
-        Recipe::new(&Config::resolve(&Sources { base, overrides: &overrides }, &Known::default())?, samples)
+        let known = Known::default();
+        let config = Config::resolve(&Sources { base, overrides: &overrides }, &known)?;
+        Recipe::new(&config, &config.method_row(&known.methods)?, samples)
     }
 
     fn mnist(settings: &[&str]) -> Recipe {
@@ -158,8 +165,11 @@ mod tests {
     #[test]
     fn mnist_lenet_has_the_papers_numbers() {
         let recipe = mnist(&[]);
-        assert_eq!((recipe.steps, recipe.updates.begin, recipe.updates.end), (120_000, 0, 50_000));
-        assert_eq!(recipe.updates.interval, 100);
+        assert_eq!(
+            (recipe.steps, recipe.updates.schedule().begin, recipe.updates.schedule().end),
+            (120_000, 0, 50_000)
+        );
+        assert_eq!(recipe.updates.schedule().interval, 100);
         assert_eq!(recipe.milestones, [(45_000, 3.0), (57_000, 3.0)]);
         assert_eq!(recipe.learning_rate(0), 0.2);
         assert_eq!(recipe.learning_rate(44_999), 0.2);
@@ -172,17 +182,23 @@ mod tests {
     #[test]
     fn the_multiplier_scales_all_but_the_update_interval() {
         let recipe = mnist(&["multiplier=0.1"]);
-        assert_eq!((recipe.steps, recipe.updates.end, recipe.updates.interval), (12_000, 5_000, 100));
+        assert_eq!(
+            (recipe.steps, recipe.updates.schedule().end, recipe.updates.schedule().interval),
+            (12_000, 5_000, 100)
+        );
         assert_eq!(steps_of(&recipe), [4_500, 5_700]);
         let recipe = mnist(&["multiplier=5"]);
-        assert_eq!((recipe.steps, recipe.updates.end, recipe.updates.interval), (600_000, 250_000, 100));
+        assert_eq!(
+            (recipe.steps, recipe.updates.schedule().end, recipe.updates.schedule().interval),
+            (600_000, 250_000, 100)
+        );
         assert_eq!(steps_of(&recipe), [225_000, 285_000]);
     }
 
     #[test]
     fn a_tiny_multiplier_leaves_one_step() {
         let recipe = mnist(&["multiplier=1e-9"]);
-        assert_eq!((recipe.steps, recipe.updates.begin, recipe.updates.end), (1, 0, 0));
+        assert_eq!((recipe.steps, recipe.updates.schedule().begin, recipe.updates.schedule().end), (1, 0, 0));
         assert_eq!(steps_of(&recipe), [0, 0]);
         assert!(recipe.learning_rate(0).is_finite());
         assert!(recipe.evaluates_after(1));
@@ -196,7 +212,10 @@ mod tests {
             .concat();
         let recipe = recipe(Base::Default, &all, 50_000).unwrap();
         // 97,656 · .333 = 32,519.448; 30,000 · .333 = 9,990; three quarters of 32,519 are 24,389.25.
-        assert_eq!((recipe.steps, recipe.updates.begin, recipe.updates.end), (32_519, 3, 24_389));
+        assert_eq!(
+            (recipe.steps, recipe.updates.schedule().begin, recipe.updates.schedule().end),
+            (32_519, 3, 24_389)
+        );
         assert_eq!(steps_of(&recipe), [9_990, 19_980, 29_970]);
     }
 
@@ -205,7 +224,7 @@ mod tests {
         let settings = ["data.batch=128", "schedule.length=250", "schedule.milestones=[1, 76.8]"];
         let recipe = recipe(Base::Default, &settings, 50_000).unwrap();
         // 250 · 50,000 / 128 = 97,656.25; 390.625; 76.8 · 390.625 = 30,000.
-        assert_eq!((recipe.steps, recipe.updates.end), (97_656, 73_242));
+        assert_eq!((recipe.steps, recipe.updates.schedule().end), (97_656, 73_242));
         assert_eq!(steps_of(&recipe), [390, 30_000]);
     }
 
@@ -244,12 +263,19 @@ mod tests {
 
     #[test]
     fn updates_that_would_end_before_they_begin_are_refused() {
-        let settings = ["schedule.unit=steps", "schedule.length=100", "method.update-begin=80"];
-        let error = recipe(Base::Default, &settings, 100).unwrap_err();
+        let run = ["schedule.unit=steps", "schedule.length=100"];
+        let with = |settings: &[&str]| recipe(Base::Default, &[&run[..], settings].concat(), 100);
         assert_eq!(
-            error.to_string(),
+            with(&["method.update-begin=80"]).unwrap_err().to_string(),
             "`method.update-begin` is step 80 of 100, expected a step before 75, where updates end"
         );
+        assert_eq!(
+            with(&["method.update-begin=10", "method.update-end=10"]).unwrap_err().to_string(),
+            "`method.update-begin` is step 10 of 100, expected a step before 10, where updates end"
+        );
+        // A multiplier may bring them together.
+        let short = with(&["method.update-begin=10", "method.update-end=11", "multiplier=0.1"]).unwrap();
+        assert_eq!((short.updates.schedule().end, short.updates.count()), (1, 0));
     }
 
     #[test]
@@ -264,7 +290,11 @@ mod tests {
             ]
         };
         let recipe = |end| recipe(Base::Default, &settings(end), 100);
-        let span = |end| recipe(end).map(|recipe| (recipe.updates.begin, recipe.updates.end)).unwrap();
+        let span = |end| {
+            recipe(end)
+                .map(|recipe| (recipe.updates.schedule().begin, recipe.updates.schedule().end))
+                .unwrap()
+        };
         assert_eq!(span("method.update-end=auto"), (20, 75));
         assert_eq!(span("method.update-end=5"), (5, 5));
         assert_eq!(span("method.update-end=99"), (20, 99));
@@ -284,9 +314,13 @@ mod tests {
     proptest! {
         #[test]
         fn every_recipe_is_finite_and_in_order(config in configuration(), samples in 1..1_000_000usize) {
-            if let Ok(recipe) = Recipe::new(&config, samples) {
+            let row = if config.method.update_interval % 2 == 0 { Method::PRUNING } else { Method::RIGL };
+            if let Ok(recipe) = Recipe::new(&config, &row, samples) {
                 prop_assert!((1..=MAX_STEPS).contains(&recipe.steps));
-                recipe.updates.check().unwrap();
+                let schedule = recipe.updates.schedule();
+                schedule.check().unwrap();
+                prop_assert!(schedule.begin <= schedule.end);
+                prop_assert!(recipe.updates.settled().is_none_or(|step| step < recipe.steps));
                 prop_assert!(recipe.milestones.is_sorted_by_key(|(step, _)| *step));
                 for step in [0, recipe.steps / 2, recipe.steps - 1] {
                     let rate = recipe.learning_rate(step);

@@ -8,7 +8,9 @@ use rigl_engine::{
 };
 use rigl_graph::Graph;
 use rigl_graph::account::Cost;
-use rigl_topology::{Change, Gradients, Method, MethodState, Needs, OptimizerStep, Pattern, growth_stream};
+use rigl_topology::{
+    Change, Gradients, Method, MethodState, Needs, OptimizerStep, Pattern, Update, growth_stream,
+};
 
 use crate::config::Config;
 use crate::design::Design;
@@ -96,7 +98,7 @@ impl Stepper {
 
     /// What the iteration at this point needs.
     pub fn needs(&self, at: At) -> Needs {
-        self.method.needs(&self.recipe.updates, at.step, at.updated)
+        self.recipe.updates.needs(at.step, at.updated)
     }
 
     /// One batch, in its parts: an optimiser step, a topology update, or both. If the loss is not finite, nothing is
@@ -108,7 +110,10 @@ impl Stepper {
         let needs = self.needs(at);
         // Scoring on the way needs to know beforehand how many positions grow; all else is known after the step only.
         let scored = needs.gradients == Gradients::Dense;
-        let mut requests = if scored { self.requests(at.step)? } else { Vec::new() };
+        let mut requests = match &needs.update {
+            Some(update) if scored => self.requests(update)?,
+            _ => Vec::new(),
+        };
         let growth: Vec<Growth> = match needs.gradients {
             Gradients::Dense => {
                 let growth =
@@ -133,9 +138,9 @@ impl Stepper {
             self.step(at.step)?;
         }
         let mut changes = Vec::new();
-        if needs.update {
+        if let Some(update) = &needs.update {
             if !scored {
-                requests = self.requests(at.step)?;
+                requests = self.requests(update)?;
             }
             let done = self.session.update(&requests)?;
             changes = requests.iter().map(|r| r.parameter).zip(done).collect();
@@ -167,12 +172,12 @@ impl Stepper {
         Ok(())
     }
 
-    /// What the update due at `step` asks of each sparse parameter.
-    fn requests(&mut self, step: u64) -> Result<Vec<UpdateRequest>> {
+    /// What an update asks of each sparse parameter.
+    fn requests(&mut self, update: &Update) -> Result<Vec<UpdateRequest>> {
         let threshold = self.memory.threshold;
         let statistics = self.session.statistics(&self.sparse, &self.targets, threshold)?;
-        let budgets = self.method.budget(&self.recipe.updates, step, &statistics, &mut self.memory);
-        let seed = self.config.seeds.topology;
+        let budgets = self.method.budget(update, &statistics, &mut self.memory);
+        let (seed, step) = (self.config.seeds.topology, update.step);
         let request = |(&parameter, budget)| {
             let name = self.names.get(parameter).ok_or_else(|| Error::internal("no such parameter"))?;
             Ok(UpdateRequest {

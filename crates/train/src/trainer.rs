@@ -17,7 +17,7 @@ use rigl_engine::{ARITHMETIC_VERSION, Outcome, Score};
 use rigl_formats::{Checkpoint, Store};
 use rigl_graph::account::Cost;
 use rigl_metrics::{EventLog, Machine, RunWriter, Status, Summary, TensorBoard, event};
-use rigl_topology::{Change, Gradients, OptimizerStep, Pattern};
+use rigl_topology::{Change, Gradients, OptimizerStep, Pattern, Update};
 
 use crate::cost::batch_flops;
 use crate::evaluate::{Packed, evaluate};
@@ -281,8 +281,8 @@ impl<'a> Trainer<'a> {
             }
             OptimizerStep::Skipped => self.position.updated = true,
         }
-        if needs.update {
-            self.after_update(step, &changes)?;
+        if let Some(update) = needs.update {
+            self.after_update(update, &changes)?;
         }
         let draw = self.position.draw;
         self.clock.warm.get_or_insert_with(|| Pace::new(Instant::now(), draw));
@@ -296,8 +296,8 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn after_update(&mut self, step: u64, changes: &[(usize, Change)]) -> Result<()> {
-        let Prepared { design, recipe, config, .. } = self.prepared;
+    fn after_update(&mut self, update: Update, changes: &[(usize, Change)]) -> Result<()> {
+        let Prepared { design, config, .. } = self.prepared;
         self.position.updates += 1;
         self.position.threshold = Some(self.stepper.memory.threshold);
         let mut parameters = Vec::with_capacity(changes.len());
@@ -321,8 +321,7 @@ impl<'a> Trainer<'a> {
         // A method that updates at every step would fill the log.
         let each = if design.method.every_step() { config.log.every_steps } else { 1 };
         if self.position.updates.is_multiple_of(each) {
-            let drop_fraction = recipe.updates.fraction(step);
-            self.record(event::Update { drop_fraction, parameters })?;
+            self.record(event::Update { drop_fraction: update.fraction, parameters })?;
         }
         let every = config.log.patterns;
         if every > 0 && self.position.updates.is_multiple_of(every) {

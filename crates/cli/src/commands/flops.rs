@@ -102,7 +102,7 @@ fn training<'r>(
         let own = named.config.method.name == method.name;
         let config = if own { named.config.clone() } else { named.config.with_method(method) };
         let planned = Design::new(&config, registry, &samples.shape, samples.classes)
-            .and_then(|design| Ok((Recipe::new(&config, train_samples)?, design)));
+            .and_then(|design| Ok((Recipe::new(&config, &design.method, train_samples)?, design)));
         let costs = match planned {
             Ok((recipe, design)) => {
                 let cost = cost::training(&design, &recipe)?;

@@ -131,15 +131,16 @@ fn accepted(config: &Config) -> Signal {
 }
 
 fn schedule(config: &Config) -> Signal {
-    let recipe = match Recipe::new(config, 60_000) {
+    let method = config.method_row(&WORLD.registry.methods).expect("an accepted configuration has a method");
+    let recipe = match Recipe::new(config, &method, 60_000) {
         Err(error) => return Signal::refused(&error, &[Kind::Usage]),
         Ok(recipe) => recipe,
     };
     assert!(recipe.steps >= 1);
     for step in [0, 1, recipe.steps / 2, recipe.steps - 1, recipe.steps] {
         assert!(recipe.learning_rate(step) >= 0.0, "the learning rate at step {step}");
-        let fraction = recipe.updates.fraction(step);
-        assert!(!recipe.updates.due(step) || (0.0..=1.0).contains(&fraction), "{fraction} at step {step}");
+        let fraction = recipe.updates.at(step).map_or(0.0, |update| update.fraction);
+        assert!((0.0..=1.0).contains(&fraction), "{fraction} at step {step}");
     }
     assert!(recipe.evaluates_after(recipe.steps));
     Signal::accepted(&[recipe.milestones.len()])

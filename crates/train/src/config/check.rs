@@ -6,8 +6,8 @@ use rigl_base::error::short;
 use rigl_base::{Error, Result};
 use rigl_topology::{LayerFilter, check_glob};
 
+use super::Config;
 use super::value::text;
-use super::{Config, UpdateEnd};
 
 impl Config {
     /// Whether the keys fit together, and every value is one its key takes.
@@ -61,15 +61,6 @@ impl Config {
                 "`schedule.divide-by` is `{found}`, expected 1{one} numbers, since `schedule.milestones` has {milestones}"
             );
             return Err(("schedule.divide-by", Error::usage(message)));
-        }
-        if let UpdateEnd::Step(end) = method.update_end
-            && let Some(begin) = method.update_begin
-            && begin >= end
-        {
-            let message = format!(
-                "`method.update-begin` is `{begin}`, expected a step before `method.update-end`, which is `{end}`"
-            );
-            return Err(("method.update-begin", Error::usage(message)));
         }
         let mut globs = HashSet::new();
         for (glob, _) in &method.layers.0 {
@@ -128,15 +119,6 @@ mod tests {
         assert_eq!(
             text,
             "`schedule.divide-by` is `[10, 5]`, expected 1 or 3 numbers, since `schedule.milestones` has 3"
-        );
-
-        let (text, _) = refusal(|c| {
-            c.method.update_begin = Some(10);
-            c.method.update_end = UpdateEnd::Step(10);
-        });
-        assert_eq!(
-            text,
-            "`method.update-begin` is `10`, expected a step before `method.update-end`, which is `10`"
         );
 
         let (text, _) = refusal(|c| c.method.layers.0.push(("a[".into(), 0.5)));

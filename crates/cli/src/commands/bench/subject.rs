@@ -80,11 +80,11 @@ impl Subject {
         let batch = noise(&session, &graph, samples)?;
         let left_out = left_out.filter(|_| args.layers.is_none());
         // As many samples as make the recipe's points in epochs lie apart.
-        let recipe = Recipe::new(config, samples.saturating_mul(1000))?;
+        let recipe = Recipe::new(config, &design.method, samples.saturating_mul(1000))?;
         let stepper = Stepper::new(session, &design, config, &recipe)?;
-        let (method, schedule) = (&design.method, &recipe.updates);
-        let near = || schedule.begin..schedule.begin.saturating_add(2);
-        let updates = |step: u64| method.needs(schedule, step, false).update && !stepper.sparse().is_empty();
+        let first = recipe.updates.first().unwrap_or(0);
+        let near = || first..first.saturating_add(2);
+        let updates = |step: u64| recipe.updates.at(step).is_some() && !stepper.sparse().is_empty();
         let update_at = near().find(|&step| updates(step));
         let step_at = near().find(|&step| !updates(step));
         Ok(Subject { stepper, graph, batch, update_at, step_at, left_out })
