@@ -7,25 +7,25 @@ mod buffers;
 mod execute;
 mod layout;
 mod norms;
+mod parameter;
 mod passes;
 mod plan;
 mod request;
 mod run;
 mod session;
-mod update;
+mod slots;
+mod storage;
 mod value;
-mod weights;
 
 /// Raised whenever a change alters a bit of any result. Checkpoints carry it.
 pub const ARITHMETIC_VERSION: u32 = 1;
 
 pub use batch::{Batch, Packer, Preprocessing};
-pub use request::{
-    Extra, Grown, Growth, Keep, LayerTime, MicroBatch, Noise, Options, Outcome, ParameterInfo, Score,
-    StepConstants, Take, UpdateRequest,
-};
-pub use session::{KEPT, Session};
-pub use weights::Compute;
+pub use parameter::Parameter;
+pub use request::{Exchange, Extra, Growth, LayerTime, MicroBatch, Options, Outcome, StepConstants, Take};
+pub use session::Session;
+pub use slots::Owner;
+pub use storage::Compute;
 
 /// The names of this machine's instruction sets, the best first: what [`Options::isa`] takes.
 pub fn instruction_sets() -> Vec<&'static str> {

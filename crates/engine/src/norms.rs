@@ -5,8 +5,8 @@ use rigl_graph::{Graph, Op};
 use rigl_kernels::map::norm;
 use rigl_kernels::map::{Affine, NormGradient};
 
+use crate::parameter::Parameter;
 use crate::request::kernel;
-use crate::weights::Parameter;
 
 /// A batch norm.
 #[derive(Debug)]

@@ -1,11 +1,10 @@
 //! What is asked of a session and what it answers, in plain numbers.
 
-use rigl_base::Error;
-use rigl_base::random::{Purpose, Stream};
-use rigl_topology::{DropScore, GrowScore, GrownInit, LayerBudget};
+use rigl_base::{Error, Result};
+use rigl_topology::MethodSlot;
 
 use crate::batch::Batch;
-use crate::weights::Compute;
+use crate::storage::Compute;
 
 /// What a session runs on and how.
 #[derive(Clone, Debug)]
@@ -104,83 +103,24 @@ pub enum Take {
     All,
 }
 
-/// A topology update of one parameter.
-#[derive(Clone, Copy, Debug)]
-pub struct UpdateRequest {
-    /// The parameter, by its number in the graph.
-    pub parameter: usize,
-    /// What happens to the counts.
-    pub budget: LayerBudget,
-    /// How weights are dropped.
-    pub drop: DropScore,
-    /// How positions are grown.
-    pub grow: GrowScore,
-    /// Random numbers for random growth.
-    pub stream: Stream,
-    /// The values that grown weights start from.
-    pub grown: Grown,
-}
-
-/// The values that grown weights start from.
-#[derive(Clone, Copy, Debug)]
-pub struct Grown {
-    /// How they are made.
-    pub init: GrownInit,
-    /// Random numbers for random values and signs.
-    pub stream: Stream,
-    /// Learning rate, for a step along the gradient.
-    pub learning_rate: f64,
-}
-
-impl Grown {
-    /// 0.
-    pub fn zeros() -> Grown {
-        Grown { init: GrownInit::Zeros, stream: Stream::new(0, Purpose::Grown, 0), learning_rate: 0.0 }
-    }
-}
-
-/// What a method keeps of each sparse parameter from one step to the next.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Keep {
-    /// The signs that active weights started with.
-    pub signs: bool,
-    /// An average of dense gradients.
-    pub average: bool,
-    /// Inactive weights, with their momentum.
-    pub inactive: bool,
-}
-
 /// What training by a method holds beyond values, gradients and slots of active weights.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Extra {
     /// The dense gradient of one convolution at a time; linear layers need none of theirs whole.
     pub scored: bool,
     /// The dense gradients of all sparse layers.
     pub gradients: bool,
-    /// What it keeps from one step to the next.
-    pub keep: Keep,
+    /// What it keeps of each sparse layer from one step to the next.
+    pub slots: Vec<MethodSlot>,
 }
 
-/// What is added to active weights after a step: a pull towards 0 along the sign that each started with, and noise.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Noise {
-    /// How far each weight is pulled.
-    pub pull: f64,
-    /// The standard deviation of the noise.
-    pub deviation: f64,
-    /// Seed of the noise.
-    pub seed: u64,
-    /// The step: what noise is drawn by, with the seed and the parameter's name.
-    pub step: u64,
-}
-
-/// By what the positions of a dense parameter are scored.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Score {
-    /// |w|.
-    Magnitude,
-    /// |w · g|, with the gradient of the last pass.
-    Saliency,
+/// Where the gradients of several replicas meet. All replicas call it for the same parameters in the same order.
+pub trait Exchange {
+    /// Replaces numbers by the sums over all replicas, added in the order of these: the same bits everywhere.
+    ///
+    /// # Errors
+    /// If a replica cannot be reached.
+    fn sum(&mut self, numbers: &mut [f32]) -> Result<()>;
 }
 
 /// Seconds that a layer took in one forward and backward pass.
@@ -194,21 +134,6 @@ pub struct LayerTime {
     pub weights_s: f64,
     /// Gradient of the input.
     pub data_s: f64,
-}
-
-/// What a parameter is, for tables.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ParameterInfo {
-    /// Its name.
-    pub name: String,
-    /// Its natural shape.
-    pub shape: Vec<usize>,
-    /// Values when dense.
-    pub weights: usize,
-    /// Active values.
-    pub active: usize,
-    /// `dense`, `masked` or `sparse`.
-    pub storage: &'static str,
 }
 
 /// A kernel's refusal is a fault of the engine, which checks its callers first.

@@ -16,9 +16,9 @@ use rigl_topology::Largest;
 use crate::batch::Batch;
 use crate::buffers::Buffers;
 use crate::norms::Norm;
+use crate::parameter::Parameter;
 use crate::request::{MicroBatch, kernel};
 use crate::value::{BufferId, Gradient, Operand, Source, Target};
-use crate::weights::Parameter;
 
 /// What a pass works on.
 pub(crate) struct Run<'a> {
@@ -30,8 +30,6 @@ pub(crate) struct Run<'a> {
     pub(crate) parameters: &'a mut [Parameter],
     pub(crate) norms: &'a mut [Norm],
     pub(crate) scratch: &'a mut Scratch,
-    /// Per parameter, its dense gradient where one is held.
-    pub(crate) dense: &'a mut [Vec<f32>],
     pub(crate) batch: &'a Batch,
     /// In training, which part of a step's batch this is.
     pub(crate) part: Option<MicroBatch<'a>>,

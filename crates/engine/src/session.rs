@@ -1,9 +1,6 @@
 //! The one type through which a network is trained and evaluated. No kernel, layout or storage shows in it.
 
-mod methods;
 mod state;
-
-pub use state::KEPT;
 
 use std::sync::Mutex;
 use std::time::Instant;
@@ -14,27 +11,27 @@ use rigl_graph::{Graph, ParameterKind};
 use rigl_kernels::loss::LossSums;
 use rigl_kernels::optimizer::{self, Sgd};
 use rigl_kernels::{Arena, Isa, Machine, Workspace, measure};
-use rigl_topology::{Change, Largest, Pattern};
+use rigl_topology::slots::KEPT;
+use rigl_topology::{Largest, MethodSlot, Over, Pattern};
 
 use crate::batch::{Batch, Packer, Preprocessing};
 use crate::execute;
 use crate::norms::Norm;
+use crate::parameter::Parameter;
 use crate::passes::{Purpose, conv_shape};
 use crate::plan::Plan;
 use crate::request::{
-    Extra, Growth, LayerTime, MicroBatch, Options, Outcome, ParameterInfo, StepConstants, Take,
-    UpdateRequest, kernel,
+    Exchange, Extra, Growth, LayerTime, MicroBatch, Options, Outcome, StepConstants, Take, kernel,
 };
 use crate::run::{Collect, PassTimes, Run, Scratch, Stopwatch, stored};
-use crate::update;
-use crate::weights::{self, Compute, Form, Parameter, Storage};
+use crate::slots::{KEPT_MOMENTUM, MOMENTUM, Owner};
+use crate::storage::{self, Form, Storage};
 
 /// A network on this machine: parameters, buffers, threads.
 #[derive(Debug)]
 pub struct Session {
     graph: Graph,
     machine: Machine,
-    compute: Compute,
     training: Plan,
     evaluation: Plan,
     arena: Arena,
@@ -42,10 +39,6 @@ pub struct Session {
     parameters: Vec<Parameter>,
     norms: Vec<Norm>,
     scratch: Scratch,
-    /// Growth candidates per parameter, from the last pass that was asked for them.
-    candidates: Vec<Option<Largest>>,
-    /// Dense gradients under accumulation, where there are several micro-batches.
-    dense: Vec<Vec<f32>>,
 }
 
 impl Session {
@@ -80,7 +73,6 @@ impl Session {
                 Parameter::new(&p.name, &p.shape, p.is_weight(), form, pattern, options.compute, value)
             })
             .collect::<Result<_>>()?;
-        let count = parameters.len();
         let norms = Norm::all(graph);
         let widest = norms.iter().map(Norm::channels).max().unwrap_or(0);
         let masks = training.dropouts.iter().map(|dropout| Ok(vec![0; dropout.mask_words(options.batch)?]));
@@ -94,7 +86,6 @@ impl Session {
         Ok(Session {
             graph: graph.clone(),
             machine: Machine::new(isa, options.threads),
-            compute: options.compute,
             training,
             evaluation,
             arena,
@@ -102,8 +93,6 @@ impl Session {
             parameters,
             norms,
             scratch,
-            candidates: (0..count).map(|_| None).collect(),
-            dense: vec![Vec::new(); count],
         })
     }
 
@@ -200,7 +189,6 @@ impl Session {
             parameters: &mut self.parameters,
             norms: &mut self.norms,
             scratch: &mut self.scratch,
-            dense: &mut self.dense,
             batch: part.batch,
             part: Some(part),
             collects: &collect,
@@ -209,93 +197,76 @@ impl Session {
         };
         let outcome = execute::accumulate(plan, run)?;
         if part.last {
-            for (candidates, collected) in self.candidates.iter_mut().zip(collect) {
+            for (parameter, collected) in self.parameters.iter_mut().zip(collect) {
                 let Some(Collect::Largest(workers)) = collected else { continue };
                 let each = workers.into_iter().map(|m| m.into_inner().unwrap_or_else(|e| e.into_inner()));
-                *candidates = each.reduce(Largest::merge);
+                parameter.candidates = each.reduce(Largest::merge);
             }
         }
         Ok(outcome)
     }
 
-    /// One step of stochastic gradient descent with the gradients accumulated.
+    /// Sums the gradients of this replica with those of others, when all parts of its batch have been accumulated and
+    /// before anything is done with them. `of_samples` of each part is then the samples of all replicas.
     ///
     /// # Errors
-    /// If a worker panicked.
+    /// [`Kind::Internal`](rigl_base::Kind::Internal) if growth candidates were collected: the gradients of one replica
+    /// say nothing about the largest of all, so they must be kept ([`Take::All`]). Of the exchange.
+    pub fn exchange(&mut self, with: &mut dyn Exchange) -> Result<()> {
+        for p in &mut self.parameters {
+            if p.candidates.is_some() {
+                let name = p.name();
+                return Err(Error::internal(format!("growth of `{name}` was decided before the exchange")));
+            }
+            with.sum(&mut p.gradient)?;
+            if !p.dense.is_empty() {
+                with.sum(&mut p.dense)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One step of stochastic gradient descent with the gradients accumulated. Where a method keeps inactive weights
+    /// ([`KEPT`]), all are stepped, by their dense gradient, L2 acting on active ones alone.
+    ///
+    /// # Errors
+    /// If a worker panicked, or a dense gradient that is needed was not kept.
     pub fn step(&mut self, constants: StepConstants) -> Result<()> {
-        for (p, dense) in self.parameters.iter_mut().zip(&mut self.dense) {
+        let has_momentum = constants.momentum != 0.0;
+        for p in &mut self.parameters {
             let sgd = Sgd {
                 learning_rate: constants.learning_rate as f32,
                 momentum: constants.momentum as f32,
                 nesterov: constants.nesterov,
                 l2: if p.is_weight { constants.l2 as f32 } else { 0.0 },
             };
-            if p.kept.is_some() {
-                methods::step_kept(&self.machine, p, dense, sgd)?;
+            if p.slots.get(KEPT).is_some() {
+                step_kept(&self.machine, p, sgd)?;
                 continue;
-            }
-            if constants.momentum == 0.0 {
-                p.momentum.clear();
-            } else if p.momentum.len() != p.values.len() {
-                p.momentum.resize(p.values.len(), 0.0);
             }
             if let Storage::Masked { mask, .. } = &p.storage {
                 // A select, not a branch: it is vectorised.
                 p.gradient.iter_mut().zip(mask).for_each(|(g, &active)| *g = if active { *g } else { 0.0 });
             }
-            optimizer::sgd(&self.machine, sgd, &p.gradient, &mut p.values, &mut p.momentum)
-                .map_err(kernel)?;
+            let done = if has_momentum {
+                let momentum = p.slots.get_or_add(MOMENTUM, Owner::Optimizer, Over::Active);
+                momentum.resize(p.values.len(), 0.0);
+                optimizer::sgd(&self.machine, sgd, &p.gradient, &mut p.values, momentum)
+            } else {
+                p.slots.remove(MOMENTUM);
+                optimizer::sgd(&self.machine, sgd, &p.gradient, &mut p.values, &mut [])
+            };
+            done.map_err(kernel)?;
         }
         Ok(())
     }
 
-    /// Updates the topology of the parameters named. Growth by gradient uses what the last
-    /// [`Session::accumulate`] collected for it.
-    ///
-    /// # Errors
-    /// If a request contradicts a parameter's pattern, or gradients were not collected.
-    pub fn update(&mut self, requests: &[UpdateRequest]) -> Result<Vec<Change>> {
-        struct Job<'a> {
-            parameter: &'a mut Parameter,
-            candidates: Option<Largest>,
-            initial: InitialValues,
-            change: Option<Result<Change>>,
-        }
-        let mut parameters: Vec<Option<&mut Parameter>> = self.parameters.iter_mut().map(Some).collect();
-        let mut jobs = Vec::with_capacity(requests.len());
-        for request in requests {
-            let parameter = parameters
-                .get_mut(request.parameter)
-                .and_then(Option::take)
-                .ok_or_else(|| Error::internal("no such parameter, or one update of it too many"))?;
-            let candidates = self.candidates[request.parameter].take();
-            let of = &self.graph.parameters()[request.parameter];
-            let initial = InitialValues::from_stream(of, request.grown.stream);
-            jobs.push(Mutex::new(Job { parameter, candidates, initial, change: None }));
-        }
-        let (compute, dense) = (self.compute, &self.dense);
-        let update = |_: usize, number: usize| {
-            let mut job = jobs[number].lock().unwrap_or_else(|e| e.into_inner());
-            let gradients = update::Gradients {
-                candidates: job.candidates.take(),
-                dense: &dense[requests[number].parameter],
-            };
-            let initial = job.initial;
-            job.change = Some(update::apply(job.parameter, compute, &requests[number], gradients, &initial));
-        };
-        self.machine.pool.run(jobs.len(), &update).map_err(kernel)?;
-        let change = |job: Mutex<Job>| {
-            let job = job.into_inner().unwrap_or_else(|e| e.into_inner());
-            job.change.unwrap_or_else(|| Err(Error::internal("an update was not done")))
-        };
-        jobs.into_iter().map(change).collect()
-    }
-
-    /// Forward alone: losses and hits of a batch.
+    /// Forward alone: losses and hits of a batch; the logits too, appended one sample after the other, where they are
+    /// wanted.
     ///
     /// # Errors
     /// If the batch is larger than planned, a label is out of range, or a worker panicked.
-    pub fn evaluate(&mut self, batch: &Batch) -> Result<Outcome> {
+    pub fn evaluate(&mut self, batch: &Batch, logits: Option<&mut Vec<f32>>) -> Result<Outcome> {
         check_batch(batch, &self.evaluation)?;
         let plan = &self.evaluation;
         let run = Run {
@@ -307,27 +278,25 @@ impl Session {
             parameters: &mut self.parameters,
             norms: &mut self.norms,
             scratch: &mut self.scratch,
-            dense: &mut self.dense,
             batch,
             part: None,
             collects: &[],
             sums: LossSums::default(),
             stopwatch: None,
         };
-        execute::evaluate(plan, run)
+        let outcome = execute::evaluate(plan, run)?;
+        if let Some(logits) = logits {
+            let (of, samples) = (plan.logits, batch.samples());
+            let range = plan.buffers.source(of.source, samples);
+            let ([in_arena], []) = self.arena.borrow([range], []).map_err(kernel)?;
+            of.layout.unpack(stored(of.source, in_arena, batch), samples, logits)?;
+        }
+        Ok(outcome)
     }
 
-    /// [`Session::evaluate`] that appends the logits too, one sample after the other.
-    ///
-    /// # Errors
-    /// As [`Session::evaluate`].
-    pub fn logits(&mut self, batch: &Batch, logits: &mut Vec<f32>) -> Result<Outcome> {
-        let outcome = self.evaluate(batch)?;
-        let of = self.evaluation.logits;
-        let range = self.evaluation.buffers.source(of.source, batch.samples());
-        let ([in_arena], []) = self.arena.borrow([range], []).map_err(kernel)?;
-        of.layout.unpack(stored(of.source, in_arena, batch), batch.samples(), logits)?;
-        Ok(outcome)
+    /// Lends the parameters, in the graph's order.
+    pub fn parameters(&self) -> &[Parameter] {
+        &self.parameters
     }
 
     /// The pattern of a parameter; `None` if it is dense.
@@ -335,18 +304,35 @@ impl Session {
         self.parameters.get(parameter)?.pattern()
     }
 
-    /// What the parameters are, in the graph's order.
-    pub fn parameters(&self) -> Vec<ParameterInfo> {
-        self.parameters
-            .iter()
-            .map(|p| ParameterInfo {
-                name: p.name.clone(),
-                shape: p.shape.clone(),
-                weights: p.len(),
-                active: p.pattern().map_or(p.len(), Pattern::count),
-                storage: p.storage_name(),
-            })
-            .collect()
+    /// Lends parameters of these numbers to be changed, several at once on the session's threads. `work` is given the
+    /// place in `numbers` and the parameter; its answers come in their order.
+    ///
+    /// # Errors
+    /// The first of `work`, in that order; [`Kind::Internal`](rigl_base::Kind::Internal) if a number is none, or comes
+    /// twice; if a worker panicked.
+    pub fn with_parameters<T: Send>(
+        &mut self,
+        numbers: &[usize],
+        work: &(dyn Fn(usize, &mut Parameter) -> Result<T> + Sync),
+    ) -> Result<Vec<T>> {
+        let mut all: Vec<Option<&mut Parameter>> = self.parameters.iter_mut().map(Some).collect();
+        let mut jobs = Vec::with_capacity(numbers.len());
+        for &number in numbers {
+            let parameter = all.get_mut(number).and_then(Option::take);
+            let missing = || Error::internal("no such parameter, or lent already");
+            jobs.push(Mutex::new((parameter.ok_or_else(missing)?, None)));
+        }
+        let each = |_: usize, place: usize| {
+            let mut job = jobs[place].lock().unwrap_or_else(|e| e.into_inner());
+            let (parameter, answer) = &mut *job;
+            *answer = Some(work(place, parameter));
+        };
+        self.machine.pool.run(jobs.len(), &each).map_err(kernel)?;
+        let answer = |job: Mutex<(&mut Parameter, Option<Result<T>>)>| {
+            let (_, answer) = job.into_inner().unwrap_or_else(|e| e.into_inner());
+            answer.unwrap_or_else(|| Err(Error::internal("a parameter was not worked on")))
+        };
+        jobs.into_iter().map(answer).collect()
     }
 
     /// Bytes that training of this network would hold: parameters with their slots, activations and their
@@ -359,7 +345,7 @@ impl Session {
         active: &[Option<usize>],
         options: &Options,
         momentum: bool,
-        extra: Extra,
+        extra: &Extra,
     ) -> Result<usize> {
         let training = Plan::compile(graph, options.batch, Purpose::Training)?;
         let evaluation = Plan::compile(graph, options.evaluation_batch, Purpose::Evaluation)?;
@@ -367,15 +353,19 @@ impl Session {
             .parameters()
             .iter()
             .zip(active)
-            .map(|(p, &count)| weights::planned_bytes(p.len(), count, options.compute, momentum))
+            .map(|(p, &count)| storage::planned_bytes(p.len(), count, options.compute, momentum))
             .sum();
         let sparse =
             || graph.parameters().iter().zip(active).filter_map(|(p, &count)| Some((p.len(), count?)));
         let all: usize = sparse().map(|(len, _)| len).sum();
-        let kept = usize::from(extra.gradients)
-            + usize::from(extra.keep.average)
-            + usize::from(extra.keep.inactive) * (1 + usize::from(momentum));
-        let signs = if extra.keep.signs { sparse().map(|(_, count)| count).sum() } else { 0 };
+        let one_each: usize = sparse().map(|(_, count)| count).sum();
+        // All weights of a sparse layer have a velocity where they are kept.
+        let slot = |slot: &MethodSlot| match slot.over {
+            Over::Active => one_each,
+            Over::All => all * (1 + usize::from(slot.name == KEPT && momentum)),
+        };
+        let gradients = if extra.gradients { all } else { 0 };
+        let slots = gradients + extra.slots.iter().map(slot).sum::<usize>();
         let scored = |(p, count): &(&rigl_graph::Parameter, &Option<usize>)| {
             extra.scored && p.kind == ParameterKind::ConvWeight && count.is_some()
         };
@@ -384,14 +374,37 @@ impl Session {
         let scratch = training.workspace.max(evaluation.workspace).bytes(options.threads);
         let masks = training.dropouts.iter().map(|dropout| dropout.mask_words(options.batch));
         let masks = 2 * masks.sum::<Result<usize>>()?;
-        Ok(parameters + activations + scratch + masks + 4 * (largest.unwrap_or(0) + kept * all + signs))
+        Ok(parameters + activations + scratch + masks + 4 * (largest.unwrap_or(0) + slots))
     }
 
     /// The first parameter that holds a number that is not finite, in its values or its gradient.
     pub fn non_finite(&self) -> Option<&str> {
         let finite = |v: &[f32]| v.iter().all(|x| x.is_finite());
-        self.parameters.iter().find(|p| !finite(&p.values) || !finite(&p.gradient)).map(|p| p.name.as_str())
+        self.parameters.iter().find(|p| !finite(&p.values) || !finite(&p.gradient)).map(Parameter::name)
     }
+}
+
+/// A step of all weights of a parameter whose inactive ones are kept.
+fn step_kept(machine: &Machine, p: &mut Parameter, sgd: Sgd) -> Result<()> {
+    let mut kept = p.slots.take(KEPT);
+    let mut momentum = p.slots.take(KEPT_MOMENTUM);
+    let name = p.name();
+    if p.dense.len() != kept.len() {
+        return Err(Error::internal(format!("no dense gradient of `{name}` to step by")));
+    }
+    let Some(pattern) = p.storage.pattern() else {
+        return Err(Error::internal(format!("`{name}` is not sparse")));
+    };
+    for &i in pattern.indices() {
+        p.dense[i as usize] += sgd.l2 * kept[i as usize];
+    }
+    momentum.resize(if sgd.momentum == 0.0 { 0 } else { kept.len() }, 0.0);
+    optimizer::sgd(machine, Sgd { l2: 0.0, ..sgd }, &p.dense, &mut kept, &mut momentum).map_err(kernel)?;
+    let active = pattern.indices().iter().map(|&i| kept[i as usize]).collect();
+    p.set_values(active)?;
+    *p.slots.get_or_add(KEPT, Owner::Method, Over::All) = kept;
+    *p.slots.get_or_add(KEPT_MOMENTUM, Owner::Method, Over::All) = momentum;
+    Ok(())
 }
 
 fn check_batch(batch: &Batch, plan: &Plan) -> Result<()> {

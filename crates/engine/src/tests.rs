@@ -1,12 +1,14 @@
 //! The engine against a plain f64 network, and against itself: storage, threads and padding change no bit.
 
+use rigl_base::Result;
 use rigl_base::random::{Purpose, Stream};
+use rigl_graph::initial::InitialValues;
 use rigl_graph::{Builder, Graph, Linear};
-use rigl_topology::{Change, DropScore, GrowScore, LayerBudget, Pattern};
+use rigl_topology::{Change, DropScore, GrowScore, Grown, LayerBudget, Pattern, UpdateRequest};
 
 use crate::{
-    Batch, Compute, Grown, Growth, MicroBatch, Options, Outcome, Preprocessing, Session, StepConstants, Take,
-    UpdateRequest,
+    Batch, Compute, Exchange, Growth, MicroBatch, Options, Outcome, Parameter, Preprocessing, Session,
+    StepConstants, Take,
 };
 
 const SIZES: [usize; 4] = [20, 33, 70, 5];
@@ -43,6 +45,17 @@ pub(super) fn session(batch: usize, threads: usize, compute: Compute) -> Session
     Session::new(&graph(), patterns(0.2), &options).unwrap()
 }
 
+/// Updates parameters, each by its request.
+fn update(session: &mut Session, requests: &[(usize, UpdateRequest)]) -> Result<Vec<Change>> {
+    let numbers: Vec<usize> = requests.iter().map(|&(number, _)| number).collect();
+    let graph = graph();
+    session.with_parameters(&numbers, &|place, p: &mut Parameter| {
+        let (number, request) = &requests[place];
+        let initial = InitialValues::from_stream(&graph.parameters()[*number], request.grown.stream);
+        p.update(request, &|position| initial.at(position))
+    })
+}
+
 fn images(samples: usize, salt: u64) -> (Vec<Vec<u8>>, Vec<u32>) {
     let mut draws = Stream::new(salt, Purpose::Test, 1).draws();
     let images = (0..samples).map(|_| (0..SIZES[0]).map(|_| draws.word() as u8).collect()).collect();
@@ -72,7 +85,7 @@ impl Reference {
         let (mut weights, mut biases) = (Vec::new(), Vec::new());
         for p in &session.parameters {
             let mut dense = vec![0.0; p.len()];
-            let values = p.sorted(&p.values);
+            let values = p.values();
             match p.pattern() {
                 None => values.iter().enumerate().for_each(|(i, &v)| dense[i] = f64::from(v)),
                 Some(pattern) => {
@@ -136,7 +149,7 @@ fn loss_and_every_gradient_equal_central_differences_in_f64() {
                     None => (0..p.len()).collect(),
                     Some(pattern) => pattern.indices().iter().map(|&i| i as usize).collect(),
                 };
-                (p.sorted(&p.gradient).into_owned(), indices, p.is_weight)
+                (p.gradient().into_owned(), indices, p.is_weight)
             };
             let index = if is_weight { &mut weight } else { &mut bias };
             for (k, &i) in indices.iter().enumerate().step_by(17) {
@@ -176,17 +189,14 @@ fn train(mut session: Session, micro_batches: usize) -> (Vec<u64>, Vec<Vec<u32>>
         let drop = |p: usize| session.pattern(p).unwrap().count() * 3 / 10;
         let growth: Vec<Growth> =
             sparse.iter().map(|&p| Growth { parameter: p, take: Take::Largest(drop(p)) }).collect();
-        let requests: Vec<UpdateRequest> = sparse
-            .iter()
-            .map(|&p| UpdateRequest {
-                parameter: p,
-                budget: LayerBudget::replace(session.pattern(p).unwrap().count(), drop(p)),
-                drop: DropScore::Magnitude,
-                grow,
-                stream: Stream::new(1, Purpose::Growth, step * 10 + p as u64),
-                grown: Grown::zeros(),
-            })
-            .collect();
+        let request = |&p: &usize| UpdateRequest {
+            budget: LayerBudget::replace(session.pattern(p).unwrap().count(), drop(p)),
+            drop: DropScore::Magnitude,
+            grow,
+            stream: Stream::new(1, Purpose::Growth, step * 10 + p as u64),
+            grown: Grown::zeros(),
+        };
+        let requests: Vec<(usize, UpdateRequest)> = sparse.iter().map(|p| (*p, request(p))).collect();
         let mut sum = Outcome::default();
         for micro in 0..micro_batches {
             let part = batch(&session, 100 / micro_batches, step * 100 + micro as u64);
@@ -204,7 +214,7 @@ fn train(mut session: Session, micro_batches: usize) -> (Vec<u64>, Vec<Vec<u32>>
         }
         losses.push(sum.loss.to_bits());
         if updating {
-            session.update(&requests).unwrap();
+            update(&mut session, &requests).unwrap();
         } else {
             session.step(CONSTANTS).unwrap();
         }
@@ -298,14 +308,13 @@ fn one_update(session: &mut Session, compute_growth: bool, drop: usize) -> (Vec<
     }
     twin.accumulate(whole(&packed), &[]).unwrap();
     let request = UpdateRequest {
-        parameter: 0,
         budget: LayerBudget::replace(old.count(), drop),
         drop: DropScore::Magnitude,
         grow: GrowScore::Gradient,
         stream: Stream::new(0, Purpose::Growth, 0),
         grown: Grown::zeros(),
     };
-    let change = session.update(&[request]).unwrap().remove(0);
+    let change = update(session, &[(0, request)]).unwrap().remove(0);
     (twin.parameters[0].gradient.clone(), old, change)
 }
 
@@ -313,7 +322,7 @@ fn one_update(session: &mut Session, compute_growth: bool, drop: usize) -> (Vec<
 fn connections_grow_by_the_true_dense_gradient_and_never_by_a_masked_one() {
     for compute in [Compute::Sparse, Compute::Masked] {
         let mut session = session(100, 2, compute);
-        let weights = session.parameters[0].sorted(&session.parameters[0].values).into_owned();
+        let weights = session.parameters[0].values().into_owned();
         let (dense, old, change) = one_update(&mut session, true, 40);
         // By sorting: 40 smallest weights go, 40 largest gradients among all that do not remain come.
         let mut order: Vec<usize> = (0..weights.len()).collect();
@@ -342,11 +351,11 @@ fn grown_weights_start_at_zero_with_empty_slots_and_regrown_ones_keep_both() {
         session.accumulate(whole(&packed), &[]).unwrap();
         session.step(CONSTANTS).unwrap();
         let p = &session.parameters[0];
-        let before = (p.sorted(&p.values).into_owned(), p.sorted(&p.momentum).into_owned());
+        let before = (p.values().into_owned(), p.slot("momentum").unwrap().into_owned());
         assert!(before.1.iter().any(|&m| m != 0.0));
         let (_, old, change) = one_update(&mut session, true, 40);
         let p = &session.parameters[0];
-        let after = (p.sorted(&p.values), p.sorted(&p.momentum));
+        let after = (p.values(), p.slot("momentum").unwrap());
         let mut carried = 0;
         for (k, &index) in change.pattern().indices().iter().enumerate() {
             match old.rank(index) {
@@ -366,23 +375,23 @@ fn growth_without_collected_gradients_is_an_error() {
     let mut session = session(100, 1, Compute::Auto);
     let count = session.pattern(0).unwrap().count();
     let request = UpdateRequest {
-        parameter: 0,
         budget: LayerBudget::replace(count, 3),
         drop: DropScore::Magnitude,
         grow: GrowScore::Gradient,
         stream: Stream::new(0, Purpose::Growth, 0),
         grown: Grown::zeros(),
     };
-    assert!(session.update(&[request]).is_err());
-    let dense = UpdateRequest { parameter: 4, ..request };
-    assert!(session.update(&[dense]).unwrap_err().to_string().contains("fc3.weight"));
+    assert!(update(&mut session, &[(0, request)]).is_err());
+    assert!(update(&mut session, &[(0, request), (0, request)]).is_err(), "one update of it too many");
+    assert!(update(&mut session, &[(5, request)]).is_err(), "a bias");
+    assert!(update(&mut session, &[(4, request)]).unwrap_err().to_string().contains("fc3.weight"));
 }
 
 #[test]
 fn evaluation_counts_every_sample_once_whatever_the_batch() {
     let mut session = session(128, 2, Compute::Auto);
     let all = batch(&session, 128, 4);
-    let together = session.evaluate(&all).unwrap();
+    let together = session.evaluate(&all, None).unwrap();
     assert_eq!(together.samples, 128);
     let mut apart = Outcome::default();
     let (images, labels) = images(128, 4);
@@ -392,9 +401,112 @@ fn evaluation_counts_every_sample_once_whatever_the_batch() {
         let mut part = Batch::default();
         let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
         packer.pack(views.zip(labels[start..end].iter().copied()), &mut part).unwrap();
-        apart.add(session.evaluate(&part).unwrap());
+        apart.add(session.evaluate(&part, None).unwrap());
     }
     assert_eq!((together.correct, together.samples), (apart.correct, apart.samples));
     assert!((together.loss - apart.loss).abs() < 1e-9 * together.loss);
-    assert!(session.evaluate(&batch(&session, 129, 4)).is_err());
+    assert!(session.evaluate(&batch(&session, 129, 4), None).is_err());
+}
+
+/// Replicas in threads: the numbers of all meet in one place, and are added in the order of the replicas.
+struct Meeting<'m> {
+    replica: usize,
+    left: &'m std::sync::Mutex<Vec<Vec<f32>>>,
+    barrier: &'m std::sync::Barrier,
+}
+
+impl Exchange for Meeting<'_> {
+    fn sum(&mut self, numbers: &mut [f32]) -> Result<()> {
+        self.left.lock().unwrap()[self.replica] = numbers.to_vec();
+        self.barrier.wait();
+        numbers.fill(0.0);
+        for of_replica in self.left.lock().unwrap().iter() {
+            numbers.iter_mut().zip(of_replica).for_each(|(sum, x)| *sum += x);
+        }
+        self.barrier.wait();
+        Ok(())
+    }
+}
+
+#[test]
+fn replicas_that_exchange_gradients_step_and_grow_as_one_process_does_with_as_many_parts() {
+    const REPLICAS: usize = 2;
+    let requests = |session: &Session| {
+        let request = |p: usize| UpdateRequest {
+            budget: LayerBudget::replace(session.pattern(p).unwrap().count(), 20),
+            drop: DropScore::Magnitude,
+            grow: GrowScore::Gradient,
+            stream: Stream::new(1, Purpose::Growth, p as u64),
+            grown: Grown::zeros(),
+        };
+        [0, 2].map(|p| (p, request(p)))
+    };
+    let growth = [0, 2].map(|parameter| Growth { parameter, take: Take::All });
+    let bits = |session: &Session| -> Vec<u32> {
+        session.state().iter().flat_map(|t| t.values.as_f32().unwrap().to_vec()).map(f32::to_bits).collect()
+    };
+    fn part(batch: &Batch, number: usize, first: bool, last: bool) -> MicroBatch<'_> {
+        MicroBatch { batch, of_samples: 100, draw: 0, number: number as u64, seed: 0, first, last }
+    }
+    for compute in [Compute::Sparse, Compute::Masked] {
+        let mut one = session(100, 1, compute);
+        for step in 0..4 {
+            for number in 0..REPLICAS {
+                let batch = batch(&one, 50, step * 10 + number as u64);
+                let part = part(&batch, number, number == 0, number + 1 == REPLICAS);
+                one.accumulate(part, &growth).unwrap();
+            }
+            let requests = requests(&one);
+            if step == 2 {
+                update(&mut one, &requests).unwrap();
+            } else {
+                one.step(CONSTANTS).unwrap();
+            }
+        }
+        let (left, barrier) =
+            (std::sync::Mutex::new(vec![Vec::new(); REPLICAS]), std::sync::Barrier::new(REPLICAS));
+        let run = |replica: usize| {
+            let mut session = session(100, 1, compute);
+            let mut meeting = Meeting { replica, left: &left, barrier: &barrier };
+            for step in 0..4 {
+                let batch = batch(&session, 50, step * 10 + replica as u64);
+                session.accumulate(part(&batch, replica, true, true), &growth).unwrap();
+                session.exchange(&mut meeting).unwrap();
+                let requests = requests(&session);
+                if step == 2 {
+                    update(&mut session, &requests).unwrap();
+                } else {
+                    session.step(CONSTANTS).unwrap();
+                }
+            }
+            bits(&session)
+        };
+        let all: Vec<Vec<u32>> = std::thread::scope(|scope| {
+            let replicas: Vec<_> = (0..REPLICAS)
+                .map(|replica| {
+                    scope.spawn({
+                        let run = &run;
+                        move || run(replica)
+                    })
+                })
+                .collect();
+            replicas.into_iter().map(|replica| replica.join().unwrap()).collect()
+        });
+        assert_eq!(all, vec![bits(&one); REPLICAS], "{compute}");
+    }
+}
+
+#[test]
+fn growth_decided_before_the_exchange_is_an_error() {
+    struct Alone;
+    impl Exchange for Alone {
+        fn sum(&mut self, _: &mut [f32]) -> Result<()> {
+            Ok(())
+        }
+    }
+    let mut session = session(100, 1, Compute::Auto);
+    let packed = batch(&session, 100, 8);
+    session.exchange(&mut Alone).unwrap();
+    session.accumulate(whole(&packed), &[Growth { parameter: 0, take: Take::Largest(3) }]).unwrap();
+    assert!(session.exchange(&mut Alone).unwrap_err().to_string().contains("`fc1.weight`"));
 }

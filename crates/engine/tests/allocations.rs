@@ -84,7 +84,7 @@ fn step(session: &mut Session, packer: &Packer, images: &[Vec<u8>], parts: usize
     }
     let constants = StepConstants { learning_rate: 0.1, momentum: 0.9, nesterov: true, l2: 1e-4 };
     session.step(constants).unwrap();
-    session.evaluate(batch).unwrap();
+    session.evaluate(batch, None).unwrap();
 }
 
 /// One test: what other tests allocate at the same time would be counted too.
@@ -102,7 +102,7 @@ fn after_two_steps_training_and_evaluation_allocate_nothing() {
             for threads in [1, 2] {
                 for parts in [1, 2] {
                     let mut session = session(&case, density, compute, threads);
-                    assert!(session.parameters().iter().any(|p| p.storage == storage));
+                    assert!(session.parameters().iter().any(|p| p.storage() == storage));
                     let packer = session.packer(&Preprocessing::per_image());
                     let mut batch = Batch::default();
                     let mut steps = |count| {

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 
 use rigl_base::random::{Purpose, Stream};
 use rigl_engine::{
-    Batch, Compute, Grown, Growth, MicroBatch, Options, Outcome, Preprocessing, Session, StepConstants, Take,
-    UpdateRequest,
+    Batch, Compute, Growth, MicroBatch, Options, Outcome, Parameter, Preprocessing, Session, StepConstants,
+    Take,
 };
 use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_graph::{Builder, Graph, Linear};
-use rigl_topology::{Decay, LayerStatistics, Method, MethodState, UpdateSchedule, Updates};
+use rigl_topology::{
+    Decay, Grown, LayerStatistics, Method, MethodState, UpdateRequest, UpdateSchedule, Updates,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -280,7 +282,7 @@ fn losses_of_ten_steps_and_the_parameters_after_them_equal_those_of_pytorch() {
             let mut session = golden.network.session(compute, &tensors(&Role::Parameter, &golden.before));
             for (i, step) in golden.steps.iter().enumerate() {
                 let batch = golden.network.pack(&session, &golden.batches[i % golden.batches.len()]);
-                let evaluated = session.evaluate(&batch).unwrap();
+                let evaluated = session.evaluate(&batch, None).unwrap();
                 let trained = session.accumulate(whole(&batch), &[]).unwrap();
                 for outcome in [evaluated, trained] {
                     let what = format!("loss of step {i}");
@@ -324,25 +326,27 @@ fn a_rigl_update_gives_the_patterns_values_and_momentum_of_pytorch() {
                     &mut MethodState::default(),
                 )[0];
                 assert_eq!(budget.drop, golden.layers[&p.name].k, "{}", p.name);
-                requests.push(UpdateRequest {
-                    parameter,
+                let request = UpdateRequest {
                     budget,
                     drop: Method::RIGL.drop_score(),
                     grow: Method::RIGL.grow_score(),
                     stream: Stream::new(0, Purpose::Growth, 0),
                     grown: Grown::zeros(),
-                });
+                };
+                requests.push((parameter, request));
             }
             assert_eq!(requests.len(), golden.layers.len());
             let growth: Vec<Growth> = requests
                 .iter()
-                .map(|r| Growth { parameter: r.parameter, take: Take::Largest(r.budget.grow) })
+                .map(|&(parameter, r)| Growth { parameter, take: Take::Largest(r.budget.grow) })
                 .collect();
             let batch = golden.network.pack(&session, &golden.batch);
             session.accumulate(whole(&batch), &growth).unwrap();
-            let changes = session.update(&requests).unwrap();
-            for (request, change) in requests.iter().zip(changes) {
-                let name = &graph.parameters()[request.parameter].name;
+            let numbers: Vec<usize> = requests.iter().map(|&(parameter, _)| parameter).collect();
+            let update = |place: usize, p: &mut Parameter| p.update(&requests[place].1, &|_| 0.0);
+            let changes = session.with_parameters(&numbers, &update).unwrap();
+            for (&parameter, change) in numbers.iter().zip(changes) {
+                let name = &graph.parameters()[parameter].name;
                 assert_eq!(change.regrown(), golden.layers[name].regrown, "{name}");
             }
 

@@ -82,7 +82,7 @@ impl Case {
         session.load(&before).unwrap();
 
         let each: Vec<f64> = (0..self.samples)
-            .map(|i| session.evaluate(&samples.pack(i..i + 1, &session, how)).unwrap().mean_loss())
+            .map(|i| session.evaluate(&samples.pack(i..i + 1, &session, how), None).unwrap().mean_loss())
             .collect();
         self.evaluated.check(&format!("{title}: evaluated losses"), &each, |_| 0.0);
 

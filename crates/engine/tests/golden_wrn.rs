@@ -90,7 +90,7 @@ impl Golden {
             loss.check(&format!("{compute}: loss of step {i}"), &[outcome.mean_loss()], |_| 0.0);
             session.step(StepConstants { learning_rate, momentum, nesterov, l2 }).unwrap();
         }
-        let evaluated = session.evaluate(&batch).unwrap().mean_loss();
+        let evaluated = session.evaluate(&batch, None).unwrap().mean_loss();
         self.evaluated.check(&format!("{compute}: evaluated loss"), &[evaluated], |_| 0.0);
 
         let (graph, state) = (session.graph(), session.state());

@@ -34,15 +34,15 @@ fn losses_and_hits_are_those_of_the_logits() {
             let samples = Samples::new(11, count, SHAPE.iter().product(), CLASSES);
             let batch = samples.pack(0..count, &session, &Preprocessing::per_image());
             let mut logits = vec![f32::NAN];
-            let outcome = session.logits(&batch, &mut logits).unwrap();
-            assert_eq!(outcome, session.evaluate(&batch).unwrap());
+            let outcome = session.evaluate(&batch, Some(&mut logits)).unwrap();
+            assert_eq!(outcome, session.evaluate(&batch, None).unwrap());
             let logits = &logits[1..];
             assert_eq!(logits.len(), count * CLASSES as usize);
             let mut correct = 0;
             for (i, logits) in logits.chunks(CLASSES as usize).enumerate() {
                 let alone = samples.pack(i..i + 1, &session, &Preprocessing::per_image());
                 let mut own = Vec::new();
-                let outcome = session.logits(&alone, &mut own).unwrap();
+                let outcome = session.evaluate(&alone, Some(&mut own)).unwrap();
                 assert_eq!(bits(&own), bits(logits), "{model} {i}");
                 // The label is the one whose loss that is.
                 let label = (0..CLASSES as usize).min_by(|&a, &b| {

@@ -7,12 +7,11 @@ mod plain;
 use plain::Plain;
 use rigl_base::random::{Purpose, Stream};
 use rigl_engine::{
-    Batch, Compute, Grown, Growth, MicroBatch, Options, Preprocessing, Session, StepConstants, Take,
-    UpdateRequest,
+    Batch, Compute, Growth, MicroBatch, Options, Parameter, Preprocessing, Session, StepConstants, Take,
 };
 use rigl_graph::state::{self, Role};
 use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, ModelSpec, Models, Pool};
-use rigl_topology::{DropScore, GrowScore, LayerBudget, Pattern};
+use rigl_topology::{DropScore, GrowScore, Grown, LayerBudget, Pattern, UpdateRequest};
 
 const SHAPE: [usize; 3] = [3, 7, 6];
 const CLASSES: usize = 4;
@@ -298,18 +297,17 @@ fn train(graph: &Graph, options: &Options, parts: usize) -> (Vec<u64>, Vec<Vec<u
             losses.push(session.accumulate(part, &growth).unwrap().loss.to_bits());
         }
         if updating {
-            let requests: Vec<UpdateRequest> = sparse
-                .iter()
-                .map(|&parameter| UpdateRequest {
-                    parameter,
-                    budget: LayerBudget::replace(session.pattern(parameter).unwrap().count(), 2),
+            let update = |_: usize, p: &mut Parameter| {
+                let request = UpdateRequest {
+                    budget: LayerBudget::replace(p.active(), 2),
                     drop: DropScore::Magnitude,
                     grow: GrowScore::Gradient,
                     stream: Stream::new(1, Purpose::Growth, step),
                     grown: Grown::zeros(),
-                })
-                .collect();
-            session.update(&requests).unwrap();
+                };
+                p.update(&request, &|_| 0.0)
+            };
+            session.with_parameters(&sparse, &update).unwrap();
         } else {
             let constants = StepConstants { learning_rate: 0.05, momentum: 0.9, nesterov: true, l2: 1e-3 };
             session.step(constants).unwrap();

@@ -31,11 +31,7 @@
 //!
 //! let budget = method.budget(&due, &[LayerStatistics::new(&pattern)], &mut method.state())[0];
 //! let update = LayerUpdate::begin(&pattern, &values, method.drop_score(), budget)?; // drops 1, 2 and 3, the smallest
-//! let mut collector = update.collector();
-//! for (row, piece) in gradient.chunks(5).enumerate() {
-//!     collector.push(5 * row as u32, piece); // in any order, from any number of collectors
-//! }
-//! let grown = collector.finish();
+//! let grown = update.grow_largest(&gradient);
 //! let change = update.finish(&grown)?;
 //!
 //! let (values, momentum) = (change.carry(&values), change.carry(&momentum));
@@ -59,7 +55,9 @@ pub mod schedule;
 pub mod select;
 #[cfg(test)]
 mod shapes;
+pub mod slots;
 mod sorted;
+pub mod transition;
 pub mod update;
 pub mod updates;
 
@@ -75,5 +73,7 @@ pub use names::{Decay, Distribution, DropScore, GrowScore, GrownInit, NarrowTo, 
 pub use pattern::Pattern;
 pub use schedule::UpdateSchedule;
 pub use select::{Largest, smallest};
-pub use update::{Change, Collector, LayerBudget, LayerUpdate};
+pub use slots::{MethodSlot, Over};
+pub use transition::{Grown, LayerState, Renewed, Transition, UpdateRequest, transition};
+pub use update::{Change, LayerBudget, LayerUpdate};
 pub use updates::{Gradients, Needs, OptimizerStep, Phase, Update, Updates};

@@ -3,8 +3,8 @@
 //! 1. [`LayerUpdate::begin`] drops the active weights of smallest score, |w| in most methods. Only active weights compete, a freshly
 //!    grown 0 included, so an inactive position can never outrank one.
 //! 2. Positions are grown among all that do not remain active, those just dropped included: by the largest |g| of
-//!    a dense gradient, which arrives in pieces through [`Collector`]s and is never stored, or at random with
-//!    [`LayerUpdate::grow_random`].
+//!    a dense gradient, whole ([`LayerUpdate::grow_largest`]) or, where it is scored in pieces and never stored, as the
+//!    best of the inactive positions ([`LayerUpdate::grow_among`]); or at random with [`LayerUpdate::grow_random`].
 //! 3. [`LayerUpdate::finish`] gives the [`Change`]: the new pattern, and where each of its values and optimiser
 //!    slots comes from. A weight dropped and regrown in one update keeps them; a weight that was inactive starts
 //!    at 0 with its slots at 0.
@@ -92,9 +92,26 @@ impl LayerUpdate {
         self.budget
     }
 
-    /// An empty collector of growth scores: one for each task that computes a part of the dense gradient.
-    pub fn collector(&self) -> Collector<'_> {
-        Collector { kept: &self.kept, positions: self.old.len(), largest: Largest::new(self.budget.grow) }
+    /// Positions to grow, those of largest magnitude among these scores of all positions, sorted.
+    ///
+    /// # Panics
+    /// If there are more than `u32::MAX` positions, which a pattern excludes.
+    pub fn grow_largest(&self, scores: &[f32]) -> Vec<u32> {
+        let mut largest = Largest::new(self.budget.grow);
+        largest.push_by(0, scores, &self.kept, f32::abs);
+        largest.finish()
+    }
+
+    /// The same where the best of the positions that were inactive are known (as many as are to grow), and the scores
+    /// of those that were active, in the order of the old pattern: the dropped ones compete with the others.
+    pub fn grow_among(&self, mut inactive: Largest, active: &[f32]) -> Vec<u32> {
+        let mut kept = self.kept.iter().copied().peekable();
+        for (&index, &score) in self.old.indices().iter().zip(active) {
+            if kept.next_if_eq(&index).is_none() {
+                inactive.push(index, &[score.abs()], &[]);
+            }
+        }
+        inactive.finish()
     }
 
     /// Positions to grow, each eligible one with the same chance, sorted. Takes time and memory proportional to
@@ -106,8 +123,7 @@ impl LayerUpdate {
         grown
     }
 
-    /// Completes the update with the positions to grow (sorted), from [`Collector::finish`] or
-    /// [`LayerUpdate::grow_random`].
+    /// Completes the update with the positions to grow (sorted), from one of the functions above.
     ///
     /// # Errors
     /// [`Kind::Internal`](rigl_base::Kind::Internal) if they are not as many as the budget says (a part of the
@@ -149,43 +165,6 @@ fn origins(old: &[u32], new: &[u32]) -> Vec<u32> {
             if old.get(rank) == Some(&position) { rank as u32 } else { NEW }
         })
         .collect()
-}
-
-/// Growth scores of one layer, or of the part of it that one task computes. The result depends neither on which
-/// task pushes what nor on the order of pushing and merging.
-#[derive(Clone, Debug)]
-pub struct Collector<'u> {
-    kept: &'u [u32],
-    positions: usize,
-    largest: Largest,
-}
-
-impl Collector<'_> {
-    /// Takes the dense gradient (without the L2 term) of consecutive flat positions from `first` on; scores are
-    /// their absolute values. Positions that remain active are skipped. Each position is pushed once over all
-    /// collectors of an update.
-    ///
-    /// # Panics
-    /// If the piece reaches beyond the weight.
-    pub fn push(&mut self, first: u32, gradient: &[f32]) {
-        let (end, positions) = (first as usize + gradient.len(), self.positions);
-        assert!(end <= positions, "gradient up to position {end} of a weight of {positions}");
-        self.largest.push_by(first, gradient, self.kept, f32::abs);
-    }
-
-    /// Adds what another collector of the same update has seen.
-    ///
-    /// # Panics
-    /// If it belongs to an update that grows another number of positions.
-    #[must_use]
-    pub fn merge(self, other: Self) -> Self {
-        Collector { largest: self.largest.merge(other.largest), ..self }
-    }
-
-    /// The positions to grow, sorted.
-    pub fn finish(self) -> Vec<u32> {
-        self.largest.finish()
-    }
 }
 
 /// What an update makes of a layer.
@@ -265,9 +244,13 @@ mod tests {
     }
 
     fn grow_by(update: LayerUpdate, gradient: &[f32]) -> Change {
-        let mut collector = update.collector();
-        collector.push(0, gradient);
-        let grown = collector.finish();
+        let grown = update.grow_largest(gradient);
+        // The same where the inactive positions were scored on the way.
+        let old = update.old.indices();
+        let mut inactive = Largest::new(update.budget().grow);
+        inactive.push_by(0, gradient, old, f32::abs);
+        let active: Vec<f32> = old.iter().map(|&i| gradient[i as usize]).collect();
+        assert_eq!(update.grow_among(inactive, &active), grown);
         update.finish(&grown).unwrap()
     }
 
@@ -350,29 +333,32 @@ mod tests {
     }
 
     #[test]
-    fn collectors_work_in_threads_and_any_split_gives_the_same_change() {
+    fn scoring_works_in_threads_and_any_split_gives_the_same_change() {
         let stream = Stream::new(1, Purpose::Test, 0);
         let old = Pattern::random(5000, 500, stream).unwrap();
         let values: Vec<f32> = (0..500).map(|n| stream.uniform_at(n) - 0.5).collect();
         let gradient: Vec<f32> = (1000..6000).map(|n| (stream.uniform_at(n) * 50.0).floor()).collect();
         let whole = grow_by(begin(&old, &values, 150), &gradient);
         let update = begin(&old, &values, 150);
-        let collectors: Vec<Collector> = std::thread::scope(|scope| {
+        let collectors: Vec<Largest> = std::thread::scope(|scope| {
             let task = |rows: std::ops::Range<usize>| {
-                let (update, gradient) = (&update, &gradient);
+                let (old, gradient) = (&old, &gradient);
                 scope.spawn(move || {
-                    let mut collector = update.collector();
+                    let mut largest = Largest::new(150);
                     for start in rows.rev().step_by(100) {
                         let start = start + 1 - 100;
-                        collector.push(start as u32, &gradient[start..start + 100]);
+                        let piece = &gradient[start..start + 100];
+                        largest.push_by(start as u32, piece, old.indices(), f32::abs);
                     }
-                    collector
+                    largest
                 })
             };
             let tasks = [task(0..1000), task(1000..4500), task(4500..5000)];
             tasks.into_iter().map(|task| task.join().unwrap()).collect()
         });
-        let grown = collectors.into_iter().reduce(Collector::merge).unwrap().finish();
+        let inactive = collectors.into_iter().reduce(Largest::merge).unwrap();
+        let active: Vec<f32> = old.indices().iter().map(|&i| gradient[i as usize]).collect();
+        let grown = update.grow_among(inactive, &active);
         assert_eq!(update.finish(&grown).unwrap(), whole);
         assert_eq!(whole.pattern().count(), 500);
     }

@@ -16,7 +16,7 @@ pub fn evaluate(
     preprocessing: &Preprocessing,
     batch: usize,
 ) -> Result<Outcome> {
-    each_batch(session, set, preprocessing, batch, |session, _, batch| session.evaluate(batch))
+    each_batch(session, set, preprocessing, batch, |session, _, batch| session.evaluate(batch, None))
 }
 
 /// What a network reads and answers, one sample after the other in the order of the set.
@@ -52,7 +52,7 @@ pub fn logits(
     all.outcome = each_batch(session, set, preprocessing, batch, |session, packer, batch| {
         packer.unpack(batch, inputs)?;
         labels.extend(batch.labels().iter().map(|&label| i64::from(label)));
-        session.logits(batch, logits)
+        session.evaluate(batch, Some(logits))
     })?;
     Ok(all)
 }

@@ -17,6 +17,7 @@ mod registry;
 mod start;
 mod stepper;
 mod trainer;
+mod weights;
 
 pub use config::Config;
 pub use design::Design;

@@ -8,7 +8,6 @@ use rigl_topology::{Gradients, Start};
 use crate::config::Config;
 use crate::design::Design;
 use crate::recipe::Recipe;
-use crate::stepper::keep;
 
 /// Batches prepared ahead of use.
 pub(crate) const LOADER_DEPTH: usize = 8;
@@ -33,10 +32,10 @@ pub fn planned_bytes(
         scored: gradients == Gradients::Dense && !parts,
         // Over the parts of a batch all are summed.
         gradients: gradients == Gradients::Kept || (gradients == Gradients::Dense && parts),
-        keep: keep(&design.method),
+        slots: design.method.slots(),
     };
     let planned =
-        |active: &[Option<usize>]| Session::planned_bytes(&design.graph, active, &options, momentum, extra);
+        |active: &[Option<usize>]| Session::planned_bytes(&design.graph, active, &options, momentum, &extra);
     // Networks that begin dense take most then.
     let first = |(p, &count): (&Parameter, &Option<usize>)| match design.method.start()? {
         _ if design.method.prunes() => count.map(|_| p.len()),

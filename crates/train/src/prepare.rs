@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use rigl_base::{Error, Result};
 use rigl_data::{CropFlip, DataOptions, Sets};
-use rigl_engine::{Options, Preprocessing, Score, Session};
+use rigl_engine::{Options, Preprocessing, Session};
 use rigl_topology::{self as topology, Pattern};
 
 use crate::config::{Augment, Config, Limit, Standardize};
@@ -13,8 +13,8 @@ use crate::design::Design;
 use crate::memory::{evaluation_batch, micro_batch, options, planned_bytes};
 use crate::recipe::Recipe;
 use crate::registry::Registry;
-use crate::start::Start;
-use crate::stepper::keep;
+use crate::start::{Score, Start};
+use crate::weights;
 
 /// What a run uses of the machine. No result depends on it.
 #[derive(Clone, Debug, Default)]
@@ -168,7 +168,8 @@ impl Prepared {
             session.load(state)?;
         }
         let sparse = (0..start.patterns.len()).filter(|&p| start.patterns[p].is_some());
-        session.keep(&sparse.collect::<Vec<_>>(), keep(&self.design.method), start.seed)?;
+        let sparse: Vec<usize> = sparse.collect();
+        weights::keep(&mut session, &sparse, &self.design.method.slots(), start.seed)?;
         Ok(session)
     }
 

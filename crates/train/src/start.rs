@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use rigl_base::{Error, Result};
-use rigl_engine::{Score, Session};
+use rigl_engine::Session;
 use rigl_formats::{Checkpoint, Metadata, Store, checkpoint};
 use rigl_graph::Parameter;
 use rigl_graph::account::Cost;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_metrics::RunFolder;
-use rigl_topology::{self as topology, Pattern};
+use rigl_topology::{self as topology, Pattern, slots};
 
 use crate::config::{Config, StartValues};
 use crate::design::Design;
@@ -30,15 +30,28 @@ pub(crate) struct Start {
 pub(crate) const BEGAN_WITH: &str = "began-with";
 const TRAINED: &str = "trained";
 
+/// By what the positions of a dense layer are scored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Score {
+    /// |w|.
+    Magnitude,
+    /// |w · g|, with the gradient of the last pass.
+    Saliency,
+}
+
 /// Gives each layer of a dense network that is to be sparse the weights of best score; for saliencies, by the gradients
 /// of the last pass.
 pub(crate) fn score(session: &mut Session, design: &Design, score: Score) -> Result<()> {
-    for (parameter, &count) in design.active.iter().enumerate() {
-        let Some(count) = count else { continue };
-        let pattern = Pattern::of_largest(&session.scores(parameter, score)?, count)?;
-        session.set_pattern(parameter, pattern)?;
-    }
-    Ok(())
+    let sparse = design.active.iter().enumerate().filter_map(|(parameter, &count)| Some((parameter, count?)));
+    let (parameters, counts): (Vec<usize>, Vec<usize>) = sparse.unzip();
+    let make_sparse = |place: usize, p: &mut rigl_engine::Parameter| {
+        let scores = match score {
+            Score::Magnitude => slots::magnitudes(&p.values()),
+            Score::Saliency => slots::saliencies(&p.values(), &p.gradient()),
+        };
+        p.make_sparse(Pattern::of_largest(&scores, counts[place])?)
+    };
+    session.with_parameters(&parameters, &make_sparse).map(drop)
 }
 
 impl Design {
@@ -177,7 +190,7 @@ impl<'a> Found<'a> {
 
     /// The values of all its positions, as a method keeps them: those kept there, or else 0 where the run has none.
     fn kept(&self, parameter: &Parameter, state: &[Tensor<'_>]) -> Tensor<'static> {
-        let name = format!("{}{}", rigl_engine::KEPT, parameter.name);
+        let name = format!("{}/{}", slots::KEPT, parameter.name);
         let found = state::find(state, &Role::Method, &name).and_then(|tensor| tensor.values.as_f32());
         let values = found.filter(|values| values.len() == parameter.len()).map(<[f32]>::to_vec);
         let values = values.unwrap_or_else(|| self.dense(parameter));

@@ -3,18 +3,18 @@
 
 use rigl_base::random::{Purpose, Stream, name_id, pair_id};
 use rigl_base::{Error, Result};
-use rigl_engine::{
-    Batch, Grown, Growth, Keep, MicroBatch, Noise, Outcome, Session, StepConstants, Take, UpdateRequest,
-};
+use rigl_engine::{Batch, Growth, MicroBatch, Outcome, Session, StepConstants, Take};
 use rigl_graph::Graph;
 use rigl_graph::account::Cost;
 use rigl_topology::{
-    Change, Gradients, Method, MethodState, Needs, OptimizerStep, Pattern, Update, growth_stream,
+    Change, Gradients, Grown, LayerBudget, Method, MethodState, Needs, OptimizerStep, Pattern, Update,
+    UpdateRequest, growth_stream,
 };
 
 use crate::config::Config;
 use crate::design::Design;
 use crate::recipe::Recipe;
+use crate::weights::{self, Noise};
 
 /// A network under a method, with what that remembers.
 pub struct Stepper {
@@ -68,7 +68,7 @@ impl Stepper {
         };
         let targets = sparse.iter().map(target).collect();
         let method = design.method.clone();
-        session.keep(&sparse, keep(&method), config.seeds.init)?;
+        weights::keep(&mut session, &sparse, &method.slots(), config.seeds.init)?;
         Ok(Stepper {
             session,
             memory: method.state(),
@@ -116,8 +116,10 @@ impl Stepper {
         };
         let growth: Vec<Growth> = match needs.gradients {
             Gradients::Dense => {
-                let growth =
-                    |r: &UpdateRequest| Growth { parameter: r.parameter, take: Take::Largest(r.budget.grow) };
+                let growth = |&(parameter, ref request): &(usize, UpdateRequest)| Growth {
+                    parameter,
+                    take: Take::Largest(request.budget.grow),
+                };
                 requests.iter().map(growth).collect()
             }
             Gradients::Kept => {
@@ -132,7 +134,7 @@ impl Stepper {
         if needs.gradients == Gradients::Kept
             && let Some(share) = self.method.average()
         {
-            self.session.average(&self.sparse, share)?;
+            weights::average(&mut self.session, &self.sparse, share)?;
         }
         if needs.step == OptimizerStep::Taken {
             self.step(at.step)?;
@@ -142,8 +144,8 @@ impl Stepper {
             if !scored {
                 requests = self.requests(update)?;
             }
-            let done = self.session.update(&requests)?;
-            changes = requests.iter().map(|r| r.parameter).zip(done).collect();
+            let done = weights::update(&mut self.session, &requests)?;
+            changes = requests.iter().map(|&(parameter, _)| parameter).zip(done).collect();
         }
         Ok(Iteration { outcome, needs, changes })
     }
@@ -167,21 +169,20 @@ impl Stepper {
                 seed: self.config.seeds.topology,
                 step,
             };
-            self.session.noise(&self.sparse, noise)?;
+            weights::noise(&mut self.session, &self.sparse, noise)?;
         }
         Ok(())
     }
 
     /// What an update asks of each sparse parameter.
-    fn requests(&mut self, update: &Update) -> Result<Vec<UpdateRequest>> {
+    fn requests(&mut self, update: &Update) -> Result<Vec<(usize, UpdateRequest)>> {
         let threshold = self.memory.threshold;
-        let statistics = self.session.statistics(&self.sparse, &self.targets, threshold)?;
+        let statistics = weights::statistics(&self.session, &self.sparse, &self.targets, threshold)?;
         let budgets = self.method.budget(update, &statistics, &mut self.memory);
         let (seed, step) = (self.config.seeds.topology, update.step);
-        let request = |(&parameter, budget)| {
+        let request = |(&parameter, budget): (&usize, LayerBudget)| {
             let name = self.names.get(parameter).ok_or_else(|| Error::internal("no such parameter"))?;
-            Ok(UpdateRequest {
-                parameter,
+            let request = UpdateRequest {
                 budget,
                 drop: self.method.drop_score(),
                 grow: self.method.grow_score(),
@@ -191,7 +192,8 @@ impl Stepper {
                     stream: Stream::new(seed, Purpose::Grown, pair_id(name_id(name), step)),
                     learning_rate: self.recipe.learning_rate(step),
                 },
-            })
+            };
+            Ok((parameter, request))
         };
         self.sparse.iter().zip(budgets).map(request).collect()
     }
@@ -213,13 +215,4 @@ pub(crate) fn gradients(
         outcome.add(session.accumulate(part, growth)?);
     }
     Ok(outcome)
-}
-
-/// What a method keeps of each weight.
-pub(crate) fn keep(method: &Method) -> Keep {
-    Keep {
-        signs: method.keeps_signs(),
-        average: method.average().is_some(),
-        inactive: method.keeps_inactive(),
-    }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rigl_base::{Error, Kind, Result};
 use rigl_data::{Dataset, Loader, LoaderOptions, Order, Sample};
-use rigl_engine::{ARITHMETIC_VERSION, Outcome, Score};
+use rigl_engine::{ARITHMETIC_VERSION, Outcome};
 use rigl_formats::{Checkpoint, Store};
 use rigl_graph::account::Cost;
 use rigl_metrics::{EventLog, Machine, RunWriter, Status, Summary, TensorBoard, event};
@@ -25,7 +25,7 @@ use crate::memory::LOADER_DEPTH;
 use crate::observer::{Observer, Progress};
 use crate::position::Position;
 use crate::prepare::Prepared;
-use crate::start::{Start, score};
+use crate::start::{Score, Start, score};
 use crate::stepper::{At, Iteration, Stepper, gradients};
 use clock::{Clock, Pace};
 
@@ -212,13 +212,13 @@ impl<'a> Trainer<'a> {
                 })?;
                 let cost = &self.cost;
                 let parameters =
-                    self.stepper.session.parameters().into_iter().zip(&cost.parameters).map(|(p, cost)| {
+                    self.stepper.session.parameters().iter().zip(&cost.parameters).map(|(p, cost)| {
                         event::NetworkParameter {
-                            name: p.name,
-                            shape: p.shape.iter().map(|&n| n as u64).collect(),
-                            weights: p.weights as u64,
-                            active: p.active as u64,
-                            storage: p.storage.to_string(),
+                            name: p.name().to_string(),
+                            shape: p.shape().iter().map(|&n| n as u64).collect(),
+                            weights: p.len() as u64,
+                            active: p.active() as u64,
+                            storage: p.storage().to_string(),
                             flops: cost.flops,
                         }
                     });

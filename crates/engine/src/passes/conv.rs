@@ -10,10 +10,11 @@ use rigl_kernels::{Machine, WorkspaceSize};
 use rigl_topology::Largest;
 
 use super::{Pass, Purpose, Reread};
+use crate::parameter::Parameter;
 use crate::request::kernel;
 use crate::run::{Collect, Lent, Run, statistics};
+use crate::storage::{DenseConv, Form, Storage, Stream};
 use crate::value::{Back, Operand, Target, Value};
-use crate::weights::{DenseConv, Form, Parameter, Storage, Stream};
 
 /// The convolution of a node.
 pub(crate) fn conv_shape(graph: &Graph, node: &Node) -> Option<ConvShape> {
@@ -138,11 +139,11 @@ impl Pass for Conv {
         let mut taken = Taken {
             weight: std::mem::take(&mut run.parameters[self.weight].gradient),
             bias: self.bias.map(|bias| std::mem::take(&mut run.parameters[bias].gradient)),
-            dense: std::mem::take(&mut run.dense[self.weight]),
+            dense: std::mem::take(&mut run.parameters[self.weight].dense),
         };
         let result = self.gradients(run, back, data, first, last, &mut taken);
         run.parameters[self.weight].gradient = taken.weight;
-        run.dense[self.weight] = taken.dense;
+        run.parameters[self.weight].dense = taken.dense;
         if let (Some(bias), Some(gradient)) = (self.bias, taken.bias) {
             run.parameters[bias].gradient = gradient;
         }
@@ -281,7 +282,7 @@ fn weight_gradient<'a>(
         }
         (_, Form::Conv(_, DenseConv::Taps(taps))) => WeightGradient::Dense(taps, of_weight),
         (_, Form::Conv(_, DenseConv::Full(stream))) => WeightGradient::Sparse(stream, of_weight),
-        _ => return Err(Error::internal(format!("parameter `{}` is of no convolution", p.name))),
+        _ => return Err(Error::internal(format!("parameter `{}` is of no convolution", p.name()))),
     })
 }
 

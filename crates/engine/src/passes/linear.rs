@@ -5,10 +5,11 @@ use rigl_kernels::linear::{self, Epilogue, LinearShape};
 use rigl_kernels::vector::layout;
 
 use super::{Pass, Reread};
+use crate::parameter::Parameter;
 use crate::request::kernel;
 use crate::run::{Collect, Lent, Run, stored};
+use crate::storage::{Storage, Stream};
 use crate::value::{Back, BufferId, Operand, Value};
-use crate::weights::{Parameter, Storage, Stream};
 
 /// y = W·x + b, then a ReLU if it is fused.
 #[derive(Debug)]
@@ -78,10 +79,10 @@ impl Pass for Linear {
         // What is written beside the arena is taken out of the run meanwhile.
         let mut of_weight = std::mem::take(&mut run.parameters[self.weight].gradient);
         let mut of_bias = self.bias.map(|bias| std::mem::take(&mut run.parameters[bias].gradient));
-        let mut dense = std::mem::take(&mut run.dense[self.weight]);
+        let mut dense = std::mem::take(&mut run.parameters[self.weight].dense);
         let result = self.parameter_gradients(run, dy, &mut of_weight, of_bias.as_deref_mut(), &mut dense);
         run.parameters[self.weight].gradient = of_weight;
-        run.dense[self.weight] = dense;
+        run.parameters[self.weight].dense = dense;
         if let (Some(bias), Some(of_bias)) = (self.bias, of_bias) {
             run.parameters[bias].gradient = of_bias;
         }
@@ -174,5 +175,5 @@ impl Linear {
 }
 
 fn wrong_storage(p: &Parameter) -> Error {
-    Error::internal(format!("parameter `{}` is stored for another kind of layer", p.name))
+    Error::internal(format!("parameter `{}` is stored for another kind of layer", p.name()))
 }

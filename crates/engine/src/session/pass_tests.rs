@@ -7,6 +7,7 @@ use rigl_kernels::loss::LossSums;
 
 use super::*;
 use crate::plan::{backward_buffers, forward_buffers};
+use crate::storage::Compute;
 use crate::value::{Back, BufferId, Target};
 
 const SHAPE: [usize; 3] = [3, 6, 7];
@@ -99,7 +100,6 @@ impl Steps<'_> {
             parameters: &mut session.parameters,
             norms: &mut session.norms,
             scratch: &mut session.scratch,
-            dense: &mut session.dense,
             batch,
             part: Some(part),
             collects: &[],

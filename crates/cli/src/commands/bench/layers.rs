@@ -131,9 +131,9 @@ fn layers(bench: &Subject, runs: &[TimedStep]) -> Vec<Layer> {
             |part: fn(&LayerTime) -> f64| median(runs.iter().map(|run| part(&run.passes[pass])).collect());
         Some(Layer {
             name: weight.layer().to_string(),
-            density: info.active as f64 / info.weights as f64,
-            storage: info.storage,
-            flops: 2.0 * info.active as f64 * weight.positions as f64 * samples,
+            density: info.active() as f64 / info.len() as f64,
+            storage: info.storage(),
+            flops: 2.0 * info.active() as f64 * weight.positions as f64 * samples,
             passes: [part(|t| t.forward_s), part(|t| t.data_s), part(|t| t.weights_s)],
         })
     };

@@ -1,11 +1,62 @@
 //! What methods ask of a network, on a small one, in sparse and in masked storage.
 
-use rigl_topology::{DropScore, GrowScore, GrownInit, LayerBudget};
+use rigl_base::random::normals;
+use rigl_engine::{Batch, Compute, Growth, MicroBatch, Options, Preprocessing, StepConstants, Take};
+use rigl_graph::{Builder, Graph, Linear};
+use rigl_topology::{DropScore, GrowScore, Grown, GrownInit, LayerBudget, Over, Pattern};
 
-use super::super::tests::{batch, graph, session, whole};
 use super::*;
-use crate::request::{Grown, Growth, Options, StepConstants, Take, UpdateRequest};
-use crate::weights::Compute;
+
+fn graph() -> Graph {
+    let mut g = Builder::new("net");
+    let x = g.input("image", &[1, 4, 5]);
+    let h = g.flatten(x);
+    let h = g.linear("fc1", h, 33, Linear::default());
+    let h = g.relu(h);
+    let h = g.linear("fc2", h, 70, Linear::default());
+    let h = g.relu(h);
+    let h = g.linear("fc3", h, 5, Linear::default());
+    g.cross_entropy(h, 5, 0.1);
+    g.finish().unwrap()
+}
+
+fn session(batch: usize, threads: usize, compute: Compute) -> Session {
+    let of = |(i, p): (usize, &rigl_graph::Parameter)| {
+        let stream = Stream::new(9, Purpose::Test, i as u64);
+        SPARSE.contains(&i).then(|| Pattern::random(p.len(), p.len() / 5, stream).unwrap())
+    };
+    let patterns = graph().parameters().iter().enumerate().map(of).collect();
+    let options = Options { batch, evaluation_batch: batch, threads, isa: None, compute, seed: 3 };
+    Session::new(&graph(), patterns, &options).unwrap()
+}
+
+fn batch(session: &Session, samples: usize, salt: u64) -> Batch {
+    let mut draws = Stream::new(salt, Purpose::Test, 1).draws();
+    let images: Vec<Vec<u8>> = (0..samples).map(|_| (0..20).map(|_| draws.word() as u8).collect()).collect();
+    let labels: Vec<u32> = (0..samples).map(|_| draws.below(5) as u32).collect();
+    let mut batch = Batch::default();
+    let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
+    packer.pack(images.iter().map(Vec::as_slice).zip(labels), &mut batch).unwrap();
+    batch
+}
+
+fn whole(batch: &Batch) -> MicroBatch<'_> {
+    MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
+}
+
+const SIGNS: MethodSlot = MethodSlot { name: SIGN, over: Over::Active };
+const AVERAGES: MethodSlot = MethodSlot { name: AVERAGE, over: Over::All };
+const ALL: MethodSlot = MethodSlot { name: KEPT, over: Over::All };
+
+/// What a slot of a parameter holds.
+fn slot(session: &Session, parameter: usize, name: &str) -> Vec<f32> {
+    session.parameters()[parameter].slot(name).unwrap().into_owned()
+}
+
+fn scores(session: &Session, parameter: usize) -> [Vec<f32>; 2] {
+    let p = &session.parameters()[parameter];
+    [slots::magnitudes(&p.values()), slots::saliencies(&p.values(), &p.gradient())]
+}
 
 const STORAGE: [Compute; 2] = [Compute::Sparse, Compute::Masked];
 
@@ -20,13 +71,12 @@ fn all() -> Vec<Growth> {
 
 /// Active values of a parameter, in the order of its pattern.
 fn values(session: &Session, parameter: usize) -> Vec<f32> {
-    let p = &session.parameters[parameter];
-    p.sorted(&p.values).into_owned()
+    session.parameters()[parameter].values().into_owned()
 }
 
+/// A request for `fc1.weight`.
 fn request(session: &Session, k: usize, grow: GrowScore, init: GrownInit) -> UpdateRequest {
     UpdateRequest {
-        parameter: 0,
         budget: LayerBudget::replace(session.pattern(0).unwrap().count(), k),
         drop: DropScore::Magnitude,
         grow,
@@ -40,8 +90,8 @@ fn gradients() -> [Vec<f32>; 2] {
     let mut session = session(20, 1, Compute::Masked);
     [1, 2].map(|salt| {
         let batch = batch(&session, 20, salt);
-        session.accumulate(whole(&batch), &[]).unwrap();
-        session.parameters[0].gradient.clone()
+        session.accumulate(whole(&batch), &all()).unwrap();
+        session.parameters()[0].dense_gradient().to_vec()
     })
 }
 
@@ -50,25 +100,23 @@ fn averages_are_exponential_and_growth_by_them_takes_the_largest() {
     let [first, second] = gradients();
     for compute in STORAGE {
         let mut session = session(20, 2, compute);
-        session.keep(&SPARSE, Keep { average: true, ..Keep::default() }, 0).unwrap();
+        keep(&mut session, &SPARSE, &[AVERAGES], 0).unwrap();
         for salt in [1, 2] {
             let batch = batch(&session, 20, salt);
             session.accumulate(whole(&batch), &all()).unwrap();
-            session.average(&SPARSE, 0.75).unwrap();
+            average(&mut session, &SPARSE, 0.75).unwrap();
         }
         let expected: Vec<f32> =
             first.iter().zip(&second).map(|(a, b)| 0.75 * (0.75 * 0.0 + 0.25 * a) + 0.25 * b).collect();
-        assert_eq!(session.parameters[0].average, expected, "{compute}");
+        assert_eq!(slot(&session, 0, AVERAGE), expected, "{compute}");
 
         let request = request(&session, 9, GrowScore::Momentum, GrownInit::Zeros);
         let pattern = session.pattern(0).unwrap().clone();
         let values = values(&session, 0);
-        let update =
+        let begun =
             rigl_topology::LayerUpdate::begin(&pattern, &values, request.drop, request.budget).unwrap();
-        let mut collector = update.collector();
-        collector.push(0, &expected);
-        let grown = collector.finish();
-        let change = session.update(&[request]).unwrap().remove(0);
+        let grown = begun.grow_largest(&expected);
+        let change = update(&mut session, &[(0, request)]).unwrap().remove(0);
         assert!(grown.iter().all(|&position| change.pattern().contains(position)));
         assert_eq!(change.pattern().count(), pattern.count());
     }
@@ -90,7 +138,7 @@ fn grown_weights_start_from_what_is_asked_and_others_keep_their_values() {
             let magnitude = before.iter().map(|&w| f64::from(w.abs())).sum::<f64>() / n;
             let deviation = (square - mean * mean).sqrt();
             let request = request(&session, 20, GrowScore::Random, init);
-            let change = session.update(&[request]).unwrap().remove(0);
+            let change = update(&mut session, &[(0, request)]).unwrap().remove(0);
             let after = values(&session, 0);
             let (mut fresh, stream) = (0, request.grown.stream);
             for ((&w, &position), origin) in
@@ -121,9 +169,9 @@ fn noise_pulls_active_weights_against_the_sign_they_started_with() {
     let mut found = Vec::new();
     for (compute, threads) in [(Compute::Sparse, 1), (Compute::Masked, 3)] {
         let mut session = session(20, threads, compute);
-        session.keep(&SPARSE, Keep { signs: true, ..Keep::default() }, 0).unwrap();
+        keep(&mut session, &SPARSE, &[SIGNS], 0).unwrap();
         let before = values(&session, 0);
-        session.noise(&SPARSE, noise).unwrap();
+        super::noise(&mut session, &SPARSE, noise).unwrap();
         let after = values(&session, 0);
         let stream = Stream::new(4, Purpose::Noise, pair_id(name_id("fc1.weight"), 7));
         let positions = session.pattern(0).unwrap().indices();
@@ -134,7 +182,7 @@ fn noise_pulls_active_weights_against_the_sign_they_started_with() {
         }
         let crossed = before.iter().zip(&after).filter(|&(was, is)| was * is < 0.0).count();
         assert!(crossed > 0);
-        assert_eq!(session.statistics(&[0], &[9], 0.0).unwrap()[0].crossed, crossed);
+        assert_eq!(statistics(&session, &[0], &[9], 0.0).unwrap()[0].crossed, crossed);
 
         // Those that crossed go; none is held to the sign it lost.
         let budget = LayerBudget::replace(after.len(), crossed);
@@ -143,11 +191,10 @@ fn noise_pulls_active_weights_against_the_sign_they_started_with() {
             budget,
             ..request(&session, 0, GrowScore::Random, GrownInit::Zeros)
         };
-        let change = session.update(&[request]).unwrap().remove(0);
+        let change = update(&mut session, &[(0, request)]).unwrap().remove(0);
         assert_eq!((change.dropped(), change.grown()), (crossed, crossed));
-        assert_eq!(session.statistics(&[0], &[9], 0.0).unwrap()[0].crossed, 0);
-        let p = &session.parameters[0];
-        let signs = p.sorted(&p.signs).into_owned();
+        assert_eq!(statistics(&session, &[0], &[9], 0.0).unwrap()[0].crossed, 0);
+        let signs = slot(&session, 0, SIGN);
         let fresh: Vec<f32> =
             signs.iter().zip(change.origins()).filter(|(_, o)| o.is_none()).map(|(&s, _)| s).collect();
         assert!(fresh.contains(&1.0) && fresh.contains(&-1.0));
@@ -164,18 +211,18 @@ fn a_weight_that_crossed_zero_and_is_regrown_at_once_is_held_to_the_sign_it_has(
     let mut patterns = vec![None; 6];
     patterns[0] = Some(Pattern::full(graph().parameters()[0].len()).unwrap());
     let mut session = Session::new(&graph(), patterns, &options).unwrap();
-    session.keep(&[0], Keep { signs: true, ..Keep::default() }, 0).unwrap();
-    session.noise(&[0], Noise { pull: 0.01, deviation: 0.1, seed: 4, step: 7 }).unwrap();
-    let crossed = session.statistics(&[0], &[9], 0.0).unwrap()[0].crossed;
+    keep(&mut session, &[0], &[SIGNS], 0).unwrap();
+    noise(&mut session, &[0], Noise { pull: 0.01, deviation: 0.1, seed: 4, step: 7 }).unwrap();
+    let crossed = statistics(&session, &[0], &[9], 0.0).unwrap()[0].crossed;
     assert!(crossed > 0);
     let request = UpdateRequest {
         drop: DropScore::SignChange,
         ..request(&session, crossed, GrowScore::Random, GrownInit::Zeros)
     };
     let before = values(&session, 0);
-    assert_eq!(session.update(&[request]).unwrap()[0].regrown(), crossed);
+    assert_eq!(update(&mut session, &[(0, request)]).unwrap()[0].regrown(), crossed);
     assert_eq!(values(&session, 0), before);
-    assert_eq!(session.statistics(&[0], &[9], 0.0).unwrap()[0].crossed, 0);
+    assert_eq!(statistics(&session, &[0], &[9], 0.0).unwrap()[0].crossed, 0);
 }
 
 #[test]
@@ -183,25 +230,25 @@ fn kept_weights_all_step_by_the_dense_gradient_and_the_largest_are_active() {
     let mut found = Vec::new();
     for compute in STORAGE {
         let mut session = session(20, 1, compute);
-        session.keep(&SPARSE, Keep { inactive: true, ..Keep::default() }, 3).unwrap();
+        keep(&mut session, &SPARSE, &[ALL], 3).unwrap();
         let initial: Vec<f32> = {
             let of = InitialValues::new(&graph().parameters()[0], 3);
-            (0..session.parameters[0].len()).map(|i| of.at(i)).collect()
+            (0..session.parameters()[0].len()).map(|i| of.at(i)).collect()
         };
-        assert_eq!(session.parameters[0].kept.as_ref().unwrap().values, initial);
+        assert_eq!(slot(&session, 0, KEPT), initial);
         let batch = batch(&session, 20, 1);
         session.accumulate(whole(&batch), &all()).unwrap();
-        let gradient = session.dense[0].clone();
+        let gradient = session.parameters()[0].dense_gradient().to_vec();
         let pattern = session.pattern(0).unwrap().clone();
         session.step(StepConstants { l2: 0.125, ..PLAIN }).unwrap();
-        for (i, &w) in session.parameters[0].kept.as_ref().unwrap().values.iter().enumerate() {
+        for (i, &w) in slot(&session, 0, KEPT).iter().enumerate() {
             let decay = if pattern.contains(i as u32) { 0.125 * initial[i] } else { 0.0 };
             let expected = f64::from(initial[i]) - 0.5 * f64::from(gradient[i] + decay);
             assert!((f64::from(w) - expected).abs() < 1e-6, "{i}: {w} {expected}");
         }
-        let all = session.parameters[0].kept.as_ref().unwrap().values.clone();
+        let all = slot(&session, 0, KEPT);
         let request = request(&session, pattern.count(), GrowScore::Magnitude, GrownInit::Zeros);
-        session.update(&[request]).unwrap();
+        update(&mut session, &[(0, request)]).unwrap();
         let scores: Vec<f32> = all.iter().map(|w| w.abs()).collect();
         assert_eq!(session.pattern(0), Some(&Pattern::of_largest(&scores, pattern.count()).unwrap()));
         let active = session.pattern(0).unwrap().indices().iter().map(|&i| all[i as usize]);
@@ -218,25 +265,31 @@ fn a_dense_network_is_scored_and_keeps_the_values_of_the_best() {
     let mut session = Session::new(&graph(), vec![None; 6], &options).unwrap();
     let batch = batch(&session, 20, 1);
     session.accumulate(whole(&batch), &[]).unwrap();
-    let (w, g) = (session.parameters[0].values.clone(), session.parameters[0].gradient.clone());
+    let p = &session.parameters()[0];
+    let (w, g) = (p.values().into_owned(), p.gradient().into_owned());
     let saliency: Vec<f32> = w.iter().zip(&g).map(|(w, g)| (w * g).abs()).collect();
-    assert_eq!(session.scores(0, Score::Saliency).unwrap(), saliency);
-    let magnitude = session.scores(0, Score::Magnitude).unwrap();
+    let [magnitude, found] = scores(&session, 0);
+    assert_eq!(found, saliency);
     assert_eq!(magnitude, w.iter().map(|w| w.abs()).collect::<Vec<_>>());
     let pattern = Pattern::of_largest(&saliency, 17).unwrap();
-    session.set_pattern(0, pattern.clone()).unwrap();
+    let mut make_sparse = |parameter: usize, pattern: &Pattern| {
+        session.with_parameters(&[parameter], &|_, p: &mut Parameter| p.make_sparse(pattern.clone()))
+    };
+    make_sparse(0, &pattern).unwrap();
+    assert!(make_sparse(0, &pattern).is_err(), "it is sparse now");
+    assert!(make_sparse(2, &Pattern::full(3).unwrap()).is_err());
     assert_eq!(values(&session, 0), pattern.indices().iter().map(|&i| w[i as usize]).collect::<Vec<_>>());
-    assert!(session.scores(0, Score::Saliency).is_err(), "it is sparse now");
-    assert!(session.set_pattern(0, pattern).is_err());
-    assert!(session.set_pattern(2, Pattern::full(3).unwrap()).is_err());
 }
 
 #[test]
 fn statistics_count_what_methods_ask_for() {
     let mut session = session(20, 1, Compute::Sparse);
-    session.keep(&SPARSE, Keep { average: true, ..Keep::default() }, 0).unwrap();
-    session.parameters[0].average.iter_mut().enumerate().for_each(|(i, a)| *a = i as f32);
-    let found = session.statistics(&SPARSE, &[5, 6], 0.05).unwrap();
+    keep(&mut session, &SPARSE, &[AVERAGES], 0).unwrap();
+    let numbers = |_: usize, p: &mut Parameter| {
+        p.set_slot(AVERAGE, Over::All, (0..p.len()).map(|i| i as f32).collect())
+    };
+    session.with_parameters(&[0], &numbers).unwrap();
+    let found = statistics(&session, &SPARSE, &[5, 6], 0.05).unwrap();
     let values = values(&session, 0);
     assert_eq!(found[0].below, values.iter().filter(|w| w.abs() < 0.05).count());
     let indices = session.pattern(0).unwrap().indices();
@@ -246,19 +299,19 @@ fn statistics_count_what_methods_ask_for() {
         (found[0].target, found[1].target, found[1].active),
         (5, 6, session.pattern(2).unwrap().count())
     );
-    assert!(session.statistics(&[1], &[1], 0.0).is_err(), "a bias");
+    assert!(statistics(&session, &[1], &[1], 0.0).is_err(), "a bias");
 }
 
 #[test]
 fn what_methods_keep_survives_the_state() {
     for compute in STORAGE {
         let mut first = session(20, 1, compute);
-        first.keep(&SPARSE, Keep { signs: true, average: true, inactive: true }, 3).unwrap();
+        keep(&mut first, &SPARSE, &[SIGNS, AVERAGES, ALL], 3).unwrap();
         let batch = batch(&first, 20, 1);
         let constants = StepConstants { momentum: 0.5, ..PLAIN };
         for _ in 0..2 {
             first.accumulate(whole(&batch), &all()).unwrap();
-            first.average(&SPARSE, 0.5).unwrap();
+            average(&mut first, &SPARSE, 0.5).unwrap();
             first.step(constants).unwrap();
         }
         let mut second = session(20, 1, Compute::Auto);
@@ -283,14 +336,17 @@ fn what_methods_keep_survives_the_state() {
 #[test]
 fn what_was_not_kept_is_an_error() {
     let mut session = session(20, 1, Compute::Sparse);
-    assert!(session.average(&[0], 0.5).is_ok(), "an average of nothing");
-    session.keep(&SPARSE, Keep { average: true, ..Keep::default() }, 0).unwrap();
-    assert!(session.average(&[0], 0.5).is_err(), "no dense gradient");
-    assert!(session.noise(&[0], Noise { pull: 0.0, deviation: 0.0, seed: 0, step: 0 }).is_err(), "no signs");
+    assert!(average(&mut session, &[0], 0.5).is_err(), "an average of nothing");
+    keep(&mut session, &SPARSE, &[AVERAGES], 0).unwrap();
+    assert!(average(&mut session, &[0], 0.5).is_err(), "no dense gradient");
+    assert!(
+        noise(&mut session, &[0], Noise { pull: 0.0, deviation: 0.0, seed: 0, step: 0 }).is_err(),
+        "no signs"
+    );
     for grow in [GrowScore::Magnitude, GrowScore::Gradient] {
         let request = request(&session, 3, grow, GrownInit::Zeros);
-        assert!(session.update(&[request]).is_err(), "{grow}");
+        assert!(update(&mut session, &[(0, request)]).is_err(), "{grow}");
     }
     let request = request(&session, 3, GrowScore::Random, GrownInit::Gradient);
-    assert!(session.update(&[request]).unwrap_err().to_string().contains("`fc1.weight`"));
+    assert!(update(&mut session, &[(0, request)]).unwrap_err().to_string().contains("`fc1.weight`"));
 }
