@@ -142,6 +142,38 @@ fn residual_vectors() -> Graph {
     g.finish().unwrap()
 }
 
+/// Gates on vectors and on maps: products with sigmoids of what is gated (a squeeze and excitation after pooling), of a map
+/// with itself, and leaky ReLUs, read through norms.
+fn gated() -> Graph {
+    let mut g = Builder::new("gated");
+    let norm = BatchNorm::default();
+    let x = g.input("image", &SHAPE);
+    let x = g.conv2d("conv1", x, 4, Conv2d::k3());
+    let x = g.batch_norm("bn1", x, norm);
+    let x = g.leaky_relu(x, 0.1);
+    let c = g.conv2d("conv2", x, 4, Conv2d::k3());
+    let s = g.sigmoid(c);
+    let x = g.multiply(x, s);
+    let y = g.multiply(x, x);
+    let y = g.batch_norm("bn2", y, norm);
+    let x = g.add(x, y);
+    let x = g.sigmoid(x);
+    let x = g.batch_norm("bn3", x, norm);
+    let h = g.global_avg_pool(x);
+    let s = g.linear("fc1", h, 3, Linear::default());
+    let s = g.leaky_relu(s, 0.25);
+    let s = g.linear("fc2", s, 4, Linear::default());
+    let s = g.sigmoid(s);
+    let h = g.multiply(h, s);
+    let h = g.linear("fc", h, CLASSES, Linear::default());
+    g.cross_entropy(h, CLASSES, 0.0);
+    g.finish().unwrap()
+}
+
+fn graphs() -> [Graph; 6] {
+    [pre_activation(), post_activation(), tangled(), branching_vectors(), residual_vectors(), gated()]
+}
+
 /// The networks for ImageNet, narrow: wide kernels with strides, depthwise convolutions, norms that start at scale 0, and
 /// maps that end as single positions.
 fn imagenet() -> [Graph; 3] {
@@ -206,7 +238,7 @@ const PLAIN_STEP: StepConstants =
 
 #[test]
 fn loss_statistics_and_every_gradient_equal_an_unpadded_network_in_f64() {
-    for graph in [pre_activation(), post_activation(), tangled(), branching_vectors(), residual_vectors()] {
+    for graph in graphs() {
         for samples in [1, 15, 17, 100] {
             for density in [0.3, 1.0] {
                 let patterns = patterns(&graph, density);
@@ -318,7 +350,7 @@ fn train(graph: &Graph, options: &Options, parts: usize) -> (Vec<u64>, Vec<Vec<u
 
 #[test]
 fn threads_instruction_sets_and_storage_change_no_bit() {
-    for graph in [pre_activation(), post_activation(), tangled(), branching_vectors(), residual_vectors()] {
+    for graph in graphs() {
         for parts in [1, 2] {
             let base = options(34);
             let expected = train(&graph, &base, parts);

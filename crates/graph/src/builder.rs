@@ -242,6 +242,21 @@ impl Builder {
         self.push_unnamed(Op::Relu, &[x])
     }
 
+    /// `x` where it is positive, else `slope · x`.
+    pub fn leaky_relu(&mut self, x: NodeId, slope: f32) -> NodeId {
+        self.push_unnamed(Op::LeakyRelu { slope }, &[x])
+    }
+
+    /// `1 / (1 + e⁻ˣ)`.
+    pub fn sigmoid(&mut self, x: NodeId) -> NodeId {
+        self.push_unnamed(Op::Sigmoid, &[x])
+    }
+
+    /// `a · b`, number by number, of one shape.
+    pub fn multiply(&mut self, a: NodeId, b: NodeId) -> NodeId {
+        self.push_unnamed(Op::Multiply, &[a, b])
+    }
+
     /// Ends the network with the softmax cross-entropy of `logits`; the node is called `loss`.
     pub fn cross_entropy(&mut self, logits: NodeId, classes: usize, label_smoothing: f32) -> NodeId {
         self.push("loss", Op::CrossEntropy { classes, label_smoothing }, &[logits])

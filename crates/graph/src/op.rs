@@ -56,8 +56,17 @@ pub enum Op {
     },
     /// `max(x, 0)`, of any shape.
     Relu,
+    /// `x` where it is positive, else `slope · x`, of any shape.
+    LeakyRelu {
+        /// At least 0 and below 1.
+        slope: f32,
+    },
+    /// `1 / (1 + e⁻ˣ)`, of any shape.
+    Sigmoid,
     /// The sum of two nodes of the same shape.
     Add,
+    /// The product of two nodes of the same shape, number by number.
+    Multiply,
     /// The largest of each window of a map; padding never is.
     MaxPool {
         /// Rows and columns of the window.
@@ -105,7 +114,10 @@ impl Op {
             Op::Conv2d { .. } => "conv2d",
             Op::BatchNorm { .. } => "batch-norm",
             Op::Relu => "relu",
+            Op::LeakyRelu { .. } => "leaky-relu",
+            Op::Sigmoid => "sigmoid",
             Op::Add => "add",
+            Op::Multiply => "multiply",
             Op::MaxPool { .. } => "max-pool",
             Op::AvgPool { .. } => "avg-pool",
             Op::GlobalAvgPool => "global-avg-pool",
@@ -123,12 +135,14 @@ impl Op {
             | Op::Conv2d { .. }
             | Op::BatchNorm { .. }
             | Op::Relu
+            | Op::LeakyRelu { .. }
+            | Op::Sigmoid
             | Op::MaxPool { .. }
             | Op::AvgPool { .. }
             | Op::GlobalAvgPool
             | Op::Dropout { .. }
             | Op::CrossEntropy { .. } => 1,
-            Op::Add => 2,
+            Op::Add | Op::Multiply => 2,
         }
     }
 
@@ -141,7 +155,14 @@ impl Op {
     /// the node's.
     pub fn attributes(&self) -> Vec<(&'static str, String)> {
         match self {
-            Op::Input { .. } | Op::Flatten | Op::Relu | Op::Add | Op::GlobalAvgPool => vec![],
+            Op::Input { .. }
+            | Op::Flatten
+            | Op::Relu
+            | Op::Sigmoid
+            | Op::Add
+            | Op::Multiply
+            | Op::GlobalAvgPool => vec![],
+            Op::LeakyRelu { slope } => vec![("slope", format!("{slope:?}"))],
             Op::Linear { features, bias, init } => {
                 vec![
                     ("features", features.to_string()),
@@ -200,7 +221,10 @@ impl Op {
                 scale: attributes.number("scale")?,
             },
             "relu" => Op::Relu,
+            "leaky-relu" => Op::LeakyRelu { slope: attributes.number("slope")? },
+            "sigmoid" => Op::Sigmoid,
             "add" => Op::Add,
+            "multiply" => Op::Multiply,
             "max-pool" => Op::MaxPool {
                 kernel: attributes.count("kernel")?,
                 stride: attributes.count("stride")?,
@@ -221,7 +245,7 @@ impl Op {
                 let word = clip(word);
                 return Err(format!(
                     "unknown operation `{word}`; known are `input`, `flatten`, `linear`, `conv2d`, `batch-norm`, `relu`, \
-                     `add`, `max-pool`, `avg-pool`, `global-avg-pool`, `dropout`, `cross-entropy`"
+                     `leaky-relu`, `sigmoid`, `add`, `multiply`, `max-pool`, `avg-pool`, `global-avg-pool`, `dropout`, `cross-entropy`"
                 ));
             }
         })

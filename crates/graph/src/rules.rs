@@ -45,9 +45,15 @@ impl Op {
                 }
                 Ok(x.to_vec())
             }
-            (Op::Relu, [x]) => Ok(x.to_vec()),
-            (Op::Add, [a, b]) if a == b => Ok(a.to_vec()),
-            (Op::Add, [a, b]) => {
+            (Op::Relu | Op::Sigmoid, [x]) => Ok(x.to_vec()),
+            (&Op::LeakyRelu { slope }, [x]) => {
+                if !(0.0..1.0).contains(&slope) || slope.is_sign_negative() {
+                    return Err(format!("the slope must be in [0, 1), found {slope}"));
+                }
+                Ok(x.to_vec())
+            }
+            (Op::Add | Op::Multiply, [a, b]) if a == b => Ok(a.to_vec()),
+            (Op::Add | Op::Multiply, [a, b]) => {
                 Err(format!("expects two nodes of one shape, found {} and {}", shape_text(a), shape_text(b)))
             }
             (&(Op::MaxPool { kernel, stride, padding } | Op::AvgPool { kernel, stride, padding }), [x]) => {

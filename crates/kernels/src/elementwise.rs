@@ -1,35 +1,53 @@
-//! ReLU on its own, where no kernel does it in passing.
+//! Passes that touch every number once, each on its own: activations and products, where no kernel does them in passing.
+//! They take any layout.
 
 use crate::error::{Error, check_len};
 use crate::run::{Machine, Shared};
+use crate::simd::{self, LANES, Simd, Work};
 
 /// Numbers that one task handles.
 const CHUNK: usize = 1 << 14;
 
-/// y = max(0, x).
-///
-/// # Errors
-/// If the lengths differ, or a worker panicked.
-pub fn relu(machine: &Machine, x: &[f32], y: &mut [f32]) -> Result<(), Error> {
-    check_len("x", x.len(), y.len())?;
-    let len = y.len();
-    let y = Shared::new(y);
-    machine.run(len.div_ceil(CHUNK), len, &|_, task| {
-        let range = task * CHUNK..len.min((task + 1) * CHUNK);
-        // SAFETY: tasks write disjoint chunks inside the slice.
-        let y = unsafe { std::slice::from_raw_parts_mut(y.get().add(range.start), range.len()) };
-        for (y, &x) in y.iter_mut().zip(&x[range]) {
-            *y = if x > 0.0 { x } else { 0.0 };
-        }
-    })
+/// A function of one number whose derivative follows from its result.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Activation {
+    /// max(0, x).
+    Relu,
+    /// x where it is positive, else slope · x; the slope is not negative.
+    LeakyRelu {
+        /// The slope of the negative half.
+        slope: f32,
+    },
+    /// 1 / (1 + e⁻ˣ).
+    Sigmoid,
 }
 
-/// dx = dy where y > 0, else 0, for y = relu(x); with `accumulate` that is added to what `dx` holds.
+impl Activation {
+    /// Multiply-adds that a number takes, roughly.
+    fn cost(self) -> usize {
+        match self {
+            Activation::Relu | Activation::LeakyRelu { .. } => 1,
+            Activation::Sigmoid => 16,
+        }
+    }
+}
+
+/// y = f(x).
 ///
 /// # Errors
 /// If the lengths differ, or a worker panicked.
-pub fn relu_backward(
+pub fn activate(machine: &Machine, f: Activation, x: &[f32], y: &mut [f32]) -> Result<(), Error> {
+    check_len("x", x.len(), y.len())?;
+    run(machine, f.cost(), Forward(f), [x], y, false)
+}
+
+/// dx = dy · f′ for y = f(x), where f′ of a ReLU at 0 is 0; with `accumulate` that is added to what `dx` holds.
+///
+/// # Errors
+/// If the lengths differ, or a worker panicked.
+pub fn activate_backward(
     machine: &Machine,
+    f: Activation,
     y: &[f32],
     dy: &[f32],
     dx: &mut [f32],
@@ -37,36 +55,212 @@ pub fn relu_backward(
 ) -> Result<(), Error> {
     check_len("y", y.len(), dx.len())?;
     check_len("dy", dy.len(), dx.len())?;
-    let len = dx.len();
-    let dx = Shared::new(dx);
-    machine.run(len.div_ceil(CHUNK), len, &|_, task| {
+    run(machine, 1, Backward(f), [y, dy], dx, accumulate)
+}
+
+/// y = a · b; with `accumulate` that is added to what `y` holds.
+///
+/// # Errors
+/// If the lengths differ, or a worker panicked.
+pub fn multiply(
+    machine: &Machine,
+    a: &[f32],
+    b: &[f32],
+    y: &mut [f32],
+    accumulate: bool,
+) -> Result<(), Error> {
+    check_len("a", a.len(), y.len())?;
+    check_len("b", b.len(), y.len())?;
+    run(machine, 1, Product, [a, b], y, accumulate)
+}
+
+/// What is done to each number, or to numbers at the same place.
+trait Each<const N: usize>: Copy + Sync {
+    fn of<S: Simd>(self, s: S, inputs: [S::V; N]) -> S::V;
+}
+
+#[derive(Clone, Copy)]
+struct Forward(Activation);
+
+impl Each<1> for Forward {
+    #[inline(always)]
+    fn of<S: Simd>(self, s: S, [x]: [S::V; 1]) -> S::V {
+        match self.0 {
+            // In this order a NaN stays one.
+            Activation::Relu => s.max(s.splat(0.0), x),
+            Activation::LeakyRelu { slope } => {
+                let zero = s.splat(0.0);
+                let negative = s.sub(zero, s.max(zero, s.sub(zero, x)));
+                s.fma(negative, s.splat(slope), s.max(zero, x))
+            }
+            Activation::Sigmoid => {
+                let one = s.splat(1.0);
+                s.div(one, s.add(one, simd::exp(s, s.sub(s.splat(0.0), x))))
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Backward(Activation);
+
+impl Each<2> for Backward {
+    #[inline(always)]
+    fn of<S: Simd>(self, s: S, [y, dy]: [S::V; 2]) -> S::V {
+        match self.0 {
+            Activation::Relu => s.where_positive(y, dy),
+            Activation::LeakyRelu { slope } => {
+                let leaked = s.mul(dy, s.splat(slope));
+                // One addend is 0, and so the sum is the other.
+                s.add(s.where_positive(y, dy), s.sub(leaked, s.where_positive(y, leaked)))
+            }
+            Activation::Sigmoid => s.mul(dy, s.mul(y, s.sub(s.splat(1.0), y))),
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Product;
+
+impl Each<2> for Product {
+    #[inline(always)]
+    fn of<S: Simd>(self, s: S, [a, b]: [S::V; 2]) -> S::V {
+        s.mul(a, b)
+    }
+}
+
+/// Runs it over inputs of the length of `out`.
+fn run<const N: usize>(
+    machine: &Machine,
+    cost: usize,
+    each: impl Each<N>,
+    inputs: [&[f32]; N],
+    out: &mut [f32],
+    accumulate: bool,
+) -> Result<(), Error> {
+    let len = out.len();
+    let out = Shared::new(out);
+    machine.run(len.div_ceil(CHUNK), cost * len, &|_, task| {
         let range = task * CHUNK..len.min((task + 1) * CHUNK);
         // SAFETY: tasks write disjoint chunks inside the slice.
-        let dx = unsafe { std::slice::from_raw_parts_mut(dx.get().add(range.start), range.len()) };
-        for ((dx, &y), &dy) in dx.iter_mut().zip(&y[range.clone()]).zip(&dy[range]) {
-            let passed = if y > 0.0 { dy } else { 0.0 };
-            *dx = if accumulate { *dx + passed } else { passed };
-        }
+        let out = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start), range.len()) };
+        machine.isa.run(Chunk { each, inputs: inputs.map(|x| &x[range.clone()]), out, accumulate });
     })
+}
+
+/// One task: chunks of the same length.
+struct Chunk<'a, E, const N: usize> {
+    each: E,
+    inputs: [&'a [f32]; N],
+    out: &'a mut [f32],
+    accumulate: bool,
+}
+
+impl<E: Each<N>, const N: usize> Work for Chunk<'_, E, N> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let whole = self.out.len() / LANES * LANES;
+        for i in (0..whole).step_by(LANES) {
+            // SAFETY: i + 16 is at most the length of every chunk.
+            unsafe {
+                let inputs = self.inputs.map(|x| s.load(x.as_ptr().add(i)));
+                let y = self.each.of(s, inputs);
+                let out = self.out.as_mut_ptr().add(i);
+                s.store(out, if self.accumulate { s.add(s.load(out), y) } else { y });
+            }
+        }
+        let rest = self.out.len() - whole;
+        let mut padded = [[0.0f32; LANES]; N];
+        for (padded, x) in padded.iter_mut().zip(self.inputs) {
+            padded[..rest].copy_from_slice(&x[whole..]);
+        }
+        let mut y = [0.0f32; LANES];
+        // SAFETY: all are arrays of 16.
+        unsafe { s.store(y.as_mut_ptr(), self.each.of(s, padded.map(|x| s.load(x.as_ptr())))) };
+        for (out, y) in self.out[whole..].iter_mut().zip(y) {
+            *out = if self.accumulate { *out + y } else { y };
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::Isa;
+    use crate::testing::Random;
+
+    const ALL: [Activation; 3] =
+        [Activation::Relu, Activation::LeakyRelu { slope: 0.01 }, Activation::Sigmoid];
+
+    fn plain(f: Activation, x: f64) -> f64 {
+        match f {
+            Activation::Relu => x.max(0.0),
+            Activation::LeakyRelu { slope } => x.max(0.0) + f64::from(slope) * x.min(0.0),
+            Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        }
+    }
 
     #[test]
     fn relu_and_its_derivative_agree_with_their_definition() {
         let machine = Machine::new(Isa::detect(), 2);
         let x = [-1.0, 0.0, 2.0, -0.0, f32::MIN_POSITIVE];
         let mut y = [9.0; 5];
-        relu(&machine, &x, &mut y).unwrap();
+        activate(&machine, Activation::Relu, &x, &mut y).unwrap();
         assert_eq!(y, [0.0, 0.0, 2.0, 0.0, f32::MIN_POSITIVE]);
         let mut dx = [9.0; 5];
-        relu_backward(&machine, &y, &[1.0, 2.0, 3.0, 4.0, 5.0], &mut dx, false).unwrap();
+        let dy = [1.0, 2.0, 3.0, 4.0, 5.0];
+        activate_backward(&machine, Activation::Relu, &y, &dy, &mut dx, false).unwrap();
         assert_eq!(dx, [0.0, 0.0, 3.0, 0.0, 5.0]);
-        relu_backward(&machine, &y, &[1.0; 5], &mut dx, true).unwrap();
+        activate_backward(&machine, Activation::Relu, &y, &[1.0; 5], &mut dx, true).unwrap();
         assert_eq!(dx, [0.0, 0.0, 4.0, 0.0, 6.0]);
-        assert!(relu(&machine, &x, &mut y[1..]).is_err());
+        assert!(activate(&machine, Activation::Relu, &x, &mut y[1..]).is_err());
+    }
+
+    #[test]
+    fn functions_and_derivatives_are_those_of_doubles_and_the_same_on_every_machine() {
+        for len in [0, 1, 15, 16, 17, 1000, 3 * CHUNK + 5] {
+            let mut random = Random::new(len as u64);
+            let [x, dy, there] = [(); 3].map(|()| random.numbers(len));
+            let x: Vec<f32> = x.iter().map(|x| 4.0 * x).collect();
+            for f in ALL {
+                let mut found = Vec::new();
+                for (isa, threads) in Isa::available().into_iter().zip([1, 2, 3]) {
+                    let machine = Machine::new(isa, threads);
+                    let (mut y, mut dx) = (vec![9.0; len], there.clone());
+                    activate(&machine, f, &x, &mut y).unwrap();
+                    activate_backward(&machine, f, &y, &dy, &mut dx, true).unwrap();
+                    let mut product = there.clone();
+                    multiply(&machine, &x, &dy, &mut product, true).unwrap();
+                    found.push([y, dx, product].map(|v| v.into_iter().map(f32::to_bits).collect::<Vec<_>>()));
+                }
+                assert!(found.windows(2).all(|w| w[0] == w[1]), "{f:?} {len}");
+                for (i, &x) in x.iter().enumerate() {
+                    let [y, dx, product] = [0, 1, 2].map(|k| f64::from(f32::from_bits(found[0][k][i])));
+                    let (x, dy, there) = (f64::from(x), f64::from(dy[i]), f64::from(there[i]));
+                    let (up, down) = (plain(f, x + 1e-6), plain(f, x - 1e-6));
+                    let slope = (up - down) / 2e-6;
+                    // e⁻ˣ within 2 ulp, three roundings, and the rounding of what is added up.
+                    let eps = f64::from(f32::EPSILON);
+                    assert!((y - plain(f, x)).abs() <= 4.0 * eps, "{f:?} at {x}: {y}");
+                    let expected = there + dy * slope;
+                    assert!((dx - expected).abs() <= 8.0 * eps, "{f:?}′ at {x}: {dx}, {expected}");
+                    assert!((product - (there + x * dy)).abs() <= 8.0 * eps);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_none_stays_one() {
+        for isa in Isa::available() {
+            let machine = Machine::new(isa, 1);
+            for f in ALL {
+                let mut y = [0.0; 17];
+                activate(&machine, f, &[f32::NAN; 17], &mut y).unwrap();
+                assert!(y.iter().all(|y| y.is_nan()), "{f:?} {}", isa.name());
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ mod support;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::prelude::*;
-use rigl_kernels::elementwise::{relu, relu_backward};
+use rigl_kernels::elementwise::{Activation, activate, activate_backward, multiply};
 use rigl_kernels::linear::{self, Epilogue, LinearShape, LinearStream};
 use rigl_kernels::loss::softmax_cross_entropy;
 use rigl_kernels::map::{BLOCK, MapShape};
@@ -35,8 +35,9 @@ const PUBLIC: &[&str] = &[
     "conv/stream new",
     "conv/stream shape",
     "conv/taps new",
-    "elementwise relu",
-    "elementwise relu_backward",
+    "elementwise activate",
+    "elementwise activate_backward",
+    "elementwise multiply",
     "linear/dense backward_data",
     "linear/dense bias_gradient",
     "linear/dense forward",
@@ -189,8 +190,11 @@ fn passes_over_single_numbers_stay_inside_on_every_number_of_threads() {
             let machine = Machine::new(isa, threads);
             let results = |place| {
                 let [x, mut y, mut dx, mut w, mut m] = [(); 5].map(|()| Buffer::new(&values, place));
-                relu(&machine, &x, &mut y).unwrap();
-                relu_backward(&machine, &y, &x, &mut dx, true).unwrap();
+                for f in [Activation::Sigmoid, Activation::LeakyRelu { slope: 0.1 }, Activation::Relu] {
+                    activate(&machine, f, &x, &mut y).unwrap();
+                    activate_backward(&machine, f, &y, &x, &mut dx, true).unwrap();
+                }
+                multiply(&machine, &x, &y, &mut dx, true).unwrap();
                 sgd(&machine, constants, &x, &mut w, &mut m).unwrap();
                 [y, dx, w, m].map(|buffer| buffer.iter().map(|x| x.to_bits()).collect::<Vec<_>>())
             };
@@ -268,10 +272,15 @@ fn slices_too_short_or_too_long_are_refused() {
             let labels = Buffer::new(&vec![0; samples], p);
             softmax_cross_entropy(machine, outputs, &z, &labels, 0.0, 1.0, Some(&mut dz)).map(drop)
         });
-        check_lengths("relu", [100], |[x], p| relu(machine, &zeros(x, p), &mut zeros(100, p)));
+        let relu = Activation::Relu;
+        check_lengths("relu", [100], |[x], p| activate(machine, relu, &zeros(x, p), &mut zeros(100, p)));
         check_lengths("relu backward", [100, 100], |lengths, p| {
             let [y, dy] = lengths.map(|len| zeros(len, p));
-            relu_backward(machine, &y, &dy, &mut zeros(100, p), false)
+            activate_backward(machine, relu, &y, &dy, &mut zeros(100, p), false)
+        });
+        check_lengths("multiply", [100, 100], |lengths, p| {
+            let [a, b] = lengths.map(|len| zeros(len, p));
+            multiply(machine, &a, &b, &mut zeros(100, p), true)
         });
         for momentum in [0.0, 0.9, f32::NAN] {
             let constants = Sgd { learning_rate: 0.1, momentum, nesterov: true, l2: 0.0 };

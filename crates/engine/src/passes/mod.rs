@@ -1,12 +1,13 @@
 //! The passes: one file for each kind, with everything the engine knows about it. The table that they are in is
 //! [`Pass`]; what lies around a pass ([`crate::plan`]) knows no layer.
 
+mod activation;
 mod add;
 mod conv;
 mod linear;
 mod loss;
+mod multiply;
 mod pool;
-mod relu;
 mod reshape;
 
 use std::fmt::Debug;
@@ -17,12 +18,13 @@ use rigl_kernels::WorkspaceSize;
 use crate::run::Run;
 use crate::value::{Back, BufferId, Operand, Value};
 
+pub(crate) use activation::Activation;
 pub(crate) use add::Add;
 pub(crate) use conv::{Conv, conv_shape};
 pub(crate) use linear::Linear;
 pub(crate) use loss::CrossEntropy;
+pub(crate) use multiply::Multiply;
 pub(crate) use pool::{Pool, PoolKind};
-pub(crate) use relu::Relu;
 pub(crate) use reshape::{Flatten, GlobalPool, Unflatten};
 
 /// What a plan is for.
@@ -66,6 +68,11 @@ pub(crate) trait Pass: Debug + Send + Sync {
     /// Whether the gradient of an operand *is* that of the output where the operand is seen as it is stored: its buffer
     /// can then be handed on.
     fn hands_on(&self, _operand: usize) -> bool {
+        false
+    }
+
+    /// Whether it reads the gradient of its output where that is stored, and not through a norm of it.
+    fn wants_stored_gradient(&self) -> bool {
         false
     }
 

@@ -3,13 +3,14 @@
 
 use rigl_base::{Error, Result};
 use rigl_graph::{Graph, Node, NodeId, Op};
+use rigl_kernels::elementwise::Activation as Function;
 use rigl_kernels::pool::PoolShape;
 
 use crate::buffers::Buffers;
 use crate::layout::Layout;
 use crate::passes::{
-    Add, Conv, CrossEntropy, Flatten, GlobalPool, Linear, Pass, Pool, PoolKind, Purpose, Relu, Unflatten,
-    conv_shape,
+    Activation, Add, Conv, CrossEntropy, Flatten, GlobalPool, Linear, Multiply, Pass, Pool, PoolKind,
+    Purpose, Unflatten, conv_shape,
 };
 use crate::run::Dropout;
 use crate::value::{BufferId, Operand, Source, Value, View};
@@ -135,6 +136,18 @@ impl Compiler<'_> {
         self.push(Add::stored(x, y), y)
     }
 
+    /// An operand as it is stored.
+    fn as_stored(&mut self, x: Operand) -> Operand {
+        if x.is_plain() { x } else { self.stored(x) }
+    }
+
+    /// A function of an operand.
+    fn activation(&mut self, function: Function, x: Operand) -> Operand {
+        let x = self.as_stored(x);
+        let y = self.value(x.layout);
+        self.push(Activation { function, x, y }, y)
+    }
+
     /// The one reader of a node.
     fn only_reader(&self, id: NodeId) -> Option<(NodeId, &Node)> {
         match self.readers[id.index()][..] {
@@ -167,7 +180,7 @@ impl Compiler<'_> {
             }
             Op::BatchNorm { .. } => {
                 let x = self.map(node, 0)?;
-                let x = if x.is_plain() { x } else { self.stored(x) };
+                let x = self.as_stored(x);
                 self.norms += 1;
                 Operand { view: View { norm: Some(self.norms - 1), ..x.view }, ..x }
             }
@@ -187,6 +200,25 @@ impl Compiler<'_> {
                 }
                 let y = self.value(a.layout);
                 self.push(Add::sum(a, b, y), y)
+            }
+            Op::Sigmoid => {
+                let x = self.operand(node, 0)?;
+                self.activation(Function::Sigmoid, x)
+            }
+            Op::LeakyRelu { slope } => {
+                let x = self.operand(node, 0)?;
+                self.activation(Function::LeakyRelu { slope }, x)
+            }
+            Op::Multiply => {
+                let (a, b) = (self.operand(node, 0)?, self.operand(node, 1)?);
+                // Of the same shape, but one may have been flattened from what the other is not.
+                let (a, b) = match a.layout == b.layout {
+                    true => (a, b),
+                    false => (self.map(node, 0)?, self.map(node, 1)?),
+                };
+                let factors = [self.as_stored(a), self.as_stored(b)];
+                let y = self.value(a.layout);
+                self.push(Multiply { factors, y }, y)
             }
             Op::MaxPool { kernel, stride, padding } => {
                 self.pool(node, PoolKind::Max, kernel, stride, padding)?
@@ -226,8 +258,7 @@ impl Compiler<'_> {
     fn relu(&mut self, node: &Node) -> Result<Operand, String> {
         let x = self.operand(node, 0)?;
         if matches!(x.layout, Layout::Vector(_)) {
-            let y = self.value(x.layout);
-            return Ok(self.push(Relu { x, y }, y));
+            return Ok(self.activation(Function::Relu, x));
         }
         let behind = x.view.dropout.is_some() && !x.view.relu;
         let x = if behind { self.stored(x) } else { x };

@@ -48,7 +48,7 @@ pub(super) fn route(passes: &[Box<dyn Pass>], buffers: &mut Buffers) -> Result<V
             }
         }
         let Some(value) = pass.output() else { continue };
-        if let Some((gather, gradient)) = router.gradient(value) {
+        if let Some((gather, gradient)) = router.gradient(value, pass.wants_stored_gradient()) {
             backs.push(router.pass(number, &**pass, gather, gradient));
         }
     }
@@ -88,19 +88,20 @@ impl Router<'_> {
         Some(Target { out, accumulate: there.is_some(), finishes })
     }
 
-    /// The gradient of a stored value, all readers having been met; none if nobody left one. Of several norms all but
-    /// one are added up first.
-    fn gradient(&mut self, of: Value) -> Option<(Vec<(Gradient, Target)>, Gradient)> {
+    /// The gradient of a stored value, all readers having been met; none if nobody left one. What was left behind norms is
+    /// added up first: all of it if it is wanted stored, or else all but the first.
+    fn gradient(&mut self, of: Value, stored: bool) -> Option<(Vec<(Gradient, Target)>, Gradient)> {
         let Pending { mut direct, norms } = self.pending[of.buffer.0].clone();
         let mut gather = Vec::new();
-        for &norm in norms.iter().skip(1) {
+        let first = norms.first().filter(|_| !stored).copied();
+        for &norm in norms.iter().skip(usize::from(first.is_some())) {
             let accumulate = direct.is_some();
             let out = direct.unwrap_or_else(|| self.buffers.add(of.layout));
             direct = Some(out);
             let gradient = Gradient { of, direct: None, norm: Some(norm) };
             gather.push((gradient, Target { out, accumulate, finishes: None }));
         }
-        let gradient = Gradient { of, direct, norm: norms.first().copied() };
+        let gradient = Gradient { of, direct, norm: first };
         (direct.is_some() || gradient.norm.is_some()).then_some((gather, gradient))
     }
 

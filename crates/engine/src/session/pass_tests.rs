@@ -43,7 +43,8 @@ fn every_pass() -> Graph {
     let s = g.linear("fc4", v, 4, Linear::default());
     let h = g.add(r, w);
     let h = g.add(h, s);
-    let h = g.add(h, v);
+    let h = g.multiply(h, v);
+    let h = g.sigmoid(h);
     let h = g.batch_norm("bn4", h, norm);
     let h = g.linear("fc5", h, CLASSES, Linear::default());
     g.cross_entropy(h, CLASSES, 0.1);
@@ -196,8 +197,18 @@ fn a_pass_touches_no_buffer_that_it_does_not_declare() {
     let mut kinds: Vec<&str> = plan.passes.iter().map(|pass| pass.name()).collect();
     kinds.sort_unstable();
     kinds.dedup();
-    let all =
-        ["add", "conv", "cross-entropy", "flatten", "global-pool", "linear", "pool", "relu", "unflatten"];
+    let all = [
+        "activation",
+        "add",
+        "conv",
+        "cross-entropy",
+        "flatten",
+        "global-pool",
+        "linear",
+        "multiply",
+        "pool",
+        "unflatten",
+    ];
     assert_eq!(kinds, all, "this network has every kind of pass");
 }
 
@@ -251,6 +262,7 @@ fn a_gradient_on_top_of_what_is_there_is_the_sum_of_both() {
     }
     tried.sort_unstable();
     tried.dedup();
-    let all = ["add", "conv", "flatten", "global-pool", "linear", "pool", "relu", "unflatten"];
+    let all =
+        ["activation", "add", "conv", "flatten", "global-pool", "linear", "multiply", "pool", "unflatten"];
     assert_eq!(tried, all, "every kind of pass leaves a gradient here");
 }

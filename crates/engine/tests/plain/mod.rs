@@ -30,11 +30,15 @@ impl<'a> Plain<'a> {
                 Op::Input { .. } => self.images.clone(),
                 Op::Flatten | Op::Dropout { .. } => of(0).clone(),
                 Op::Relu => each(&|x| x.iter().map(|x| x.max(0.0)).collect()),
-                Op::Add => of(0)
-                    .iter()
-                    .zip(of(1))
-                    .map(|(a, b)| a.iter().zip(b).map(|(a, b)| a + b).collect())
-                    .collect(),
+                Op::LeakyRelu { slope } => {
+                    each(&|x| x.iter().map(|&x| if x > 0.0 { x } else { f64::from(slope) * x }).collect())
+                }
+                Op::Sigmoid => each(&|x| x.iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect()),
+                Op::Add | Op::Multiply => {
+                    let both = |a: &f64, b: &f64| if node.op == Op::Add { a + b } else { a * b };
+                    let rows = of(0).iter().zip(of(1));
+                    rows.map(|(a, b)| a.iter().zip(b).map(|(a, b)| both(a, b)).collect()).collect()
+                }
                 Op::Linear { features, bias, .. } => each(&|x| {
                     (0..features)
                         .map(|o| {

@@ -9,10 +9,10 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     const MAGIC: f32 = 12_582_912.0 + 127.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // max(a, b) as the trait has it; min through negation.
-    let x = s.max(x, s.splat(-87.0));
+    // max(a, b) as the trait has it, in the order in which a NaN stays one; min through negation.
+    let x = s.max(s.splat(-87.0), x);
     let zero = s.splat(0.0);
-    let x = s.sub(zero, s.max(s.sub(zero, x), s.splat(-88.0)));
+    let x = s.sub(zero, s.max(s.splat(-88.0), s.sub(zero, x)));
     let t = s.fma(x, s.splat(std::f32::consts::LOG2_E), s.splat(MAGIC));
     let n = s.sub(t, s.splat(MAGIC));
     let r = s.fma(n, s.splat(-LN2_HIGH), x);

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use rigl_kernels::Machine;
-use rigl_kernels::elementwise::{relu, relu_backward};
+use rigl_kernels::elementwise::{Activation, activate, activate_backward, multiply};
 use rigl_kernels::linear::{self, Epilogue, LinearShape, LinearStream};
 use rigl_kernels::loss::softmax_cross_entropy;
 use rigl_kernels::map::{MapShape, blocks};
@@ -118,11 +118,18 @@ pub fn results(machine: &Machine, case: &Case, place: Place) -> Vec<(&'static st
     }
 
     let mut y = empty(dy.len());
-    relu(machine, &dy, &mut y).unwrap();
+    activate(machine, Activation::Relu, &dy, &mut y).unwrap();
     results.push(("relu", y.to_vec()));
     let mut dx = empty(dy.len());
-    relu_backward(machine, &y, &dy, &mut dx, false).unwrap();
+    activate_backward(machine, Activation::Relu, &y, &dy, &mut dx, false).unwrap();
     results.push(("relu backward", dx.to_vec()));
+    for f in [Activation::LeakyRelu { slope: 0.1 }, Activation::Sigmoid] {
+        activate(machine, f, &dy, &mut y).unwrap();
+        activate_backward(machine, f, &y, &dy, &mut dx, true).unwrap();
+        multiply(machine, &dy, &y, &mut dx, true).unwrap();
+        results.push(("activation", y.to_vec()));
+        results.push(("activation backward", dx.to_vec()));
+    }
     for momentum in [0.0, 0.9] {
         let constants = Sgd { learning_rate: 0.1, momentum, nesterov: true, l2: 0.01 };
         let (gradient, mut w) = (put(&case.weights), put(&case.weights));

@@ -1,23 +1,26 @@
-//! A ReLU of a vector on its own. Of maps it is a view, behind a linear layer an epilogue.
+//! Functions of one number, where no other pass does them in passing. Of maps a ReLU is a view, behind a linear layer it
+//! may be an epilogue.
 
 use rigl_base::Result;
-use rigl_kernels::elementwise;
+use rigl_kernels::elementwise::{Activation as Function, activate, activate_backward};
 
 use super::{Pass, Reread};
 use crate::request::kernel;
 use crate::run::{Lent, Run, stored};
 use crate::value::{Back, Operand, Value};
 
-/// y = max(0, x).
+/// y = f(x), of any layout.
 #[derive(Debug)]
-pub(crate) struct Relu {
+pub(crate) struct Activation {
+    pub(crate) function: Function,
+    /// Seen as it is stored.
     pub(crate) x: Operand,
     pub(crate) y: Value,
 }
 
-impl Pass for Relu {
+impl Pass for Activation {
     fn name(&self) -> &'static str {
-        "relu"
+        "activation"
     }
 
     fn operands(&self) -> &[Operand] {
@@ -32,12 +35,16 @@ impl Pass for Relu {
         &[Reread::Output]
     }
 
+    fn wants_stored_gradient(&self) -> bool {
+        true
+    }
+
     fn forward(&self, run: &mut Run<'_>) -> Result<()> {
         let samples = run.samples();
         let reads = [run.buffers.source(self.x.source, samples)];
         let writes = [run.buffers.range(self.y.buffer, samples)];
         let Lent { reads: [x], writes: [y], views, machine, .. } = run.lend(reads, writes)?;
-        elementwise::relu(machine, stored(self.x.source, x, views.batch), y).map_err(kernel)
+        activate(machine, self.function, stored(self.x.source, x, views.batch), y).map_err(kernel)
     }
 
     fn backward(&self, run: &mut Run<'_>, back: &Back) -> Result<()> {
@@ -48,6 +55,6 @@ impl Pass for Relu {
         let reads = [run.buffers.range(self.y.buffer, samples), run.buffers.range(dy, samples)];
         let writes = [run.buffers.range(target.out, samples)];
         let Lent { reads: [y, dy], writes: [dx], machine, .. } = run.lend(reads, writes)?;
-        elementwise::relu_backward(machine, y, dy, dx, target.accumulate).map_err(kernel)
+        activate_backward(machine, self.function, y, dy, dx, target.accumulate).map_err(kernel)
     }
 }
