@@ -133,7 +133,7 @@ impl Subject {
             .session
             .parameters()
             .into_iter()
-            .map(|p| json!({ "name": p.name, "shape": p.shape, "active": p.active, "storage": p.storage }))
+            .map(|p| json!({ "name": p.name(), "shape": p.shape(), "active": p.active(), "storage": p.storage() }))
             .collect();
         json!({
             "name": self.graph.name(), "sample_shape": self.sample_shape(), "batch": self.batch.samples(),
@@ -155,7 +155,7 @@ impl Subject {
 /// Refuses a batch for which the machine has no memory; a part of it is for the batch and the program itself.
 fn check_memory(graph: &Graph, active: &[Option<usize>], options: &Options) -> Result<()> {
     let planned = |batch| {
-        Session::planned_bytes(graph, active, &Options { batch, ..options.clone() }, true, Extra::default())
+        Session::planned_bytes(graph, active, &Options { batch, ..options.clone() }, true, &Extra::default())
     };
     let limit = memory_limit_bytes().map_or(usize::MAX, |limit| (limit / 16 * 15) as usize);
     let needed = planned(options.batch)?;
