@@ -51,6 +51,8 @@ class Network(nn.Module):
                 return nn.functional.cross_entropy(*inputs, labels, label_smoothing=smoothing)
             elif line.word == "add":
                 y = torch.add(*inputs)
+            elif line.word == "multiply":
+                y = torch.mul(*inputs)
             else:
                 y = self.get_submodule(line.name)(*inputs)
             assert list(y.shape[1:]) == line.shape, (line.name, y.shape, line.shape)
@@ -88,13 +90,17 @@ class Line:
                 return layer(self.shape[0], real("epsilon"), real("momentum"))
             case "relu":
                 return nn.ReLU()
+            case "leaky-relu":
+                return nn.LeakyReLU(real("slope"))
+            case "sigmoid":
+                return nn.Sigmoid()
             case "max-pool":
                 return nn.MaxPool2d(**window())
             case "avg-pool":
                 return nn.AvgPool2d(**window())
             case "global-avg-pool":
                 return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-            case "input" | "add" | "cross-entropy":
+            case "input" | "add" | "multiply" | "cross-entropy":
                 return None
         raise ValueError(self.word)
 
@@ -154,8 +160,17 @@ class Text:
     def relu(self, name):
         return self.node(name, "relu", [self.x], self.shapes[self.x])
 
+    def leaky_relu(self, name, slope):
+        return self.node(name, "leaky-relu", [self.x], self.shapes[self.x], slope=slope)
+
+    def sigmoid(self, name):
+        return self.node(name, "sigmoid", [self.x], self.shapes[self.x])
+
     def add(self, name, other):
         return self.node(name, "add", [self.x, other], self.shapes[self.x])
+
+    def multiply(self, name, other):
+        return self.node(name, "multiply", [self.x, other], self.shapes[self.x])
 
     def mean(self):
         return self.node("mean", "global-avg-pool", [self.x], self.shapes[self.x][:1])
@@ -263,6 +278,21 @@ def joins():
     yield text.end(), 5, {}
 
 
+def gates():
+    """Sigmoids, leaky ReLUs and products, of maps and of vectors; what several layers read."""
+    yield stem("sigmoid").sigmoid("sigmoid").end(), 5, {}
+    yield stem("leaky-relu").leaky_relu("leaky", "0.1").end(), 17, {}
+    yield stem("leaky-relu-of-norm").bn("bn").leaky_relu("leaky", "0.01").conv("conv", 5, 3, p=1).end(), 5, {}
+    text = stem("gated-map").conv("conv", 4, 3, p=1).sigmoid("sigmoid").multiply("gated", "stem").bn("bn")
+    yield text.relu("relu").end(), 5, {}
+    yield stem("square").multiply("square", "stem").sigmoid("sigmoid").bn("bn").end(), 5, {}
+    text = stem("gated-means", 6).relu("relu").mean().linear("squeeze", 3).leaky_relu("leaky", "0.2")
+    text.linear("excite", 6).sigmoid("gate").multiply("gated", "mean")
+    yield text.end(), 17, {"squeeze.weight": 0.5, "excite.weight": 0.4}
+    text = Text("residual-vectors").linear("fc1", 9).relu("relu").linear("fc2", 9).add("add", "fc1").bn("bn")
+    yield text.sigmoid("sigmoid").multiply("gated", "fc1").add("add2", "add").end(), 17, {}
+
+
 def run(text, seed, samples, masks, errors=None, dtype=torch.float64, memory_format=torch.contiguous_format):
     """Everything a step shows: evaluation with the buffers as drawn, then loss, gradients and buffers of a step."""
     network = Network(text, seed, masks, dtype).to(memory_format=memory_format)
@@ -343,3 +373,4 @@ if __name__ == "__main__":
     write("layers-norm", norms())
     write("layers-norm-vector", vector_norms())
     write("layers-join", joins())
+    write("layers-gate", gates())

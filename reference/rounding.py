@@ -44,7 +44,10 @@ class Float32Errors(TorchFunctionMode):
             nn.functional.avg_pool2d: self.avg_pool2d,
             nn.functional.adaptive_avg_pool2d: self.global_avg_pool2d,
             nn.functional.cross_entropy: self.cross_entropy,
+            nn.functional.leaky_relu: self.leaky_relu,
             torch.add: self.add,
+            torch.mul: self.multiply,
+            torch.sigmoid: self.sigmoid,
         }.get(func, func)
         return replacement(*args, **(kwargs or {}))
 
@@ -78,6 +81,19 @@ class Float32Errors(TorchFunctionMode):
 
     def add(self, a, b):
         return Off.apply(self, torch.Tensor.__add__(a, b), 1, (a + b).detach().abs())
+
+    def multiply(self, a, b):
+        y = torch.Tensor.__mul__(a, b)
+        return Off.apply(self, y, 1, y.detach().abs())
+
+    def sigmoid(self, x):
+        # exp within 2 ulp, a sum and a quotient.
+        y = x.sigmoid()
+        return Off.apply(self, y, 6**2, y.detach())
+
+    def leaky_relu(self, x, negative_slope=0.01, *_):
+        y = torch.where(x > 0, x, x * negative_slope)
+        return Off.apply(self, y, 1, y.detach().abs())
 
     def cross_entropy(self, logits, labels, label_smoothing=0.0, **_):
         return CrossEntropy.apply(self, logits, labels, label_smoothing)

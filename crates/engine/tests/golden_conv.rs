@@ -151,6 +151,11 @@ fn activations_additions_and_pools_equal_those_of_pytorch() {
 }
 
 #[test]
+fn gates_and_vectors_that_several_layers_read_equal_those_of_pytorch() {
+    check(include_str!("../../../reference/golden/layers-gate.json"));
+}
+
+#[test]
 fn batch_norms_of_vectors_and_their_running_statistics_equal_those_of_pytorch() {
     check(include_str!("../../../reference/golden/layers-norm-vector.json"));
 }
