@@ -3,10 +3,10 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod batch_norm;
 mod buffers;
 mod execute;
 mod layout;
-mod norms;
 mod parameter;
 mod passes;
 mod plan;

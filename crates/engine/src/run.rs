@@ -14,8 +14,8 @@ use rigl_kernels::{Arena, LANES, Machine, Workspace};
 use rigl_topology::Largest;
 
 use crate::batch::Batch;
+use crate::batch_norm::BatchNorm;
 use crate::buffers::Buffers;
-use crate::norms::Norm;
 use crate::parameter::Parameter;
 use crate::request::{MicroBatch, kernel};
 use crate::value::{BufferId, Gradient, Operand, Source, Target};
@@ -28,7 +28,7 @@ pub(crate) struct Run<'a> {
     pub(crate) arena: &'a mut Arena,
     pub(crate) workspace: &'a mut Workspace,
     pub(crate) parameters: &'a mut [Parameter],
-    pub(crate) norms: &'a mut [Norm],
+    pub(crate) norms: &'a mut [BatchNorm],
     pub(crate) scratch: &'a mut Scratch,
     pub(crate) batch: &'a Batch,
     /// In training, which part of a step's batch this is.
@@ -100,7 +100,7 @@ pub(crate) struct Stopwatch<'a> {
 pub(crate) struct Views<'a> {
     pub(crate) dropouts: &'a [Dropout],
     pub(crate) parameters: &'a [Parameter],
-    pub(crate) norms: &'a [Norm],
+    pub(crate) norms: &'a [BatchNorm],
     pub(crate) masks: &'a [Vec<u16>],
     pub(crate) batch: &'a Batch,
 }

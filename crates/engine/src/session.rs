@@ -15,8 +15,8 @@ use rigl_topology::slots::KEPT;
 use rigl_topology::{Largest, MethodSlot, Over, Pattern};
 
 use crate::batch::{Batch, Packer, Preprocessing};
+use crate::batch_norm::BatchNorm;
 use crate::execute;
-use crate::norms::Norm;
 use crate::parameter::Parameter;
 use crate::passes::{Purpose, conv_shape};
 use crate::plan::Plan;
@@ -37,7 +37,7 @@ pub struct Session {
     arena: Arena,
     workspace: Workspace,
     parameters: Vec<Parameter>,
-    norms: Vec<Norm>,
+    norms: Vec<BatchNorm>,
     scratch: Scratch,
 }
 
@@ -73,8 +73,8 @@ impl Session {
                 Parameter::new(&p.name, &p.shape, p.is_weight(), form, pattern, options.compute, value)
             })
             .collect::<Result<_>>()?;
-        let norms = Norm::all(graph);
-        let widest = norms.iter().map(Norm::channels).max().unwrap_or(0);
+        let norms = BatchNorm::all(graph);
+        let widest = norms.iter().map(BatchNorm::channels).max().unwrap_or(0);
         let masks = training.dropouts.iter().map(|dropout| Ok(vec![0; dropout.mask_words(options.batch)?]));
         let scratch = Scratch {
             sums: vec![0.0; 2 * widest],

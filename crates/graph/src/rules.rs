@@ -260,11 +260,14 @@ mod tests {
         assert_eq!(Op::Input { shape: vec![3, 2] }.shape(&[]), Ok(vec![3, 2]));
         assert_eq!(Op::Flatten.shape(&[&[3, 2]]), Ok(vec![6]));
         assert_eq!(linear(5).shape(&[&[6]]), Ok(vec![5]));
-        assert_eq!(Op::Relu.shape(&[&[3, 2]]), Ok(vec![3, 2]));
+        for op in [Op::Relu, Op::Sigmoid, Op::LeakyRelu { slope: 0.0 }] {
+            assert_eq!(op.shape(&[&[3, 2]]), Ok(vec![3, 2]));
+        }
         assert_eq!(Op::CrossEntropy { classes: 5, label_smoothing: 0.1 }.shape(&[&[5]]), Ok(vec![]));
         assert_eq!(norm(1e-5, 0.1, 1.0).shape(&[&[3, 4, 5]]), Ok(vec![3, 4, 5]));
         assert_eq!(norm(1e-5, 1.0, 0.0).shape(&[&[3]]), Ok(vec![3]));
         assert_eq!(Op::Add.shape(&[&[3, 4], &[3, 4]]), Ok(vec![3, 4]));
+        assert_eq!(Op::Multiply.shape(&[&[3, 4], &[3, 4]]), Ok(vec![3, 4]));
         assert_eq!(Op::GlobalAvgPool.shape(&[&[3, 4, 5]]), Ok(vec![3]));
         assert_eq!(Op::Dropout { probability: 0.0 }.shape(&[&[3, 4, 5]]), Ok(vec![3, 4, 5]));
     }
@@ -299,9 +302,12 @@ mod tests {
         for smoothing in [1.0, -0.1, -0.0, f32::NAN, f32::INFINITY] {
             assert!(error(loss(10, smoothing), &[10]).contains("[0, 1)"), "{smoothing}");
             assert!(error(Op::Dropout { probability: smoothing }, &[10]).contains("[0, 1)"), "{smoothing}");
+            assert!(error(Op::LeakyRelu { slope: smoothing }, &[10]).contains("[0, 1)"), "{smoothing}");
         }
         assert_eq!(Op::Relu.shape(&[]).unwrap_err(), "the number of inputs must be 1, found 0");
-        assert_eq!(Op::Add.shape(&[&[3]]).unwrap_err(), "the number of inputs must be 2, found 1");
+        for op in [Op::Add, Op::Multiply] {
+            assert_eq!(op.shape(&[&[3]]).unwrap_err(), "the number of inputs must be 2, found 1");
+        }
         assert_eq!(
             Op::Add.shape(&[&[3], &[4]]).unwrap_err(),
             "expects two nodes of one shape, found [3] and [4]"

@@ -336,7 +336,8 @@ loss = cross-entropy(global-avg-pool) classes=4 label-smoothing=0.0 -> []
                 let norm = BatchNorm { epsilon: number + 1e-9, momentum: 1.0 - number, scale: number };
                 let r = g.batch_norm(&format!("bn{i}"), h, norm);
                 let r = g.dropout(r, number);
-                h = g.add(h, r);
+                let r = if bias { g.leaky_relu(r, number) } else { g.sigmoid(r) };
+                h = if stride > 1 { g.multiply(h, r) } else { g.add(h, r) };
                 h = if bias { g.max_pool(h, Pool::k(3).padding(1)) } else { g.avg_pool(h, Pool::k(1)) };
             }
             h = if label_smoothing > 0.5 && !blocks.is_empty() { g.global_avg_pool(h) } else { g.flatten(h) };
@@ -386,7 +387,7 @@ loss = cross-entropy(global-avg-pool) classes=4 label-smoothing=0.0 -> []
         }
 
         #[test]
-        fn any_lines_after_a_good_head_are_answered(lines in prop::collection::vec("[a-c] = (relu|linear|flatten|input|conv2d|add|batch-norm)\\([a-cx, ]{0,5}\\)( features=[0-9]{1,22})?( bias=true init=zeros)? -> \\[[0-9, ]{0,24}\\]", 0..6)) {
+        fn any_lines_after_a_good_head_are_answered(lines in prop::collection::vec("[a-c] = (relu|sigmoid|leaky-relu|linear|flatten|input|conv2d|add|multiply|batch-norm)\\([a-cx, ]{0,5}\\)( features=[0-9]{1,22})?( bias=true init=zeros)? -> \\[[0-9, ]{0,24}\\]", 0..6)) {
             let text = format!("network n\nx = input() -> [4]\n{}", lines.join("\n"));
             prop_assert!(Graph::parse(&text).is_err());
         }

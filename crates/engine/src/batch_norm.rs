@@ -10,7 +10,7 @@ use crate::request::kernel;
 
 /// A batch norm.
 #[derive(Debug)]
-pub(crate) struct Norm {
+pub(crate) struct BatchNorm {
     /// γ and β, by number among the parameters.
     gamma: usize,
     beta: usize,
@@ -36,9 +36,9 @@ pub(crate) struct Buffer {
     pub(crate) values: Vec<f32>,
 }
 
-impl Norm {
+impl BatchNorm {
     /// The norms of a network in the order of the graph, before training.
-    pub(crate) fn all(graph: &Graph) -> Vec<Norm> {
+    pub(crate) fn all(graph: &Graph) -> Vec<BatchNorm> {
         let norm = |node: &rigl_graph::Node| {
             let Op::BatchNorm { epsilon, momentum, .. } = node.op else { return None };
             let (&[gamma, beta], &[mean, variance]) = (&node.parameters[..], &node.buffers[..]) else {
@@ -50,7 +50,7 @@ impl Norm {
                 Buffer { name: of.name.clone(), values: vec![of.initial; channels] }
             };
             let zeros = || vec![0.0; channels];
-            Some(Norm {
+            Some(BatchNorm {
                 gamma: gamma.index(),
                 beta: beta.index(),
                 epsilon,
