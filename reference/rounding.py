@@ -91,7 +91,7 @@ class Float32Errors(TorchFunctionMode):
         y = x.sigmoid()
         return Off.apply(self, y, 6**2, y.detach())
 
-    def leaky_relu(self, x, negative_slope=0.01, *_):
+    def leaky_relu(self, x, negative_slope=0.01, **_):
         y = torch.where(x > 0, x, x * negative_slope)
         return Off.apply(self, y, 1, y.detach().abs())
 
