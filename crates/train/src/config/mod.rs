@@ -11,12 +11,11 @@ pub(crate) mod arbitrary;
 mod check;
 mod columns;
 mod difference;
-mod layer;
 mod methods;
-mod read;
 #[cfg(test)]
 mod refusals;
 mod resolve;
+mod source;
 mod table;
 mod value;
 mod write;
@@ -33,10 +32,9 @@ pub use columns::{
     AfterStep, DensityDecay, DropScore, GrowScore, Initial, Redistribution, StateHandling, UpdateTiming,
 };
 pub use difference::Difference;
-pub use layer::Override;
-pub use read::read_text;
 pub use resolve::{Base, Known, Sources};
 pub use rigl_engine::Compute;
+pub use source::{Override, read_text};
 pub use table::{Key, TableDoc};
 
 named_enum! {

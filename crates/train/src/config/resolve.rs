@@ -5,7 +5,7 @@ use rigl_base::{Error, Result};
 use rigl_topology::{Method as Row, check_glob};
 use toml_edit::{Item, Key as TomlKey};
 
-use super::layer::{self, Aliases, Entry, LAYERS, Override};
+use super::source::{self, Aliases, Entry, LAYERS, Override};
 use super::value::{Rule, Setting, text};
 use super::{Config, key, methods};
 use crate::presets::{self, Preset};
@@ -92,7 +92,7 @@ fn resolve_with(sources: &Sources, known: &Known, aliases: Aliases) -> Result<Co
         Base::Default => {}
         Base::Preset(name) => builder.preset(name)?,
         Base::File { name, text } => {
-            let file = layer::from_text(&format!("`{name}`"), text, aliases)?;
+            let file = source::from_text(&format!("`{name}`"), text, aliases)?;
             if let Some(entry) = file.iter().find(|entry| entry.path == "preset") {
                 let preset = String::read(&entry.item).ok_or_else(|| refused(entry, "a string", None))?;
                 if !preset.is_empty() {
@@ -102,7 +102,7 @@ fn resolve_with(sources: &Sources, known: &Known, aliases: Aliases) -> Result<Co
             builder.source(file)?;
         }
     }
-    builder.source(layer::from_overrides(sources.overrides, aliases)?)?;
+    builder.source(source::from_overrides(sources.overrides, aliases)?)?;
     let Builder { config, places, .. } = builder;
     // The errors of keys together begin with where the key was set last, if any source set it.
     let placed =
@@ -126,7 +126,7 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn preset(&mut self, name: &str) -> Result<()> {
         let preset = presets::find(name, &self.known.presets)?;
-        let entries = layer::from_text(&format!("preset `{name}`"), preset.text, self.aliases)?;
+        let entries = source::from_text(&format!("preset `{name}`"), preset.text, self.aliases)?;
         if let Some(entry) = entries.iter().find(|entry| entry.path == "preset") {
             return Err(Error::usage(format!("{}: a preset cannot begin with another", entry.place)));
         }

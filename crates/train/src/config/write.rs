@@ -2,7 +2,7 @@
 
 use toml_edit::{Key as TomlKey, Value};
 
-use super::layer::LAYERS;
+use super::source::LAYERS;
 use super::{Config, TABLES, doc_text, keys};
 
 /// Comments are wrapped to this width.
