@@ -20,6 +20,7 @@ mod args;
 mod cli;
 mod commands;
 mod output;
+mod program;
 mod signals;
 
 pub use cli::run;

@@ -11,6 +11,7 @@ use std::io::{IsTerminal, Write};
 use rigl_base::{Error, Result};
 
 use crate::args::{Color, Global};
+use crate::program::own;
 
 pub(crate) use format::{bytes, count, duration, percent, ratio, si};
 pub(crate) use progress::{Display, epochs};
@@ -68,21 +69,22 @@ impl Printer {
     /// Something a person may like to know, unless it should be quiet.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
+            let _ = writeln!(std::io::stderr().lock(), "{}", own(text).trim_end_matches('\n'));
         }
     }
 
     /// A warning.
     pub(crate) fn warning(&self, text: &str) {
-        let _ = writeln!(std::io::stderr().lock(), "{} {}", self.paint("warning:", YELLOW), plain(text));
+        let _ =
+            writeln!(std::io::stderr().lock(), "{} {}", self.paint("warning:", YELLOW), plain(&own(text)));
     }
 
     /// An error with its hint.
     pub(crate) fn error(&self, error: &Error) {
         let mut out = std::io::stderr().lock();
-        let _ = writeln!(out, "{} {}", self.paint("error:", RED), plain(&error.to_string()));
+        let _ = writeln!(out, "{} {}", self.paint("error:", RED), plain(&own(&error.to_string())));
         if let Some(hint) = error.hint_text() {
-            let _ = writeln!(out, "\n{} {}", self.paint("hint:", CYAN), plain(hint));
+            let _ = writeln!(out, "\n{} {}", self.paint("hint:", CYAN), plain(&own(hint)));
         }
     }
 

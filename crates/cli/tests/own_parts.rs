@@ -50,6 +50,23 @@ fn an_unknown_name_is_answered_with_own_ones_among_the_others() {
 }
 
 #[test]
+fn a_program_of_its_own_shows_commands_by_its_own_name() {
+    let (ok, out, _) = run(&["--version"]);
+    assert!(ok && out.starts_with("own_parts (rigl "), "{out}");
+    for command in ["train", "data"] {
+        let (ok, out, _) = run(&[command, "--help"]);
+        assert!(ok && out.contains(&format!("\n  own_parts {command}")), "{out}");
+        assert!(!out.contains(&format!("rigl {command}")), "{out}");
+    }
+    let (_, out, _) = run(&["train", "--help"]);
+    assert!(out.contains("(see `own_parts presets`)"), "{out}");
+    let (ok, _, err) = run(&["train", "mnist-lenet", "--data-dir", "none"]);
+    assert!(!ok && err.contains("hint: own_parts data fetch mnist --data-dir none\n"), "{err}");
+    let (ok, out, _) = run(&["completions", "bash"]);
+    assert!(ok && out.contains("_own_parts") && !out.contains("_rigl"), "{out}");
+}
+
+#[test]
 fn the_readme_shows_the_example_as_it_is() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();

@@ -1,6 +1,7 @@
 //! `rigl bench`: how fast a training step is on this machine, as a whole and layer by layer, beside what the
 //! machine can do at best.
 
+mod args;
 mod layers;
 mod machine;
 mod subject;
@@ -13,8 +14,9 @@ use rigl_metrics::machine::peak_memory_bytes;
 use rigl_train::Registry;
 use serde_json::{Value, json};
 
-use crate::args::{Bench, BenchWhat};
 use crate::output::{Align, Printer, Table, bytes, count};
+pub(crate) use args::Bench;
+use args::BenchWhat;
 use machine::MachineFacts;
 use subject::Subject;
 

@@ -1,14 +1,30 @@
 //! `rigl compare`: finished runs side by side.
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::Args;
 use rigl_base::{Error, Result};
 use rigl_study::{Table, read_runs};
 use rigl_train::Registry;
 
-use crate::args::Compare;
 use crate::output::Printer;
+
+/// Put finished runs side by side: a row for those that differ in seeds alone, with mean and standard deviation, and a
+/// column for each key of the configuration in which rows differ.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl compare runs/*-mnist-lenet-*\n  rigl compare sweeps/mnist runs/20260101-120000-mnist-lenet-rigl-sparsity.98-seed0 --csv > table.csv"
+)]
+pub(crate) struct Compare {
+    /// Folders of runs, or folders that hold such folders
+    #[arg(value_name = "RUN", required = true)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Print the table as CSV
+    #[arg(long, conflicts_with = "json", help_heading = "Output")]
+    pub(crate) csv: bool,
+}
 
 pub(crate) fn run(args: &Compare, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let known = registry.known();

@@ -5,13 +5,33 @@ mod fetch;
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::{Args, Subcommand};
 use rigl_base::{Error, Result};
 use rigl_data::source::Status;
 use rigl_train::Registry;
 use serde_json::{Value, json};
 
-use crate::args::{Data, DataAction};
+use crate::args::DataFolder;
 use crate::output::{Align, Printer, Table, bytes};
+
+/// List the data sets: which come with the program, which are read from files, and whether these are there.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rigl data\n  rigl data --verify --json\n  rigl data fetch mnist")]
+pub(crate) struct Data {
+    #[command(subcommand)]
+    pub(crate) action: Option<DataAction>,
+    /// Compare the contents of the files with their SHA-256, not only their sizes; exit with 1 if one is damaged
+    #[arg(long)]
+    pub(crate) verify: bool,
+    #[command(flatten)]
+    pub(crate) folder: DataFolder,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum DataAction {
+    /// Download a data set
+    Fetch(fetch::Fetch),
+}
 
 pub(crate) fn run(args: &Data, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let folder = args.folder.path()?;

@@ -2,10 +2,11 @@
 //! to compare with.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::{Args, ValueEnum};
 use rigl_base::{Error, Result};
 use rigl_data::{Dataset, Subset};
 use rigl_engine::Outcome;
@@ -17,8 +18,44 @@ use serde_json::json;
 
 use super::export::{about, check_target};
 use super::read_checkpoint;
-use crate::args::{Eval, Split};
+use crate::args::MachineFlags;
 use crate::output::{Align, Printer, Table, bytes, count, percent};
+
+/// Evaluate the network of a run on its test set.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl eval runs/20260101-120000-quickstart-rigl-sparsity.90-seed0\n  rigl eval RUN --split train --json\n  rigl eval RUN --samples 1000 --logits logits.safetensors"
+)]
+pub(crate) struct Eval {
+    /// The folder of a run, or a checkpoint file of one
+    #[arg(value_name = "RUN")]
+    pub(crate) run: PathBuf,
+    /// The samples to evaluate on
+    #[arg(long, value_enum, default_value_t = Split::Test)]
+    pub(crate) split: Split,
+    /// The first N of them alone
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
+    pub(crate) samples: Option<u64>,
+    /// Write what the network reads and answers into this file: `input` (after preprocessing), `label`, `logits`
+    #[arg(long, value_name = "FILE.safetensors")]
+    pub(crate) logits: Option<PathBuf>,
+    /// Replace the file of `--logits`
+    #[arg(long, requires = "logits")]
+    pub(crate) overwrite: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineFlags,
+}
+
+/// Samples to evaluate on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Split {
+    /// The training set.
+    Train,
+    /// The share of the training set that was split off.
+    Validation,
+    /// The test set.
+    Test,
+}
 
 pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     args.logits.iter().try_for_each(|file| check_target(file, args.overwrite))?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Args;
 use rigl_base::{Error, Result};
 use rigl_formats::{Checkpoint, Metadata, export};
 use rigl_graph::Graph;
@@ -11,11 +12,33 @@ use rigl_graph::state::{self, Role};
 use serde_json::json;
 
 use super::{best_checkpoint, read_checkpoint};
-use crate::args::Export;
 use crate::output::{Align, Printer, Table, bytes, count, percent};
 
 /// How the names of files end that this command, and `rigl eval --logits`, write.
 const ENDING: &str = "safetensors";
+
+/// Write the network of a run into a file that other programs read.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl export runs/20260101-120000-mnist-lenet-rigl-sparsity.98-seed0 lenet.safetensors\n  rigl export RUN net.safetensors --masks --best"
+)]
+pub(crate) struct Export {
+    /// The folder of a run, whose newest checkpoint is taken, or a checkpoint file of one
+    #[arg(value_name = "RUN|CHECKPOINT")]
+    pub(crate) run: PathBuf,
+    /// The file to write; its ending names the format
+    #[arg(value_name = "FILE.safetensors")]
+    pub(crate) file: PathBuf,
+    /// Write the masks of sparse weights too, into FILE.masks.safetensors, under the names of the weights
+    #[arg(long)]
+    pub(crate) masks: bool,
+    /// Take the checkpoint with the best validation accuracy
+    #[arg(long)]
+    pub(crate) best: bool,
+    /// Replace files that are there already
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+}
 
 pub(crate) fn run(args: &Export, printer: &Printer) -> Result<ExitCode> {
     let masks_file = masks_beside(&args.file);

@@ -2,17 +2,41 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
 use rigl_base::Result;
 use rigl_train::{Design, Prepared, Recipe, Registry, cost};
 use serde_json::json;
 
 use super::named::{Named, Samples};
 use super::network;
-use crate::args::{Flops, Shape};
+use crate::args::{Keys, MachineFlags, SampleFlags, Shape};
 use crate::output::{Align, Printer, Table, count, percent};
 
 /// Samples of an epoch where nothing is known of the data.
 const EPOCH: usize = 50_000;
+
+const FLOPS_EXAMPLES: &str = "\
+Examples:
+  rigl flops mnist-lenet
+  rigl flops quickstart --sparsity 0.95 --distribution uniform --json
+  rigl flops resnet-50 --sparsity 0.8 --distribution erk
+  rigl flops mobilenet-v1 --set model.width=0.5 --input 3x160x160";
+
+/// Show what a network costs: shapes, active weights, bytes and FLOPs of each layer, and the FLOPs of training
+/// for each method.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = FLOPS_EXAMPLES)]
+pub(crate) struct Flops {
+    /// A preset, a model, or a configuration file ending in .toml
+    #[arg(value_name = "PRESET|MODEL|FILE.toml", default_value = "quickstart")]
+    pub(crate) recipe: String,
+    #[command(flatten)]
+    pub(crate) samples: SampleFlags,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    #[command(flatten)]
+    pub(crate) machine: MachineFlags,
+}
 
 pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let named = Named::new(&args.recipe, &args.keys, &args.samples, registry)?;

@@ -1,5 +1,6 @@
 //! `rigl inspect`: what a run or a file holds, read without an engine.
 
+mod args;
 mod file;
 mod layers;
 mod log;
@@ -15,8 +16,8 @@ use rigl_graph::{Buffer, Graph, Parameter, ParameterKind, state};
 use rigl_train::Registry;
 use serde_json::{Map, Value};
 
-use crate::args::Inspect;
 use crate::output::Printer;
+pub(crate) use args::Inspect;
 use layers::Layer;
 use pixels::Pixels;
 

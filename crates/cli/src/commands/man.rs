@@ -1,17 +1,26 @@
 //! `rigl man`: manual pages, made from the same text as `--help`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Command, CommandFactory};
-use clap_mangen::Man;
+use clap::{Args, Command};
 use rigl_base::{Error, Result, files};
 use serde_json::json;
 
-use crate::args::{self, Arguments};
 use crate::output::Printer;
+use crate::program;
 
-pub(crate) fn run(args: &args::Man, printer: &Printer) -> Result<ExitCode> {
-    let pages = pages()?;
+/// Print the manual page of rigl, or write it and those of all commands into a folder.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rigl man | man -l -\n  rigl man --out ~/.local/share/man/man1")]
+pub(crate) struct Man {
+    /// Write a page for rigl and each command into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &Man, command: Command, printer: &Printer) -> Result<ExitCode> {
+    let pages = pages(command)?;
     let Some(folder) = &args.out else {
         let (name, page) = &pages[0];
         match printer.json() {
@@ -35,8 +44,8 @@ pub(crate) fn run(args: &args::Man, printer: &Printer) -> Result<ExitCode> {
 }
 
 /// The names and texts of all pages, that of rigl itself first.
-fn pages() -> Result<Vec<(String, String)>> {
-    let mut rigl = Arguments::command().disable_help_subcommand(true);
+fn pages(command: Command) -> Result<Vec<(String, String)>> {
+    let mut rigl = command.disable_help_subcommand(true);
     rigl.build();
     let mut pages = Vec::new();
     add(&rigl, &mut pages)?;
@@ -50,7 +59,7 @@ fn add(command: &Command, pages: &mut Vec<(String, String)>) -> Result<()> {
 }
 
 fn page(command: &Command) -> Result<(String, String)> {
-    let man = Man::new(command.clone()).manual("rigl").source(super::execute::PROGRAM);
+    let man = clap_mangen::Man::new(command.clone()).manual(program::name()).source(super::execute::PROGRAM);
     let mut page = Vec::new();
     man.render(&mut page).map_err(|e| Error::internal("cannot print a manual page").caused_by(e))?;
     let page = String::from_utf8_lossy(&page)

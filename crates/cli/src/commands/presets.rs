@@ -2,14 +2,25 @@
 
 use std::process::ExitCode;
 
+use clap::Args;
 use rigl_base::Result;
 use rigl_train::Registry;
 use rigl_train::presets::find;
 use serde_json::json;
 
 use super::configuration;
-use crate::args::Presets;
 use crate::output::{Align, Printer, Table};
+
+/// List the presets, or print one as TOML: a start for a file of your own.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Examples:\n  rigl presets\n  rigl presets mnist-lenet > my.toml")]
+pub(crate) struct Presets {
+    /// The preset to print
+    pub(crate) name: Option<String>,
+    /// Print every key with its documentation and value, not only those the preset sets
+    #[arg(long, requires = "name")]
+    pub(crate) full: bool,
+}
 
 pub(crate) fn run(args: &Presets, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     match &args.name {

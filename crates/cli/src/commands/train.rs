@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
+use clap::Args;
 use rigl_base::{Error, Result, files};
 use rigl_metrics::folder::run_name;
 use rigl_metrics::{Machine, RunFolder, RunWriter};
@@ -13,12 +14,57 @@ use rigl_train::{Config, MachineOptions, Prepared, Registry};
 
 use super::execute::{DENSE, PROGRAM, SPARSE, execute, interrupted};
 use super::{configuration, network, results, resume};
-use crate::args::Train;
+use crate::args::{Keys, MachineFlags};
 use crate::output::Printer;
+use crate::program;
 use crate::signals::Signals;
 
 /// Where runs go that are given no folder.
 const RUNS: &str = "runs";
+
+const TRAIN_EXAMPLES: &str = "\
+Examples:
+  rigl train                                a first run: sparse, then dense, on drawn digits
+  rigl train mnist-lenet --data-dir ~/data  the paper's LeNet-300-100 on MNIST
+  rigl train mnist-lenet --method set --multiplier 0.1 --seed 1
+  rigl train my.toml --set optimizer.l2=0 --set method.layers.fc1=0.99
+  rigl train --resume runs/20260101-120000-mnist-lenet-rigl-sparsity.98-seed0";
+
+/// Train a network: with no arguments a small one on drawn digits, sparse and then dense, with a table that
+/// compares the two.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = TRAIN_EXAMPLES)]
+pub(crate) struct Train {
+    /// A preset (see `rigl presets`) or a configuration file ending in .toml
+    #[arg(value_name = "PRESET|FILE.toml")]
+    pub(crate) recipe: Option<String>,
+    #[command(flatten)]
+    pub(crate) keys: Keys,
+    #[command(flatten)]
+    pub(crate) machine: MachineFlags,
+    /// Folder of this run [default: a new one in `runs`]
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    pub(crate) run_dir: Option<PathBuf>,
+    /// Go on with the run in this folder
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["recipe", "run_dir", "overwrite", "dry_run"], help_heading = "Run")]
+    pub(crate) resume: Option<PathBuf>,
+    /// Replace the run that is in `--run-dir`
+    #[arg(long, requires = "run_dir", help_heading = "Run")]
+    pub(crate) overwrite: bool,
+    /// With --resume: go on although another version of the arithmetic began the run (results may differ)
+    #[arg(long, requires = "resume", help_heading = "Run")]
+    pub(crate) accept_arithmetic: bool,
+    /// Show what would be trained, and stop there
+    #[arg(long, help_heading = "Run")]
+    pub(crate) dry_run: bool,
+    /// Save and stop, as when interrupted, once standard input ends: for programs that start runs, so that these
+    /// do not outlive them
+    #[arg(long, help_heading = "Run")]
+    pub(crate) stop_at_eof: bool,
+    /// Plain lines in place of a progress bar
+    #[arg(long, help_heading = "Output")]
+    pub(crate) no_progress: bool,
+}
 
 pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let machine = args.machine.options()?;
@@ -173,11 +219,12 @@ fn begin(prepared: &Prepared, writer: &RunWriter) -> Result<()> {
 pub(crate) fn configuration_text(config: &Config, threads: usize, isa: Option<&str>) -> String {
     let machine = Machine::of(threads as u32, isa.unwrap_or("best"));
     format!(
-        "# Begun by {PROGRAM} on {} ({}), {} threads, instruction set: {}.\n# `rigl train` on this file repeats the run.\n\n{}",
+        "# Begun by {PROGRAM} on {} ({}), {} threads, instruction set: {}.\n# `{} train` on this file repeats the run.\n\n{}",
         machine.processor.as_deref().unwrap_or("an unknown processor"),
         machine.os,
         machine.threads,
         machine.instruction_set,
+        program::name(),
         config.to_toml()
     )
 }

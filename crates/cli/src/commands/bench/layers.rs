@@ -7,10 +7,10 @@ use rigl_engine::LayerTime;
 use rigl_graph::{Graph, ParameterKind};
 use serde_json::{Value, json};
 
+use super::args::Bench;
 use super::machine::MachineFacts;
 use super::subject::Subject;
 use super::{Spread, median};
-use crate::args::Bench;
 use crate::output::{Align, Table, count, percent};
 
 /// The table and the same as JSON.

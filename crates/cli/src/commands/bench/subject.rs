@@ -11,7 +11,8 @@ use rigl_topology::{Method, Start, Topology};
 use rigl_train::{At, Design, Recipe, Registry, Stepper};
 use serde_json::{Value, json};
 
-use crate::args::{Bench, Shape};
+use super::args::Bench;
+use crate::args::Shape;
 use crate::commands::named::{Named, nothing_known};
 use crate::output::bytes;
 

@@ -3,12 +3,30 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::Args;
 use rigl_base::{Error, Result};
 use rigl_data::source::Source;
 use rigl_train::Registry;
 
-use crate::args::Fetch;
 use crate::output::Printer;
+
+/// Download the files of a data set. What is there and whole is left alone; what a download that broke off has got
+/// is kept, and the next one goes on from there. Every file is checked by size and SHA-256.
+#[derive(Args, Clone, Debug)]
+#[command(
+    after_help = "Examples:\n  rigl data fetch mnist\n  rigl data fetch fashion-mnist --data-dir ~/data\n  rigl data fetch mnist --mirror http://127.0.0.1:8000/mnist/"
+)]
+pub(crate) struct Fetch {
+    /// The data set (see `rigl data`)
+    pub(crate) name: String,
+    /// Address of a folder with the files, in place of the known ones; may be given several times, the first is
+    /// asked first
+    #[arg(long, value_name = "URL")]
+    pub(crate) mirror: Vec<String>,
+    /// Plain lines in place of a progress bar
+    #[arg(long, help_heading = "Output")]
+    pub(crate) no_progress: bool,
+}
 
 pub(super) fn run(args: &Fetch, folder: &Path, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let name = &args.name;

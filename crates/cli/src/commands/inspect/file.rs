@@ -9,9 +9,9 @@ use rigl_train::config::keys;
 use rigl_train::{Config, Registry};
 use serde_json::{Map, Value, json};
 
+use super::args::Inspect;
 use super::log::Digest;
 use super::{Network, is_patterns};
-use crate::args::Inspect;
 use crate::commands::{read_text, results};
 use crate::output::{Align, Printer, Table, count, duration};
 

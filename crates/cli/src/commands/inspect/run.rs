@@ -10,8 +10,8 @@ use rigl_train::{Config, Registry};
 use serde_json::{Value, json};
 
 use super::Network;
+use super::args::Inspect;
 use super::log::Digest;
-use crate::args::Inspect;
 use crate::commands::{open_run, read_text};
 use crate::output::{Align, Printer, Table, bytes, count, percent};
 
