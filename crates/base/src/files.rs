@@ -103,7 +103,8 @@ fn folder_of(path: &Path) -> &Path {
 }
 
 /// Replaces `path` with a file holding `bytes`, all or nothing. After it returns the file survives a power
-/// cut; whatever happens before that, a reader finds the old file (or none) or the whole new one.
+/// cut; whatever happens before that, a reader finds the old file (or none) or the whole new one. It has the permissions
+/// of the file that it replaces, or else those that the process's umask leaves a new one.
 ///
 /// # Errors
 /// [`Kind::Environment`](crate::Kind::Environment), naming the file; the temporary file is removed if it can be.
@@ -136,12 +137,9 @@ pub fn write_atomic_with(
     let folder = folder_of(path);
     let prefix = format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy());
     let run = move || -> io::Result<()> {
-        let mut temporary = operation(
-            || tempfile::Builder::new().prefix(&prefix).suffix(TEMPORARY).tempfile_in(folder),
-            || {},
-        )?;
+        let mut temporary = operation(|| temporary_file(folder, &prefix), || {})?;
         write(&mut AtomicWriter(temporary.as_file_mut()))?;
-        set_permissions(temporary.as_file())?;
+        take_over_permissions(path, temporary.as_file())?;
         operation(|| temporary.as_file().sync_all(), || {})?;
         operation(|| temporary.persist(path).map_err(|e| e.error), || {})?;
         sync_folder(folder)
@@ -152,14 +150,21 @@ pub fn write_atomic_with(
 /// The ending of temporary files; readers of a folder skip these, and [`sweep`] removes them.
 pub const TEMPORARY: &str = ".tmp";
 
-/// Temporary files are private by default; the finished file has the permissions of any new file.
-fn set_permissions(_file: &File) -> io::Result<()> {
+/// A file whose permissions are what the umask leaves, as those of every file of the system; left to itself, the crate
+/// would make it private.
+fn temporary_file(folder: &Path, prefix: &str) -> io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
     #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        _file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.prefix(prefix).suffix(TEMPORARY).tempfile_in(folder)
+}
+
+/// Gives `new` the permissions of the file at `path`, if there is one.
+fn take_over_permissions(path: &Path, new: &File) -> io::Result<()> {
+    match fs::metadata(path) {
+        Ok(old) if cfg!(unix) && old.is_file() => new.set_permissions(old.permissions()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Removes temporary files that a killed process left in `folder`. Only its owner may call this.
@@ -178,13 +183,17 @@ pub fn sweep(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Creates a folder and those above it; no error if it is there already.
+/// Creates a folder and those above it; no error if it is there already. After it returns all of them survive a power
+/// cut.
 ///
 /// # Errors
 /// [`Kind::Environment`](crate::Kind::Environment), naming the folder.
 pub fn create_folder(path: &Path) -> Result<()> {
+    // Each is an entry in the folder above it, which is what has to be synced.
+    let made = path.ancestors().filter(|folder| !folder.as_os_str().is_empty());
+    let made: Vec<&Path> = made.take_while(|folder| *folder == path || !folder.is_dir()).collect();
     operation(|| fs::create_dir_all(path), || {})
-        .and_then(|()| sync_folder(folder_of(path)))
+        .and_then(|()| made.iter().rev().try_for_each(|folder| sync_folder(folder_of(folder))))
         .map_err(|e| Error::io("cannot create folder", path, e))
 }
 
@@ -264,12 +273,13 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens `path`, creating it if need be, and cuts it to `len` bytes if it is longer.
+    /// Opens `path`, creating it if need be (its name then survives a power cut), and cuts it to `len` bytes if it is longer.
     ///
     /// # Errors
     /// [`Kind::Environment`](crate::Kind::Environment) if it cannot be opened, or is shorter than `len`.
     pub fn open(path: &Path, len: u64) -> Result<Log> {
         let run = || -> io::Result<File> {
+            let is_new = !path.exists();
             let mut file = operation(
                 || OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path),
                 || {},
@@ -282,6 +292,9 @@ impl Log {
                 operation(|| file.set_len(len), || {})?;
             }
             file.seek(SeekFrom::Start(len))?;
+            if is_new {
+                sync_folder(folder_of(path))?;
+            }
             Ok(file)
         };
         let file = run().map_err(|e| Error::io("cannot open", path, e))?;
@@ -353,6 +366,85 @@ mod tests {
         write_atomic(&path, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// Permissions of a file or a folder, as `chmod` writes them.
+    #[cfg(unix)]
+    fn mode(path: &Path) -> u32 {
+        std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o7777
+    }
+
+    /// Runs `work` in `place`, in a process of its own under `umask`: that, and the number of operations, belong to
+    /// whole processes. That is the one of the same test, called `name`, started again; `true` there, once it is done.
+    #[cfg(unix)]
+    fn alone(name: &str, umask: &str, place: &Path, work: impl FnOnce(&Path)) -> bool {
+        const CHILD: &str = "RIGL_TEST_ALONE";
+        if let Some(place) = std::env::var_os(CHILD) {
+            work(Path::new(&place));
+            return true;
+        }
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", "umask \"$1\"; shift; exec \"$@\"", "sh", umask]);
+        shell.arg(std::env::current_exe().unwrap()).args(["--exact", &format!("files::tests::{name}")]);
+        let output = shell.env(CHILD, place).output().unwrap();
+        let said = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
+        false
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn new_files_and_folders_have_the_permissions_that_the_umask_leaves() {
+        for (umask, file, folder) in [("077", 0o600, 0o700), ("022", 0o644, 0o755), ("002", 0o664, 0o775)] {
+            let place = tempfile::tempdir().unwrap();
+            let name = "new_files_and_folders_have_the_permissions_that_the_umask_leaves";
+            let work = |place: &Path| {
+                create_folder(&place.join("a/b")).unwrap();
+                write_atomic(&place.join("a/file"), b"x").unwrap();
+                Log::open(&place.join("a/log"), 0).unwrap();
+            };
+            if alone(name, umask, place.path(), work) {
+                return;
+            }
+            for (path, expected) in [("a", folder), ("a/b", folder), ("a/file", file), ("a/log", file)] {
+                assert_eq!(mode(&place.path().join(path)), expected, "{path} under {umask}");
+            }
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_made_is_synced_into_the_folder_above_it() {
+        let place = tempfile::tempdir().unwrap();
+        let work = |place: &Path| {
+            let operations = |work: &dyn Fn()| {
+                let before = fault::operations();
+                work();
+                fault::operations() - before
+            };
+            let folder = |path| operations(&|| create_folder(&place.join(path)).unwrap());
+            // One that makes them all, and one for each that is made, or for the last where none is.
+            assert_eq!([folder("a/b/c"), folder("a/b/d/e"), folder("a/b")], [4, 3, 2]);
+            let log = || drop(Log::open(&place.join("log"), 0).unwrap());
+            assert_eq!([operations(&log), operations(&log)], [2, 1]);
+        };
+        if alone("what_is_made_is_synced_into_the_folder_above_it", "022", place.path(), work) {
+            return;
+        }
+        assert!(place.path().join("a/b/d/e").is_dir());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_is_replaced_keeps_its_permissions() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        for expected in [0o600, 0o640, 0o444, 0o666] {
+            write_atomic(&path, b"one").unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(expected)).unwrap();
+            write_atomic(&path, b"two").unwrap();
+            assert_eq!((mode(&path), fs::read(&path).unwrap()), (expected, b"two".to_vec()));
+        }
     }
 
     #[test]
