@@ -11,8 +11,10 @@ pub enum Kind {
     Usage,
     /// A file's contents are wrong.
     Data,
-    /// The machine said no: missing file, permission, full disk, too little memory, a folder in use.
+    /// The machine said no: missing file, permission, full disk, too little memory.
     Environment,
+    /// Another process has what is needed: once it has ended, the same may succeed.
+    Busy,
     /// Training produced a number that is not finite.
     Diverged,
     /// A fault of this program.
@@ -20,12 +22,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The word used in logs: `usage`, `data`, `environment`, `diverged`, `internal`.
+    /// The word used in logs: `usage`, `data`, `environment`, `busy`, `diverged`, `internal`.
     pub fn word(self) -> &'static str {
         match self {
             Kind::Usage => "usage",
             Kind::Data => "data",
             Kind::Environment => "environment",
+            Kind::Busy => "busy",
             Kind::Diverged => "diverged",
             Kind::Internal => "internal",
         }
@@ -34,7 +37,7 @@ impl Kind {
     /// The exit code of a program that ends because of such an error.
     pub fn exit_code(self) -> u8 {
         match self {
-            Kind::Usage | Kind::Data | Kind::Environment => 2,
+            Kind::Usage | Kind::Data | Kind::Environment | Kind::Busy => 2,
             Kind::Diverged => 1,
             Kind::Internal => 101,
         }
@@ -75,6 +78,11 @@ impl Error {
     /// Short for [`Kind::Environment`].
     pub fn environment(message: impl Into<String>) -> Error {
         Error::new(Kind::Environment, message)
+    }
+
+    /// Short for [`Kind::Busy`].
+    pub fn busy(message: impl Into<String>) -> Error {
+        Error::new(Kind::Busy, message)
     }
 
     /// Short for [`Kind::Diverged`].
@@ -220,8 +228,7 @@ mod tests {
 
     #[test]
     fn exit_codes_follow_from_the_kind() {
-        let codes =
-            [Kind::Usage, Kind::Data, Kind::Environment, Kind::Diverged, Kind::Internal].map(Kind::exit_code);
-        assert_eq!(codes, [2, 2, 2, 1, 101]);
+        let kinds = [Kind::Usage, Kind::Data, Kind::Environment, Kind::Busy, Kind::Diverged, Kind::Internal];
+        assert_eq!(kinds.map(Kind::exit_code), [2, 2, 2, 2, 1, 101]);
     }
 }

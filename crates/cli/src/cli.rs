@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use rigl_base::{Error, Kind};
+use rigl_study::BUSY;
 use rigl_train::Registry;
 
 use crate::args::Global;
@@ -81,6 +82,14 @@ enum Command {
 }
 
 impl Command {
+    /// The exit code for a mistake of that kind. A program that starts runs is told more than people need.
+    fn exit_code(&self, kind: Kind) -> u8 {
+        match (self, kind) {
+            (Command::Train(args), Kind::Busy) if args.stop_at_eof => BUSY,
+            _ => kind.exit_code(),
+        }
+    }
+
     /// The data folder that a flag gives a command that trains or evaluates.
     fn data_dir(&self) -> Option<&Path> {
         let machine = match self {
@@ -113,7 +122,7 @@ pub fn run(registry: Registry) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             printer.error(&error);
-            ExitCode::from(error.kind().exit_code())
+            ExitCode::from(arguments.command.exit_code(error.kind()))
         }
     }
 }

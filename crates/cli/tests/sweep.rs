@@ -202,6 +202,7 @@ fn a_run_that_cannot_be_read_is_named_and_the_others_are_done() {
         let said = place.run(&line);
         assert_eq!(said.code, Some(1), "{}", said.err);
         assert!(said.err.contains(&warning) && !said.err.contains("RUN.log"), "{}", said.err);
+        assert!(!said.err.contains("tries them again"), "{}", said.err);
         assert!(rows.iter().all(|n| said.out.contains(&format!(" {n} |"))), "{}", said.out);
     }
     let said = place.run(&format!("{SWEEP} --dry-run"));
@@ -416,5 +417,43 @@ fn an_unfinished_run_is_compared_only_if_nobody_named_it() {
     assert_eq!(said.err, format!("warning: run `{run}` is not finished, and left out\n"));
     let hint = format!("rigl train --resume {run}");
     refused(&place, &format!("compare {run}"), &format!("run `{run}` is not finished"), &hint);
+    // Among others that are named, as by a pattern, it does not keep these from being compared; but it was meant.
+    let said = place.run(&format!("compare sweeps/grid/method.name.set-method.sparsity.0.95-seed.0 {run}"));
+    assert_eq!(said.code, Some(1));
+    assert_eq!(said.err, format!("warning: run `{run}` is not finished, and left out\n"));
+    assert_eq!(said.out.lines().count(), 3, "{}", said.out);
     assert!(Path::new(&place.path(run)).is_dir());
+}
+
+#[test]
+fn a_run_that_cannot_be_read_is_named_and_left_out_of_a_comparison() {
+    let place = place(&GRID.replace("'static', 'set', 'rigl'", "'set'"));
+    place.run(SWEEP).succeeded();
+    let run = |rest: &str| format!("sweeps/grid/method.name.set-method.sparsity.{rest}");
+    let [summary, config, lost] = ["0.9-seed.0", "0.9-seed.1", "0.95-seed.0"].map(run);
+    place.write(&format!("{summary}/summary.json"), "{");
+    place.write(&format!("{config}/config.toml"), "[method]\nnaem = 'set'");
+    files::remove(&place.path(&lost).join("config.toml")).unwrap();
+    let each = [
+        (&summary, format!("`{summary}/summary.json` is not a summary")),
+        (&config, format!("`{config}/config.toml` line 2: unknown key `method.naem`")),
+        (&lost, format!("`{lost}` is not a run: it has no `config.toml`")),
+    ];
+    let said = place.run("compare sweeps/grid");
+    assert_eq!((said.code, said.out.lines().count()), (Some(1), 3), "{}", said.out);
+    let lines: Vec<&str> = said.err.lines().collect();
+    assert_eq!(lines.len(), 3, "{}", said.err);
+    for ((run, reason), line) in each.iter().zip(lines) {
+        assert!(line.starts_with(&format!("warning: run `{run}` is left out: {reason}")), "{line}");
+    }
+    let said = place.run("compare sweeps/grid --json");
+    let left_out = said.json()["left_out"].as_array().unwrap().clone();
+    assert_eq!((said.code, left_out.len()), (Some(1), 3));
+    assert_eq!(left_out[0]["run"], summary.as_str());
+    // One that is named by itself is the whole of what was asked.
+    for (run, reason) in &each {
+        let said = place.run(&format!("compare {run}"));
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""));
+        assert!(said.err.starts_with(&format!("error: {reason}")), "{}", said.err);
+    }
 }

@@ -2,7 +2,7 @@
 //! keeps it to one writer. What lies in it is described in `docs/run-directory.md`.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,9 +16,6 @@ const CONFIG: &str = "config.toml";
 const CHECKPOINTS: &str = "checkpoints";
 const PATTERNS: &str = "patterns";
 const LOCK: &str = "run.lock";
-
-/// The words of the error by which a folder is told to be in use, between the folder and who uses it.
-pub const IN_USE: &str = "is in use by";
 
 /// Folders of one name that are numbered before giving up.
 const MOST_OF_A_NAME: u32 = 10_000;
@@ -86,7 +83,8 @@ impl RunFolder {
     /// Creates the folder `path`, which must not exist, or be empty.
     ///
     /// # Errors
-    /// `Kind::Usage` if something is there; `Kind::Environment` if it cannot be created.
+    /// `Kind::Usage` if something is there; `Kind::Busy` if another process is creating a run there; `Kind::Environment` if
+    /// it cannot be created.
     pub fn create_at(path: &Path) -> Result<RunWriter> {
         let run = RunFolder { path: path.to_path_buf() };
         if !run.is_vacant()? {
@@ -107,7 +105,7 @@ impl RunFolder {
     /// replaced.
     ///
     /// # Errors
-    /// As [`RunFolder::create_at`], and `Kind::Environment` if another process is writing to that run.
+    /// As [`RunFolder::create_at`], and `Kind::Busy` if another process is writing to that run.
     pub fn replace_at(path: &Path) -> Result<RunWriter> {
         let old = RunFolder { path: path.to_path_buf() };
         if old.config().is_file() {
@@ -121,7 +119,7 @@ impl RunFolder {
     /// Opens an existing run for reading.
     ///
     /// # Errors
-    /// `Kind::Environment` if there is no such folder, `Kind::Usage` if it is not a run's.
+    /// `Kind::Environment` if there is no such folder or it cannot be looked into, `Kind::Usage` if it is not a run's.
     pub fn open(path: &Path) -> Result<RunFolder> {
         let run = RunFolder { path: path.to_path_buf() };
         let found = path.metadata().map_err(|e| Error::io("cannot open run", path, e))?;
@@ -131,16 +129,17 @@ impl RunFolder {
                 path.display()
             )));
         }
-        if !run.config().is_file() {
-            return Err(Error::usage(format!("`{}` is not a run: it has no `{CONFIG}`", path.display())));
+        match run.config().metadata() {
+            Ok(config) if config.is_file() => Ok(run),
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(Error::io("cannot read", &run.config(), e)),
+            _ => Err(Error::usage(format!("`{}` is not a run: it has no `{CONFIG}`", path.display()))),
         }
-        Ok(run)
     }
 
     /// Takes the lock, as a writer must, and removes what a killed writer left half written.
     ///
     /// # Errors
-    /// `Kind::Environment` if another process holds it, saying which.
+    /// `Kind::Busy` if another process holds it, saying which; `Kind::Environment` if it cannot be taken.
     pub fn lock(self) -> Result<RunWriter> {
         let lock = lock_folder(&self.path, LOCK)?;
         for folder in [self.path.clone(), self.checkpoints(), self.patterns()] {
@@ -215,7 +214,7 @@ impl RunFolder {
         let writer = self.lock()?;
         // Another process may have made a run here before the lock was taken.
         if !writer.is_vacant()? {
-            return Err(Error::usage(format!(
+            return Err(Error::busy(format!(
                 "`{}` has just been taken by another run",
                 writer.path.display()
             )));
@@ -229,7 +228,7 @@ impl RunFolder {
     fn is_vacant(&self) -> Result<bool> {
         let cannot = |e| Error::io("cannot read folder", &self.path, e);
         let entries = match fs::read_dir(&self.path) {
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(true),
+            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(true),
             entries => entries.map_err(cannot)?,
         };
         for entry in entries {
@@ -253,7 +252,7 @@ impl RunFolder {
 /// Takes the lock `name` in `folder` until the file is dropped or the process ends, and writes down who has it.
 ///
 /// # Errors
-/// `Kind::Environment` if another process holds it, saying which, or if it cannot be taken.
+/// `Kind::Busy` if another process holds it, saying which; `Kind::Environment` if it cannot be taken.
 pub fn lock_folder(folder: &Path, name: &str) -> Result<File> {
     let path = folder.join(name);
     let mut lock = files::open_lock_file(&path)?;
@@ -261,7 +260,7 @@ pub fn lock_folder(folder: &Path, name: &str) -> Result<File> {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let (folder, holder) = (folder.display(), holder(&mut lock));
-            return Err(Error::environment(format!("`{folder}` {IN_USE} {holder}"))
+            return Err(Error::busy(format!("`{folder}` is in use by {holder}"))
                 .hint("wait for it to end, or stop it"));
         }
         Err(TryLockError::Error(e)) => return Err(Error::io("cannot lock", &path, e)),
@@ -404,8 +403,8 @@ mod tests {
         let run = RunFolder::create_at(&path).unwrap();
         write(&run.config());
         let error = RunFolder::open(&path).unwrap().lock().unwrap_err();
-        assert_eq!(error.kind(), Kind::Environment);
-        let holder = format!("{IN_USE} process {} on host ", std::process::id());
+        assert_eq!(error.kind(), Kind::Busy);
+        let holder = format!("is in use by process {} on host ", std::process::id());
         assert!(error.to_string().contains(&holder), "{error}");
         let reader = RunFolder::open(&path).unwrap();
         assert!(error.to_string().ends_with(&reader.in_use().unwrap().unwrap()), "{error}");

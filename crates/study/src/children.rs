@@ -18,6 +18,10 @@ const LONGEST: u64 = 64 << 10;
 /// The exit codes of a run that was told to stop, and has saved.
 const STOPPED: [i32; 2] = [130, 143];
 
+/// The exit code of a run started with `--stop-at-eof` that another process has: among those of `sysexits.h` it says that
+/// trying again later may help. Without the flag it is that of [`Kind::Busy`](rigl_base::Kind::Busy), as of other mistakes.
+pub const BUSY: u8 = 75;
+
 /// A run under way.
 pub(crate) struct Child {
     process: std::process::Child,
@@ -34,6 +38,8 @@ pub(crate) enum Ended {
     Stopped(String),
     /// By a signal that it did not listen to, with nothing saved since its last checkpoint; how, in one line.
     Killed(String),
+    /// Because another process has the run; which, in one line.
+    Busy(String),
     /// Otherwise; why, in one line.
     Failed(String),
 }
@@ -86,6 +92,7 @@ impl Child {
                 Err(error) => Ended::Failed(error.to_string()),
             },
             Some(code) if STOPPED.contains(&code) => Ended::Stopped("was stopped by a signal".into()),
+            Some(code) if code == i32::from(BUSY) => Ended::Busy(reason(&said, status)),
             Some(_) => Ended::Failed(reason(&said, status)),
             None => Ended::Killed(reason(&said, status)),
         }))

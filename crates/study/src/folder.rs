@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Kind, Result};
 use rigl_formats::Store;
 use rigl_metrics::{RunFolder, Summary, jsonl};
 use rigl_train::Config;
@@ -144,36 +144,71 @@ pub struct FinishedRun {
     pub summary: Summary,
 }
 
-/// The finished runs in a folder, which is a run's own or holds the folders of runs (in the order of their names), and
-/// beside them the folders of unfinished ones.
-///
-/// # Errors
-/// [`Kind::Usage`](rigl_base::Kind::Usage) if there is no run; else what reading says.
-pub fn read_runs(path: &Path, known: &Known) -> Result<(Vec<FinishedRun>, Vec<PathBuf>)> {
-    let (mut finished, mut unfinished) = (Vec::new(), Vec::new());
-    for run in folders(path)? {
-        let path = run.path().to_path_buf();
-        match run.finished()? {
-            Some(summary) => {
-                finished.push(FinishedRun { path, config: configuration(&run, known)?, summary })
-            }
-            None => unfinished.push(path),
-        }
-    }
-    Ok((finished, unfinished))
+/// The runs in some folder.
+#[derive(Debug, Default)]
+pub struct Runs {
+    /// Those that are finished.
+    pub finished: Vec<FinishedRun>,
+    /// The folders of those that are not.
+    pub unfinished: Vec<PathBuf>,
+    /// What may be a run and cannot be read, each with the reason.
+    pub unreadable: Vec<(PathBuf, Error)>,
 }
 
-fn folders(path: &Path) -> Result<Vec<RunFolder>> {
+/// The runs in a folder, which is a run's own or holds the folders of runs, in the order of their names. Files and folders
+/// beside them that are no runs are passed over; one that cannot be read, or has lost its configuration, is named.
+///
+/// # Errors
+/// [`Kind::Usage`](rigl_base::Kind::Usage) if there is no run, [`Kind::Environment`](rigl_base::Kind::Environment) if the
+/// folder cannot be read. What is wrong with a single run is in the result.
+pub fn read_runs(path: &Path, known: &Known) -> Result<Runs> {
+    let mut runs = Runs::default();
     let error = match RunFolder::open(path) {
-        Ok(run) => return Ok(vec![run]),
-        Err(error) if !path.is_dir() => return Err(error),
-        Err(error) => error,
+        Err(error) if error.kind() == Kind::Usage && path.is_dir() => error,
+        Err(error) => return Err(error),
+        Ok(run) => {
+            runs.add(&run, known);
+            return Ok(runs);
+        }
     };
-    let entries = std::fs::read_dir(path).map_err(|e| Error::io("cannot read folder", path, e))?;
-    let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    let cannot = |e| Error::io("cannot read folder", path, e);
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(cannot)? {
+        match entry {
+            Ok(entry) => paths.push(entry.path()),
+            Err(e) => runs.unreadable.push((path.to_path_buf(), cannot(e))),
+        }
+    }
     paths.sort();
-    let runs: Vec<RunFolder> = paths.iter().filter_map(|path| RunFolder::open(path).ok()).collect();
-    if runs.is_empty() { Err(error) } else { Ok(runs) }
+    for path in paths {
+        match RunFolder::open(&path) {
+            Ok(run) => runs.add(&run, known),
+            Err(error) if error.kind() != Kind::Usage || has_traces(&path) => {
+                runs.unreadable.push((path, error));
+            }
+            Err(_) => {}
+        }
+    }
+    let Runs { finished, unfinished, unreadable } = &runs;
+    let nothing = finished.is_empty() && unfinished.is_empty() && unreadable.is_empty();
+    if nothing { Err(error) } else { Ok(runs) }
+}
+
+impl Runs {
+    fn add(&mut self, run: &RunFolder, known: &Known) {
+        let path = run.path().to_path_buf();
+        let read = || run.finished()?.map(|summary| Ok((configuration(run, known)?, summary))).transpose();
+        match read() {
+            Ok(Some((config, summary))) => self.finished.push(FinishedRun { path, config, summary }),
+            Ok(None) => self.unfinished.push(path),
+            Err(error) => self.unreadable.push((path, error)),
+        }
+    }
+}
+
+/// Whether a folder without a configuration holds what only a run leaves.
+fn has_traces(folder: &Path) -> bool {
+    ["summary.json", "metrics.jsonl"].iter().any(|name| folder.join(name).exists())
 }
 
 fn configuration(run: &RunFolder, known: &Known) -> Result<Config> {
@@ -185,4 +220,49 @@ fn configuration(run: &RunFolder, known: &Known) -> Result<Config> {
 pub(crate) fn fraction(run: &PlannedRun) -> f64 {
     let record = jsonl::last_record(&run.path.join("metrics.jsonl")).ok().flatten();
     record.map_or(0.0, |record| (record.step as f64 / run.steps.max(1) as f64).min(1.0))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use rigl_base::files;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_run_is_passed_over_and_what_cannot_be_read_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        let error = read_runs(place.path(), &Known::default()).unwrap_err();
+        assert!(error.kind() == Kind::Usage && error.to_string().contains("is not a run"), "{error}");
+        files::write_atomic(&path("table.md"), b"").unwrap();
+        for folder in ["begun", "closed", "lost", "notes"] {
+            files::create_folder(&path(folder)).unwrap();
+        }
+        files::write_atomic(&path("begun/config.toml"), b"").unwrap();
+        files::write_atomic(&path("closed/config.toml"), b"").unwrap();
+        files::write_atomic(&path("lost/metrics.jsonl"), b"").unwrap();
+        std::os::unix::fs::symlink("nowhere", path("gone")).unwrap();
+        std::fs::set_permissions(path("closed"), PermissionsExt::from_mode(0)).unwrap();
+        let Runs { finished, unfinished, unreadable } = read_runs(place.path(), &Known::default()).unwrap();
+        std::fs::set_permissions(path("closed"), PermissionsExt::from_mode(0o700)).unwrap();
+        assert!(finished.is_empty());
+        // A superuser is refused nothing.
+        let refused = !unfinished.contains(&path("closed"));
+        let named: Vec<&str> =
+            unreadable.iter().map(|(path, _)| path.file_name().unwrap().to_str().unwrap()).collect();
+        let expected = ["closed", "gone", "lost"];
+        assert_eq!(named, expected[usize::from(!refused)..]);
+        assert!(unfinished.contains(&path("begun")));
+        let reason = |name: &str| {
+            let (_, error) = unreadable.iter().find(|(path, _)| path.ends_with(name)).unwrap();
+            error.to_string()
+        };
+        assert!(reason("gone").contains("cannot open run"), "{}", reason("gone"));
+        assert!(reason("lost").ends_with("is not a run: it has no `config.toml`"), "{}", reason("lost"));
+        if refused {
+            assert!(reason("closed").contains("cannot read `"), "{}", reason("closed"));
+        }
+    }
 }

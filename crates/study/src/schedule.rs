@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rigl_base::{Result, files};
-use rigl_metrics::folder::IN_USE;
+use rigl_base::{Error, Kind, Result, files};
 use rigl_metrics::{RunFolder, Summary};
 use rigl_train::Config;
 use rigl_train::config::Known;
@@ -205,7 +204,8 @@ impl Scheduler<'_> {
                 }
                 // Somebody stopped this one alone.
                 Ok(Some(Ended::Stopped(how) | Ended::Killed(how))) => self.fail(number, &how, child.log()),
-                Ok(Some(Ended::Failed(reason))) => self.fail_or_wait(number, &reason, child.log()),
+                Ok(Some(Ended::Failed(reason))) => self.fail(number, &reason, child.log()),
+                Ok(Some(Ended::Busy(reason))) => self.wait_or_fail(number, &reason, child.log()),
                 Err(error) => self.fail(number, &error.to_string(), child.log()),
             }
         }
@@ -221,8 +221,12 @@ impl Scheduler<'_> {
             let fits = |memory| used.saturating_add(self.plan.runs[number].bytes) <= memory;
             if self.running.is_empty() || self.options.memory.is_none_or(fits) {
                 self.waiting.remove(at);
-                if let Err(error) = self.start(number) {
-                    self.fail_or_wait(number, &error.to_string(), None);
+                match self.start(number) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == Kind::Busy => {
+                        self.wait_or_fail(number, &error.to_string(), None);
+                    }
+                    Err(error) => self.fail(number, &error.to_string(), None),
                 }
             } else {
                 at += 1;
@@ -235,7 +239,11 @@ impl Scheduler<'_> {
         let run = &plan.runs[number];
         match run.state(self.known)? {
             State::New => {
-                let folder = RunFolder::create_at(&run.path)?;
+                let folder = RunFolder::create_at(&run.path).map_err(|error| {
+                    // Another process may have made a run here just now.
+                    let made = RunFolder::open(&run.path).is_ok();
+                    if made { Error::busy(error.to_string()) } else { error }
+                })?;
                 files::write_atomic(&folder.config(), (self.options.text)(&run.config).as_bytes())?;
             }
             State::Begun => {
@@ -267,12 +275,10 @@ impl Scheduler<'_> {
         self.observer.event(&self.plan.runs[number], Event::Finished(summary));
     }
 
-    /// A run that failed because another process was quicker to take its folder waits for that one, be it still there
-    /// or gone already.
-    fn fail_or_wait(&mut self, number: usize, reason: &str, log: Option<PathBuf>) {
-        let plan = self.plan;
+    /// A run whose folder another process was quicker to take waits for that one, be it still there or gone already.
+    fn wait_or_fail(&mut self, number: usize, reason: &str, log: Option<PathBuf>) {
         let lost = self.lost.entry(number).or_default();
-        if *lost < TRIES && (reason.contains(IN_USE) || is_in_use(&plan.runs[number])) {
+        if *lost < TRIES {
             *lost += 1;
             self.in_use.push(number);
         } else {
@@ -309,10 +315,6 @@ impl Scheduler<'_> {
             left_s,
         });
     }
-}
-
-fn is_in_use(run: &PlannedRun) -> bool {
-    RunFolder::open(&run.path).and_then(|folder| folder.in_use()).is_ok_and(|holder| holder.is_some())
 }
 
 /// The work that is done, where of each run so much is.
@@ -388,6 +390,8 @@ mod tests {
         assert_eq!((letters.as_str(), outcome.bad.len()), ("ss failed: the disk is full", 1));
         let (letters, outcome) = behaving("in-use", false);
         assert_eq!(letters, "ssss failed: `run-0` is in use by process 1 on host a");
+        // Known by its exit code, whatever it says.
+        assert_eq!(behaving("words", false).0, "s failed: the words `is in use by` say nothing");
         assert!(outcome.bad[0].log.as_ref().unwrap().ends_with("run-0.log"));
     }
 

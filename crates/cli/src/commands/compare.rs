@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 use rigl_base::{Error, Result};
-use rigl_study::{Table, read_runs};
+use rigl_study::{Runs, Table, read_runs};
 use rigl_train::Registry;
+use serde_json::{Value, json};
 
 use crate::output::Printer;
 
@@ -29,32 +30,63 @@ pub(crate) struct Compare {
 pub(crate) fn run(args: &Compare, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let known = registry.known();
     let (mut runs, mut seen) = (Vec::new(), HashSet::new());
+    let (mut left_out, mut incomplete) = (Vec::new(), false);
     for path in &args.runs {
-        let (finished, unfinished) = read_runs(path, &known)?;
-        // Named as a run, it was meant; among others, the others are.
-        if let Some(run) = unfinished.iter().find(|run| *run == path) {
-            return Err(Error::usage(format!("run `{}` is not finished", run.display()))
-                .hint(format!("rigl train --resume {}", run.display())));
-        }
-        for run in &unfinished {
-            printer.warning(&format!("run `{}` is not finished, and left out", run.display()));
-        }
+        let Runs { finished, unfinished, unreadable } = read_runs(path, &known)?;
+        // A run that goes on in a folder was not meant, unless it is named itself.
+        incomplete |= !unreadable.is_empty() || unfinished.contains(path);
+        left_out.extend(unreadable.into_iter().map(|(run, error)| LeftOut { run, error: Some(error) }));
+        left_out.extend(unfinished.into_iter().map(|run| LeftOut { run, error: None }));
         // A run may be named twice, by itself and by the folder that holds it.
         runs.extend(finished.into_iter().filter(|run| {
             let path = run.path.canonicalize().unwrap_or_else(|_| run.path.clone());
             seen.insert(path)
         }));
     }
+    if runs.is_empty() && left_out.len() == 1 {
+        return Err(left_out.remove(0).into_error());
+    }
+    left_out.iter().for_each(|run| printer.warning(&run.warning()));
     if runs.is_empty() {
         return Err(Error::usage("none of these runs is finished"));
     }
     let table = Table::compare(runs, &known)?;
     if printer.json() {
-        printer.json_result(&table.json())?;
+        let mut value = table.json();
+        value["left_out"] = left_out.iter().map(LeftOut::json).collect();
+        printer.json_result(&value)?;
     } else if args.csv {
         printer.result(&table.csv())?;
     } else {
         printer.result(&table.markdown())?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(u8::from(incomplete)))
+}
+
+/// A run that is in no table: why it cannot be read, or that it is not finished.
+struct LeftOut {
+    run: PathBuf,
+    error: Option<Error>,
+}
+
+impl LeftOut {
+    fn warning(&self) -> String {
+        let run = self.run.display();
+        match &self.error {
+            None => format!("run `{run}` is not finished, and left out"),
+            Some(error) => format!("run `{run}` is left out: {error}"),
+        }
+    }
+
+    fn into_error(self) -> Error {
+        let run = self.run.display();
+        self.error.unwrap_or_else(|| {
+            Error::usage(format!("run `{run}` is not finished")).hint(format!("rigl train --resume {run}"))
+        })
+    }
+
+    fn json(&self) -> Value {
+        let reason = self.error.as_ref().map_or_else(|| "not finished".into(), Error::to_string);
+        json!({ "run": self.run, "reason": reason })
+    }
 }

@@ -148,7 +148,11 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
             false => String::new(),
         };
         let (failed, all) = (bad.len(), plan.runs.len());
-        printer.note(&format!("{failed} of {all} runs failed{said}; the same command tries them again"));
+        let again = match unreadable.is_empty() {
+            true => "tries them again",
+            false => "tries again those whose folders can be read; mend or delete the others",
+        };
+        printer.note(&format!("{failed} of {all} runs failed{said}; the same command {again}"));
     }
     Ok(ExitCode::from(u8::from(!bad.is_empty())))
 }

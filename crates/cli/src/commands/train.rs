@@ -58,7 +58,7 @@ pub(crate) struct Train {
     #[arg(long, help_heading = "Run")]
     pub(crate) dry_run: bool,
     /// Save and stop, as when interrupted, once standard input ends: for programs that start runs, so that these
-    /// do not outlive them
+    /// do not outlive them. Where another process has the run the exit code is then 75
     #[arg(long, help_heading = "Run")]
     pub(crate) stop_at_eof: bool,
     /// Plain lines in place of a progress bar
