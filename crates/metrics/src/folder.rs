@@ -357,7 +357,7 @@ mod tests {
         let run = RunFolder::replace_at(&path).unwrap();
         write(&run.config());
         write(&run.log());
-        assert_eq!(RunFolder::replace_at(&path).unwrap_err().kind(), Kind::Environment);
+        assert_eq!(RunFolder::replace_at(&path).unwrap_err().kind(), Kind::Busy);
         drop(run);
         let run = RunFolder::replace_at(&path).unwrap();
         assert!(!run.config().exists() && !run.log().exists() && run.checkpoints().is_dir());

@@ -14,8 +14,10 @@ mod prepare;
 pub mod presets;
 pub mod recipe;
 mod registry;
+mod run;
 mod start;
 mod stepper;
+mod trained;
 mod trainer;
 mod weights;
 
@@ -28,5 +30,7 @@ pub use position::explored;
 pub use prepare::{MachineOptions, Prepared, inputs};
 pub use recipe::Recipe;
 pub use registry::Registry;
+pub use run::{PROGRAM, begin, configuration_text, train_in};
 pub use stepper::{At, Iteration, Stepper};
+pub use trained::{Prediction, Trained};
 pub use trainer::{Ended, From, train};

@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 
 use rigl_base::{Error, Result};
-use rigl_data::{CropFlip, DataOptions, Sets};
+use rigl_data::{CropFlip, Sets};
 use rigl_engine::{Options, Preprocessing, Session};
 use rigl_topology::{self as topology, Pattern};
 
-use crate::config::{Augment, Config, Limit, Standardize};
+use crate::config::{Augment, Config, Standardize};
 use crate::design::Design;
 use crate::memory::{evaluation_batch, micro_batch, options, planned_bytes};
 use crate::recipe::Recipe;
@@ -68,10 +68,6 @@ impl Prepared {
     /// # Errors
     /// Of the configuration, the data or the machine, before anything is written.
     pub fn new(config: Config, registry: &Registry, machine: &MachineOptions) -> Result<Prepared> {
-        let limit = |limit| match limit {
-            Limit::All => None,
-            Limit::First(n) => Some(n),
-        };
         let threads = machine.threads();
         // The network is checked before data is read where that can be done: the data set may take a while, or have to
         // be downloaded first.
@@ -82,18 +78,7 @@ impl Prepared {
             }
             None => _ = registry.models.get(&config.model.name)?,
         }
-        let sets = registry.datasets.load(
-            &config.data.name,
-            &DataOptions {
-                folder: machine.data_folder.clone(),
-                seed: config.seeds.data,
-                threads,
-                validation: config.data.validation,
-                train_samples: limit(config.data.train_samples),
-                test_samples: limit(config.data.test_samples),
-                ..DataOptions::default()
-            },
-        )?;
+        let sets = registry.sets(&config, machine.data_folder.as_deref(), threads)?;
         let spec = sets.train.spec();
         let design = Design::new(&config, registry, &spec.shape, spec.classes.len())?;
         let recipe = Recipe::new(&config, &design.method, sets.train.len())?;

@@ -1,16 +1,40 @@
 //! Everything that a configuration refers to by name: networks, data sets, methods, presets. Own parts are added
 //! here; there are no cases by name anywhere else.
 
+use std::path::Path;
+
 use rigl_base::Result;
 use rigl_data::{DataOptions, Datasets, Sets};
 use rigl_graph::Models;
 use rigl_graph::models::BuildModel;
 use rigl_topology::Method;
 
-use crate::config::Known;
+use crate::config::{Base, Config, Known, Limit, Override, Sources};
 use crate::presets::{self, Preset};
 
-/// See the module's text. The default holds what comes with the program.
+/// What names in a configuration stand for. The default holds what comes with the program; parts of one's own are added,
+/// or take the place of those of their name.
+///
+/// ```
+/// use std::sync::Arc;
+/// use rigl_data::{InMemory, Sets, Spec};
+/// use rigl_train::Registry;
+/// use rigl_train::presets::Preset;
+///
+/// const STRIPES: Preset = Preset {
+///     name: "stripes",
+///     about: "two kinds of stripes, told apart by a few weights",
+///     text: "[data]\nname = 'stripes'\nbatch = 2\n[schedule]\nunit = 'steps'\nlength = 20\n",
+/// };
+/// let registry = Registry::default().preset(STRIPES).dataset("stripes", |_| {
+///     let spec = Spec::new("stripes", [1, 2, 2], ["across", "along"]);
+///     let set = Arc::new(InMemory::new(spec, vec![9, 9, 0, 0, 9, 0, 9, 0], vec![0, 1])?);
+///     Ok(Sets::new(set.clone(), set))
+/// });
+/// let config = registry.config("stripes", &["method.sparsity=0.5"])?;
+/// assert_eq!((config.data.name.as_str(), config.method.sparsity), ("stripes", 0.5));
+/// # Ok::<(), rigl_base::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct Registry {
     /// Networks.
@@ -50,7 +74,9 @@ impl Registry {
         self
     }
 
-    /// With a data set of that name, or another one for it.
+    /// With a data set of that name, or another one for it. `load` makes its training and test set; the split of validation
+    /// samples and the limits of the configuration are applied to what it returns. What the set is like is found out by
+    /// loading it, unless [`Datasets::describe`] tells.
     #[must_use]
     pub fn dataset(
         mut self,
@@ -61,12 +87,44 @@ impl Registry {
         self
     }
 
-    /// With a preset, or another one of its name.
+    /// With a preset, or another one of its name: a configuration file that stands in the program.
     #[must_use]
     pub fn preset(mut self, preset: Preset) -> Registry {
         self.presets.retain(|other| other.name != preset.name);
         self.presets.push(preset);
         self
+    }
+
+    /// The configuration of a preset, with settings such as `method.sparsity=0.95` that win over it, as `--set` gives them.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage), naming the key, what was found and what is allowed.
+    pub fn config(&self, preset: &str, settings: &[&str]) -> Result<Config> {
+        let overrides = settings.iter().map(|text| Override::parse("setting", text));
+        let overrides = overrides.collect::<Result<Vec<_>>>()?;
+        Config::resolve(&Sources { base: Base::Preset(preset), overrides: &overrides }, &self.known())
+    }
+
+    /// The samples of a configuration: loaded from `folder` where they are read from files, with its split of validation
+    /// samples and its limits.
+    ///
+    /// # Errors
+    /// As [`Datasets::load`].
+    pub fn sets(&self, config: &Config, folder: Option<&Path>, threads: usize) -> Result<Sets> {
+        let limit = |limit| match limit {
+            Limit::All => None,
+            Limit::First(n) => Some(n),
+        };
+        let options = DataOptions {
+            folder: folder.map(Path::to_path_buf),
+            seed: config.seeds.data,
+            threads,
+            validation: config.data.validation,
+            train_samples: limit(config.data.train_samples),
+            test_samples: limit(config.data.test_samples),
+            ..DataOptions::default()
+        };
+        self.datasets.load(&config.data.name, &options)
     }
 
     /// The names that a configuration is checked against.

@@ -8,12 +8,10 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use rigl_base::{Error, Result};
-use rigl_data::{Dataset, Subset};
+use rigl_data::{Dataset, Sets, Subset};
 use rigl_engine::Outcome;
-use rigl_formats::Checkpoint;
 use rigl_formats::export::{self, Array, Numbers};
-use rigl_graph::Graph;
-use rigl_train::{Config, Design, Logits, Prepared, Registry, evaluate, logits};
+use rigl_train::{Logits, Registry, Trained};
 use serde_json::json;
 
 use super::export::{about, check_target};
@@ -60,29 +58,24 @@ pub(crate) enum Split {
 pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     args.logits.iter().try_for_each(|file| check_target(file, args.overwrite))?;
     let (checkpoint, file) = read_checkpoint(&args.run, "eval", printer)?;
-    let context = |e: Error| e.context(format!("`{file}`"));
-    let Checkpoint { metadata, state } = checkpoint;
-    let config = Config::from_text(&file, &metadata.configuration, &registry.known()).map_err(context)?;
-    let graph = Graph::parse(&metadata.graph).map_err(context)?;
-    let mut prepared = Prepared::new(config, registry, &args.machine.options()?)?;
-    prepared.design = Design::of_graph(&prepared.config, registry, graph).map_err(context)?;
-    let mut session = prepared.session()?;
-    session.load(&state).map_err(context)?;
-    let (split, set) = samples(args, &prepared)?;
-    let (preprocessing, batch) = (&prepared.preprocessing, prepared.evaluation_batch());
+    let machine = args.machine.options()?;
+    let mut network = Trained::new(checkpoint, &file, registry, &machine)?;
+    let sets = registry.sets(network.config(), machine.data_folder.as_deref(), machine.threads())?;
+    let (split, set) = samples(args, &sets)?;
     let (outcome, written) = match &args.logits {
-        None => (evaluate(&mut session, &set, preprocessing, batch)?, None),
+        None => (network.evaluate(&set)?, None),
         Some(target) => {
-            let all = logits(&mut session, &set, preprocessing, batch)?;
-            let mut about = about(session.graph(), &metadata);
+            let all = network.logits(&set)?;
+            let mut about = about(network.graph(), network.metadata());
             about.extend([("split", split), ("checkpoint", &file)].map(|(k, v)| (k.into(), v.into())));
             (all.outcome, Some((target, write(target, &all, &set.spec().shape, &about)?)))
         }
     };
+    let step = network.metadata().step;
     if printer.json() {
         printer.json_result(&json!({
             "checkpoint": file,
-            "step": metadata.step,
+            "step": step,
             "split": split,
             "samples": outcome.samples,
             "correct": outcome.correct,
@@ -98,7 +91,7 @@ pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result
     table.row(vec!["accuracy".into(), percent(outcome.accuracy())]);
     table.row(vec!["loss".into(), format!("{:.4}", outcome.mean_loss())]);
     printer.result(&table.to_string())?;
-    printer.note(&format!("of `{file}`, step {}", metadata.step));
+    printer.note(&format!("of `{file}`, step {step}"));
     if let Some((file, size)) = written {
         printer.note(&format!("inputs, labels and logits are in `{}` ({})", file.display(), bytes(size)));
     }
@@ -106,8 +99,7 @@ pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result
 }
 
 /// The samples that are asked for, and the name of their split.
-fn samples(args: &Eval, prepared: &Prepared) -> Result<(&'static str, Arc<dyn Dataset>)> {
-    let sets = &prepared.sets;
+fn samples(args: &Eval, sets: &Sets) -> Result<(&'static str, Arc<dyn Dataset>)> {
     let (name, set) = match args.split {
         Split::Train => ("train", Some(&sets.train)),
         Split::Validation => ("validation", sets.validation.as_ref()),

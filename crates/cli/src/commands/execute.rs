@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use rigl_base::Result;
 use rigl_metrics::{RunWriter, Summary};
-use rigl_train::{Ended, From, Prepared, train};
+use rigl_train::{Ended, From, PROGRAM, Prepared, train};
 
 use crate::output::{Display, Printer};
 use crate::signals::Signals;
@@ -13,9 +13,6 @@ use crate::signals::Signals;
 /// The two runs of a comparison, in its folder.
 pub(crate) const SPARSE: &str = "sparse";
 pub(crate) const DENSE: &str = "dense";
-
-/// Name and version.
-pub(crate) const PROGRAM: &str = concat!("rigl ", env!("CARGO_PKG_VERSION"));
 
 /// Trains, with a display. `None`: interrupted.
 pub(crate) fn execute(

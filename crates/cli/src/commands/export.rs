@@ -102,7 +102,7 @@ pub(crate) fn about(graph: &Graph, metadata: &Metadata) -> BTreeMap<String, Stri
     let classes = serde_json::Value::from(metadata.classes.clone());
     [
         ("format", "pt".to_string()),
-        ("program", concat!("rigl ", env!("CARGO_PKG_VERSION")).to_string()),
+        ("program", rigl_train::PROGRAM.to_string()),
         ("network", graph.name().to_string()),
         ("graph", metadata.graph.clone()),
         ("configuration", metadata.configuration.clone()),

@@ -59,7 +59,7 @@ fn add(command: &Command, pages: &mut Vec<(String, String)>) -> Result<()> {
 }
 
 fn page(command: &Command) -> Result<(String, String)> {
-    let man = clap_mangen::Man::new(command.clone()).manual(program::name()).source(super::execute::PROGRAM);
+    let man = clap_mangen::Man::new(command.clone()).manual(program::name()).source(rigl_train::PROGRAM);
     let mut page = Vec::new();
     man.render(&mut page).map_err(|e| Error::internal("cannot print a manual page").caused_by(e))?;
     let page = String::from_utf8_lossy(&page)

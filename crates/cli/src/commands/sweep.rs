@@ -10,11 +10,10 @@ use rigl_metrics::folder::lock_folder;
 use rigl_metrics::machine;
 use rigl_study::{Bad, Options, Outcome, Plan, Request, Start, State, Table, variant};
 use rigl_train::config::{Base, Override};
-use rigl_train::{Config, MachineOptions, Registry};
+use rigl_train::{Config, MachineOptions, Registry, configuration_text};
 use serde_json::json;
 
 use super::read_text;
-use super::train::configuration_text;
 use crate::args::MachineFlags;
 use crate::output::{Align, Printer, SweepDisplay, Table as Text, bytes, count, si};
 use crate::signals::Signals;

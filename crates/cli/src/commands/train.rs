@@ -7,16 +7,15 @@ use std::time::SystemTime;
 use clap::Args;
 use rigl_base::{Error, Result, files};
 use rigl_metrics::folder::run_name;
-use rigl_metrics::{Machine, RunFolder, RunWriter};
+use rigl_metrics::{RunFolder, RunWriter};
 use rigl_topology::Topology;
 use rigl_train::config::Override;
-use rigl_train::{Config, MachineOptions, Prepared, Registry};
+use rigl_train::{Config, MachineOptions, Prepared, Registry, begin};
 
-use super::execute::{DENSE, PROGRAM, SPARSE, execute, interrupted};
+use super::execute::{DENSE, SPARSE, execute, interrupted};
 use super::{configuration, network, results, resume};
 use crate::args::{Keys, MachineFlags};
 use crate::output::Printer;
-use crate::program;
 use crate::signals::Signals;
 
 /// Where runs go that are given no folder.
@@ -207,24 +206,4 @@ fn make_way(dir: &Path, overwrite: bool) -> Result<()> {
     let paths: Vec<PathBuf> = locked.iter().map(|run| run.path().to_path_buf()).collect();
     drop(locked);
     paths.iter().try_for_each(|path| RunFolder::replace_at(path).map(drop))
-}
-
-/// Writes a new run's configuration, which makes its folder a run.
-fn begin(prepared: &Prepared, writer: &RunWriter) -> Result<()> {
-    let text = configuration_text(&prepared.config, prepared.threads, prepared.isa.as_deref());
-    files::write_atomic(&writer.config(), text.as_bytes())
-}
-
-/// The text of a new run's `config.toml`.
-pub(crate) fn configuration_text(config: &Config, threads: usize, isa: Option<&str>) -> String {
-    let machine = Machine::of(threads as u32, isa.unwrap_or("best"));
-    format!(
-        "# Begun by {PROGRAM} on {} ({}), {} threads, instruction set: {}.\n# `{} train` on this file repeats the run.\n\n{}",
-        machine.processor.as_deref().unwrap_or("an unknown processor"),
-        machine.os,
-        machine.threads,
-        machine.instruction_set,
-        program::name(),
-        config.to_toml()
-    )
 }
