@@ -77,7 +77,7 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// The stream of (seed, purpose, id).
+    /// The stream that this seed, purpose and id name: others are independent of it, whatever was drawn from them.
     pub fn new(seed: u64, purpose: Purpose, id: u64) -> Stream {
         let [k0, k1, ..] = philox(words(seed, u64::from(purpose as u32)), [0x7269_676C, 0x7365_6564]);
         Stream { key: [k0, k1], id }

@@ -27,9 +27,9 @@ pub(crate) struct Global {
 pub(crate) enum Color {
     /// On a terminal.
     Auto,
-    /// Always.
+    /// Into files and pipes too.
     Always,
-    /// Never.
+    /// Not even on a terminal.
     Never,
 }
 
@@ -168,12 +168,12 @@ pub(crate) struct DataFolder {
 }
 
 impl DataFolder {
-    /// The flag.
+    /// What the command line says, to be repeated in commands that are shown.
     pub(crate) fn flag(&self) -> Option<&Path> {
         self.data_dir.as_deref()
     }
 
-    /// The folder.
+    /// The folder, from the flag, the environment or the platform.
     pub(crate) fn path(&self) -> Result<PathBuf> {
         data_folder(self.data_dir.as_deref()).ok_or_else(|| {
             Error::environment("there is no data folder: this user has no cache folder")

@@ -18,7 +18,7 @@ pub(crate) use progress::{Display, epochs};
 pub(crate) use sweep::SweepDisplay;
 pub(crate) use table::{Align, Table};
 
-/// See the module's text.
+/// Says things, as far and as colourful as the flags of every command want it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Printer {
     quiet: bool,
@@ -73,7 +73,7 @@ impl Printer {
         }
     }
 
-    /// A warning.
+    /// Something that is not as it should be, while the command goes on; `--quiet` does not hide it.
     pub(crate) fn warning(&self, text: &str) {
         let _ =
             writeln!(std::io::stderr().lock(), "{} {}", self.paint("warning:", YELLOW), plain(&own(text)));

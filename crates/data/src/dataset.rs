@@ -76,7 +76,7 @@ pub fn no_such_sample(dataset: &(impl Dataset + ?Sized), index: usize) -> Error 
 /// The sets of one task.
 #[derive(Clone)]
 pub struct Sets {
-    /// What is trained on.
+    /// What weights and patterns are learnt from.
     pub train: Arc<dyn Dataset>,
     /// What choices are made on, if a share of the training set was split off for that.
     pub validation: Option<Arc<dyn Dataset>>,

@@ -16,7 +16,7 @@ pub struct Source<'a> {
     /// Folders in the data folder in which the files may lie, the best one first: that is where downloads go. An
     /// empty one is the data folder itself.
     pub places: &'a [&'a str],
-    /// The files.
+    /// All of them are needed.
     pub files: &'a [File<'a>],
     /// Addresses that have them, the first to be asked first. A file's name follows directly.
     pub mirrors: &'a [&'a str],

@@ -20,7 +20,7 @@ use crate::tensor::list;
 pub struct Array<'a> {
     /// Its name in the file, all of it.
     pub name: String,
-    /// Its shape.
+    /// Its sizes, the outermost dimension first; none for a single number.
     pub shape: Vec<usize>,
     /// What it holds, row-major.
     pub numbers: Numbers<'a>,

@@ -76,7 +76,7 @@ impl Store {
         Store { kept: count.max(1), ..self }
     }
 
-    /// The folder.
+    /// Where its files lie.
     pub fn folder(&self) -> &Path {
         &self.folder
     }

@@ -141,7 +141,7 @@ pub static ALL: &[Target] = &[
     },
 ];
 
-/// The target of that name.
+/// The target that is called so on the command line; `None` if there is none.
 pub fn find(name: &str) -> Option<&'static Target> {
     ALL.iter().find(|target| target.name == name)
 }

@@ -10,12 +10,12 @@ use rigl_base::{Error, Result};
 use crate::graph::Graph;
 use crate::parameter::{Parameter, ParameterKind};
 
-/// The cost of one parameter.
+/// What one parameter takes, as it is and dense.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterCost {
     /// Its name, `fc1.weight`.
     pub name: String,
-    /// Its shape.
+    /// Its natural shape: `[out, in]` of a linear layer, `[out, in / groups, rows, columns]` of a convolution.
     pub shape: Vec<usize>,
     /// What it is to its layer.
     pub kind: ParameterKind,

@@ -76,13 +76,13 @@ impl Conv2d {
         Conv2d::k(3)
     }
 
-    /// With this stride.
+    /// With so many rows and columns from one output to the next.
     #[must_use]
     pub fn stride(self, stride: usize) -> Conv2d {
         Conv2d { stride, ..self }
     }
 
-    /// With this padding.
+    /// With so many rows and columns of zeros on each side of the map.
     #[must_use]
     pub fn padding(self, padding: usize) -> Conv2d {
         Conv2d { padding, ..self }
@@ -155,13 +155,13 @@ impl Pool {
         Pool { kernel, stride: kernel, padding: 0 }
     }
 
-    /// With this stride.
+    /// With so many rows and columns from one window to the next.
     #[must_use]
     pub fn stride(self, stride: usize) -> Pool {
         Pool { stride, ..self }
     }
 
-    /// With this padding.
+    /// With windows that reach so far over each side of the map.
     #[must_use]
     pub fn padding(self, padding: usize) -> Pool {
         Pool { padding, ..self }

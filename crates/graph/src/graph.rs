@@ -56,7 +56,7 @@ impl Graph {
         &self.nodes[id.0]
     }
 
-    /// The node of that name.
+    /// The node that is called exactly so; `None` if there is none.
     pub fn find_node(&self, name: &str) -> Option<NodeId> {
         self.nodes.iter().position(|n| n.name == name).map(NodeId)
     }
@@ -106,7 +106,7 @@ impl Graph {
         &self.parameters[id.0]
     }
 
-    /// The parameter of that name.
+    /// The parameter that is called exactly so, `fc1.weight`; `None` if there is none.
     pub fn find_parameter(&self, name: &str) -> Option<ParameterId> {
         self.parameters.iter().position(|p| p.name == name).map(ParameterId)
     }
@@ -124,7 +124,7 @@ impl Graph {
         &self.buffers[id.0]
     }
 
-    /// The buffer of that name.
+    /// The buffer that is called exactly so, `bn1.running_mean`; `None` if there is none.
     pub fn find_buffer(&self, name: &str) -> Option<BufferId> {
         self.buffers.iter().position(|b| b.name == name).map(BufferId)
     }

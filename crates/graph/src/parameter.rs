@@ -119,7 +119,7 @@ impl Parameter {
 pub struct Buffer {
     /// Its name, unique in the graph: the node's name and `.running_mean` or `.running_var`.
     pub name: String,
-    /// Its shape.
+    /// Its sizes: one value for each channel of the norm.
     pub shape: Vec<usize>,
     /// What all its values start at.
     pub initial: f32,

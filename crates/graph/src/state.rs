@@ -105,7 +105,7 @@ impl Values<'_> {
 pub struct Tensor<'a> {
     /// The parameter's or buffer's name, `fc1.weight`.
     pub name: Cow<'a, str>,
-    /// What it is.
+    /// What it is to the model, and by that where it stands in a file.
     pub role: Role,
     /// Its natural shape.
     pub shape: Vec<usize>,
@@ -168,7 +168,7 @@ impl Tensor<'_> {
     }
 }
 
-/// The tensor of that role and name.
+/// The tensor that plays this role under this name; `None` if there is none.
 pub fn find<'s, 'a>(state: &'s [Tensor<'a>], role: &Role, name: &str) -> Option<&'s Tensor<'a>> {
     state.iter().find(|t| t.role == *role && t.name == name)
 }

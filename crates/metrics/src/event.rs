@@ -91,7 +91,7 @@ pub struct Run {
     pub program: String,
     /// The commit it was built from, if known.
     pub commit: Option<String>,
-    /// Version of the arithmetic.
+    /// Raised whenever a change alters a bit of any result: bits are promised within one.
     pub arithmetic_version: u32,
     /// The resolved configuration (TOML).
     pub configuration: String,
@@ -106,7 +106,7 @@ pub struct Network {
     pub parameters: Vec<NetworkParameter>,
 }
 
-/// One parameter of a network.
+/// What a parameter is as a run begins.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NetworkParameter {
     /// Its name, `fc1.weight`.
@@ -176,7 +176,7 @@ pub struct Update {
 /// What an update did to one sparse parameter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UpdateParameter {
-    /// Its name.
+    /// Its name, `fc1.weight`.
     pub name: String,
     /// Active weights afterwards.
     pub active: u64,
@@ -216,7 +216,7 @@ pub struct Resume {
 /// The run ends.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct End {
-    /// How.
+    /// Whether it is finished, and if not why not.
     pub status: Status,
     /// Why, in words: `all steps done`, `interrupted by a signal`, the layer that diverged.
     pub reason: String,
@@ -227,7 +227,7 @@ pub struct End {
     pub accuracy: Option<f64>,
     /// Active weights.
     pub active: u64,
-    /// Weights in all.
+    /// All positions of weights, active or not.
     pub weights: u64,
     /// R_s: the fraction of all sparse parameters' weights that were ever active.
     #[serde(deserialize_with = "or_nan")]
@@ -289,7 +289,7 @@ impl Record {
 pub(crate) mod tests {
     use super::*;
 
-    /// One of each.
+    /// An event of each kind.
     pub(crate) fn samples() -> Vec<Record> {
         let machine = Machine::of(2, "avx2");
         let events: [Event; 8] = [

@@ -13,7 +13,7 @@ pub struct Machine {
     pub processor: Option<String>,
     /// Its physical cores.
     pub cores: Option<u32>,
-    /// Its memory in bytes.
+    /// All that is built in, in bytes, whatever this process may use of it.
     pub memory_bytes: Option<u64>,
     /// Threads that the run computes with.
     pub threads: u32,

@@ -56,7 +56,7 @@ pub struct Summary {
     pub sparsity: f64,
     /// The sparsity distribution, `erk`.
     pub distribution: String,
-    /// The seed.
+    /// `seeds.init` of its configuration, by which its runs are told apart.
     pub seed: u64,
     /// Final accuracy, 0 to 1, where the task has one.
     pub accuracy: Option<f64>,
@@ -67,7 +67,7 @@ pub struct Summary {
     pub loss: f64,
     /// Active weights.
     pub active: u64,
-    /// Weights in all.
+    /// All positions of weights, active or not.
     pub weights: u64,
     /// Size: four bytes for each active weight and each bias, one bit for each weight of a sparse layer.
     pub bytes: u64,
@@ -105,7 +105,7 @@ pub struct Layer {
     pub name: String,
     /// Active weights.
     pub active: u64,
-    /// Weights in all.
+    /// All its positions, active or not.
     pub weights: u64,
     /// R_s: the fraction of its weights that were ever active.
     #[serde(deserialize_with = "or_nan")]

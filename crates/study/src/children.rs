@@ -32,7 +32,7 @@ pub(crate) struct Child {
 
 /// How a child ended.
 pub(crate) enum Ended {
-    /// With a summary.
+    /// At its last step.
     Finished(Box<Summary>),
     /// As it was told to, with its run saved or before there was anything to save; how, in one line.
     Stopped(String),

@@ -48,7 +48,7 @@ pub struct Sweep {
 /// Where all runs of a sweep begin.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Start {
-    /// With the defaults.
+    /// With the default of every key.
     Default,
     /// With a preset, by name.
     Preset(String),

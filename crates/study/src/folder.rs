@@ -18,7 +18,7 @@ pub enum State {
     New,
     /// It has begun, and can be gone on with.
     Begun,
-    /// It is finished.
+    /// All its steps are done; what it came to.
     Finished(Box<Summary>),
     /// What is in its folder cannot be read; why, in one line.
     Unreadable(String),
@@ -36,7 +36,7 @@ pub struct Bad {
 }
 
 impl State {
-    /// The word for it.
+    /// The word that tables show for it.
     pub fn word(&self) -> &'static str {
         match self {
             State::New => "new",
@@ -133,12 +133,12 @@ impl PlannedRun {
     }
 }
 
-/// A finished run.
+/// A run whose steps are all done.
 #[derive(Clone, Debug)]
 pub struct FinishedRun {
     /// Its folder.
     pub path: PathBuf,
-    /// Its configuration.
+    /// The recipe that it followed, resolved.
     pub config: Config,
     /// What it came to.
     pub summary: Summary,

@@ -14,7 +14,7 @@ use crate::grid::Combination;
 
 /// What a plan is made from.
 pub struct Request<'a> {
-    /// The sweep.
+    /// The grid and what all its runs have in common.
     pub sweep: &'a Sweep,
     /// Where its runs begin: what [`Sweep::start`] names, read.
     pub base: Base<'a>,
@@ -24,7 +24,7 @@ pub struct Request<'a> {
     pub overrides: &'a [Override],
     /// What `{variant}` stands for in the file.
     pub variant: &'a str,
-    /// The folder of the sweep.
+    /// Where the folders of its runs are to lie.
     pub folder: PathBuf,
     /// What names there are.
     pub registry: &'a Registry,

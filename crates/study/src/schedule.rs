@@ -26,7 +26,7 @@ const TRIES: u32 = 3;
 
 /// How runs are started.
 pub struct Options<'a> {
-    /// The program, which is this one.
+    /// The file of this very program, which trains each run as a child.
     pub program: PathBuf,
     /// Flags for `train` that concern the machine.
     pub arguments: Vec<OsString>,
@@ -43,7 +43,7 @@ pub struct Options<'a> {
 pub enum Event<'a> {
     /// It is started, or gone on with.
     Started,
-    /// It is finished.
+    /// All its steps are done; what it came to.
     Finished(&'a Summary),
     /// It has saved and stopped.
     Stopped,
@@ -58,7 +58,7 @@ pub enum Event<'a> {
 /// Where a sweep stands.
 #[derive(Clone, Debug)]
 pub struct Progress<'a> {
-    /// Its runs.
+    /// How many there are in all.
     pub runs: usize,
     /// Those that are finished.
     pub finished: usize,

@@ -33,7 +33,7 @@ pub struct Group {
 /// Mean and standard deviation of numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Spread {
-    /// Their mean.
+    /// Of those that are finite.
     pub mean: f64,
     /// Their standard deviation, that of a sample (n − 1 below); `None` of a single number.
     pub deviation: Option<f64>,
@@ -59,7 +59,7 @@ impl Group {
         Spread::of(self.runs.iter().filter_map(|run| run.summary.accuracy))
     }
 
-    /// Loss.
+    /// Final loss of its runs.
     pub fn loss(&self) -> Option<Spread> {
         Spread::of(self.runs.iter().map(|run| run.summary.loss))
     }

@@ -126,7 +126,7 @@ impl Packed {
         }
     }
 
-    /// The parts.
+    /// What was packed.
     pub(crate) fn parts(&self) -> Result<&[Batch]> {
         match &self.error {
             None => Ok(&self.parts),

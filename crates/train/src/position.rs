@@ -14,7 +14,7 @@ use rigl_topology::{Explored, Pattern};
 
 use crate::start::BEGAN_WITH;
 
-/// See the module's text.
+/// The counters and sums of a run: where its next step begins.
 #[derive(Clone, Debug)]
 pub(crate) struct Position {
     /// Optimiser steps done.

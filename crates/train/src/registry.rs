@@ -37,13 +37,13 @@ use crate::presets::{self, Preset};
 /// ```
 #[derive(Clone)]
 pub struct Registry {
-    /// Networks.
+    /// What `model.name` may name.
     pub models: Models,
-    /// Data sets.
+    /// What `data.name` may name.
     pub datasets: Datasets,
-    /// Methods.
+    /// What `method.name` may name.
     pub methods: Vec<Method>,
-    /// Presets.
+    /// What `preset` may name.
     pub presets: Vec<Preset>,
 }
 

@@ -37,7 +37,7 @@ const SMALLER: &str = "--set schedule.learning-rate=… (a smaller one)";
 
 /// What a run goes on from, if not from its beginning.
 pub struct From {
-    /// The checkpoint.
+    /// The state to begin with.
     pub checkpoint: Checkpoint,
     /// The name of its file.
     pub file: String,

@@ -10,7 +10,7 @@ use rigl_train::{Config, Design, Registry};
 use super::configuration;
 use crate::args::{Keys, SampleFlags, Shape};
 
-/// See the module's text.
+/// What a name on the command line stands for: a configuration, and samples for its network.
 pub(crate) struct Named {
     pub(crate) config: Config,
     /// What the command line sets.

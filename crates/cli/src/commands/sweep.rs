@@ -240,7 +240,7 @@ fn dry_run(plan: &Plan, states: &[State], printer: &Printer) -> Result<()> {
     Ok(())
 }
 
-/// Prints the table.
+/// Prints what there is so far; as JSON with what failed.
 fn show(table: &Table, plan: &Plan, bad: &[Bad], printer: &Printer) -> Result<()> {
     if !printer.json() {
         return printer.result(&table.markdown());

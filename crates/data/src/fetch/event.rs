@@ -13,7 +13,7 @@ pub enum Event<'a> {
     },
     /// A file is there, but not what it should be. It is replaced once the right one is there.
     Damaged {
-        /// Its path.
+        /// The file as it lies there.
         path: &'a Path,
         /// What is wrong with it.
         damage: &'a str,

@@ -87,7 +87,7 @@ pub fn events(bytes: &[u8]) -> Signal {
     Signal::accepted(&[known])
 }
 
-/// A summary.
+/// A `summary.json`: what is accepted is written as it was read.
 pub fn summary(bytes: &[u8]) -> Signal {
     match Summary::parse(bytes, "summary.json") {
         Err(error) => Signal::refused(&error, &[Kind::Data]),

@@ -162,7 +162,7 @@ pub type BuildModel = fn(&ModelSpec) -> Result<Graph>;
 /// The samples that a model is usually for, where no data set says which.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Usual {
-    /// The shape of one sample.
+    /// Channels, rows, columns of a sample.
     pub sample_shape: &'static [usize],
     /// The number of classes.
     pub classes: usize,

@@ -49,9 +49,9 @@ pub struct Sources<'a> {
 /// What names there are.
 #[derive(Clone, Debug)]
 pub struct Known {
-    /// The presets.
+    /// What `preset` may name.
     pub presets: Vec<Preset>,
-    /// The methods.
+    /// What `method.name` may name, with the columns that each stands for.
     pub methods: Vec<Row>,
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::output::{Align, Table, count, duration, epochs, percent};
 
-/// See the module's text.
+/// What a log says in the end, from one reading of it.
 #[derive(Default)]
 pub(super) struct Digest {
     /// How many events there are of each name.
