@@ -27,9 +27,9 @@ pub(crate) struct Global {
 pub(crate) enum Color {
     /// On a terminal.
     Auto,
-    /// Into files and pipes too.
+    /// Always.
     Always,
-    /// Not even on a terminal.
+    /// Never.
     Never,
 }
 

@@ -153,7 +153,7 @@ fn while_training() {
     let whole = place();
     run(&whole, NONE, "train run.toml --run-dir run").succeeded();
     let bites = ("a loader thread panicked: the sample bites", "cli/tests/panics.rs");
-    let falls = ("kernel: a worker thread panicked: injected fault", "kernels/src/fault.rs");
+    let falls = ("kernel: a worker thread panicked: injected fault", "kernels/src/run/fault.rs");
     for (panic, threads, (cause, file)) in [
         // In the first batch; in the middle of the run, and near its end.
         ("train 1", 1, bites),

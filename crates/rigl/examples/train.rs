@@ -19,7 +19,7 @@ impl Observer for Lines {
 /// A network trained in `folder`; its accuracy on the test set.
 pub fn run(folder: &Path) -> rigl::Result<f64> {
     let (registry, machine) = (Registry::default(), MachineOptions::default());
-    let config = registry.config("quickstart", &["method.sparsity=0.95", "schedule.length=2"])?;
+    let config = registry.config("quickstart", &["method.sparsity=0.95", "schedule.length=5"])?;
     let test = registry.sets(&config, None, 1)?.test;
 
     // Set from elsewhere, it makes the run save and stop.

@@ -244,7 +244,7 @@ mod tests {
         files::write_atomic(&path("closed/config.toml"), b"").unwrap();
         files::write_atomic(&path("lost/metrics.jsonl"), b"").unwrap();
         std::os::unix::fs::symlink("nowhere", path("gone")).unwrap();
-        std::fs::set_permissions(path("closed"), PermissionsExt::from_mode(0)).unwrap();
+        std::fs::set_permissions(path("closed"), PermissionsExt::from_mode(0o000)).unwrap();
         let Runs { finished, unfinished, unreadable } = read_runs(place.path(), &Known::default()).unwrap();
         std::fs::set_permissions(path("closed"), PermissionsExt::from_mode(0o700)).unwrap();
         assert!(finished.is_empty());

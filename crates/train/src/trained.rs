@@ -135,7 +135,7 @@ impl Trained {
         for images in images.chunks(self.batch) {
             // The label decides the loss alone, which nobody asks for.
             packer.pack(images.iter().map(|&image| (image, 0)), &mut batch)?;
-            self.session.logits(&batch, &mut numbers)?;
+            self.session.evaluate(&batch, Some(&mut numbers))?;
         }
         numbers.chunks(self.graph().classes().max(1)).map(Prediction::of).collect()
     }

@@ -133,7 +133,7 @@ impl Subject {
             .stepper
             .session
             .parameters()
-            .into_iter()
+            .iter()
             .map(|p| json!({ "name": p.name(), "shape": p.shape(), "active": p.active(), "storage": p.storage() }))
             .collect();
         json!({
