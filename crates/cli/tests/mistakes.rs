@@ -216,9 +216,10 @@ fn convolutional_networks_that_cannot_be() {
     // The network is looked at before the data, which is not there.
     let place = Place::new();
     let wide = "--model wide-resnet --set model.depth";
+    let depths = "expected a whole number 6n + 4 from 10 to 2002";
     let cases = [
-        (&*format!("{wide}=12"), "`wide-resnet` has depths 6n + 4 from 10 to 2002, found 12", "10"),
-        (&*format!("{wide}=21"), "`wide-resnet` has depths 6n + 4 from 10 to 2002, found 21", "22"),
+        (&*format!("{wide}=12"), &*format!("`depth` of model `wide-resnet` is `12`, {depths}"), "10"),
+        (&*format!("{wide}=21"), &*format!("`depth` of model `wide-resnet` is `21`, {depths}"), "22"),
         (
             "--set model.depth=16",
             "`wrn-22-2` has no option `depth`, allowed are `width`, `dropout`, `bn-momentum`",

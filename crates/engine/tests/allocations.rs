@@ -30,12 +30,8 @@ fn linear() -> Graph {
 
 /// With norms, skips with and without a convolution, and dropout.
 fn residual() -> Graph {
-    let spec = ModelSpec {
-        depth: Some(16),
-        width: Some(0.5),
-        dropout: Some(0.3),
-        ..ModelSpec::new(&[3, 16, 16], CLASSES)
-    };
+    let spec =
+        ModelSpec::new(&[3, 16, 16], CLASSES).with("depth", 16usize).with("width", 0.5).with("dropout", 0.3);
     Models::default().build("wide-resnet", &spec).unwrap()
 }
 

@@ -12,7 +12,7 @@ const SHAPE: [usize; 3] = [3, 8, 8];
 fn session(model: &str) -> Session {
     let mut spec = ModelSpec::new(&SHAPE, CLASSES as usize);
     if model == "wide-resnet" {
-        (spec.depth, spec.width) = (Some(10), Some(1.0));
+        spec = spec.with("depth", 10usize).with("width", 1.0);
     }
     let graph = Models::default().build(model, &spec).unwrap();
     let patterns = vec![None; graph.parameters().len()];

@@ -178,7 +178,7 @@ fn graphs() -> [Graph; 6] {
 /// maps that end as single positions.
 fn imagenet() -> [Graph; 3] {
     ["resnet-50", "mobilenet-v1", "mobilenet-v2"].map(|name| {
-        let spec = ModelSpec { width: Some(0.07), ..ModelSpec::new(&SHAPE, CLASSES) };
+        let spec = ModelSpec::new(&SHAPE, CLASSES).with("width", 0.07);
         Models::default().build(name, &spec).unwrap()
     })
 }

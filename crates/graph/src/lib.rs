@@ -44,6 +44,6 @@ pub mod words;
 pub use builder::{BatchNorm, Builder, Conv2d, Linear, Pool};
 pub use graph::{Graph, Node};
 pub use init::Init;
-pub use models::{ModelSpec, Models, Usual};
+pub use models::{Model, ModelOption, ModelSpec, Models};
 pub use op::Op;
 pub use parameter::{Buffer, BufferId, NodeId, Parameter, ParameterId, ParameterKind};

@@ -2,6 +2,7 @@
 
 use rigl_base::{Error, Result};
 use rigl_graph::account::Cost;
+use rigl_graph::models::OptionValue;
 use rigl_graph::{Graph, ModelSpec, Op, ParameterKind};
 use rigl_topology::{Layer, LayerKind, Method, NarrowTo, Pattern, Topology, allocate};
 
@@ -100,11 +101,19 @@ fn build(
     let model = &config.model;
     let mut spec = ModelSpec::new(sample_shape, classes);
     spec.label_smoothing = model.label_smoothing as f32;
-    spec.hidden = (!model.hidden.is_empty()).then(|| model.hidden.clone());
-    spec.depth = model.depth;
-    spec.width = width;
-    spec.dropout = model.dropout.map(|x| x as f32);
-    spec.bn_momentum = model.bn_momentum.map(|x| x as f32);
+    let hidden = (!model.hidden.is_empty()).then(|| model.hidden.clone().into());
+    let options: [(&str, Option<OptionValue>); 5] = [
+        ("hidden", hidden),
+        ("depth", model.depth.map(Into::into)),
+        ("width", width.map(Into::into)),
+        ("dropout", model.dropout.map(Into::into)),
+        ("bn-momentum", model.bn_momentum.map(Into::into)),
+    ];
+    for (name, value) in options {
+        if let Some(value) = value {
+            spec.options.set(name, value);
+        }
+    }
     registry.models.build(&model.name, &spec)
 }
 

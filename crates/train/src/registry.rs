@@ -5,8 +5,7 @@ use std::path::Path;
 
 use rigl_base::Result;
 use rigl_data::{DataOptions, Datasets, Sets};
-use rigl_graph::Models;
-use rigl_graph::models::BuildModel;
+use rigl_graph::{Graph, Model, ModelSpec, Models};
 use rigl_topology::Method;
 
 use crate::config::{Base, Config, Known, Limit, Override, Sources};
@@ -59,10 +58,20 @@ impl Default for Registry {
 }
 
 impl Registry {
-    /// With a network of that name, or another one for it.
+    /// With a network of that name and without options, or another one for it.
     #[must_use]
-    pub fn model(mut self, name: &str, build: BuildModel) -> Registry {
-        self.models.insert(name, build);
+    pub fn model(
+        self,
+        name: &str,
+        build: impl Fn(&ModelSpec) -> Result<Graph> + Send + Sync + 'static,
+    ) -> Registry {
+        self.with_model(Model::new(name.to_string(), build))
+    }
+
+    /// With a network that declares its options, or another one of its name.
+    #[must_use]
+    pub fn with_model(mut self, model: Model) -> Registry {
+        self.models.insert(model);
         self
     }
 

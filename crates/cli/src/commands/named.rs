@@ -36,7 +36,7 @@ impl Named {
         let asked = |key: &str| overrides.iter().any(|given| given.key == key);
         let is_file = name.ends_with(".toml");
         let is_preset = registry.presets.iter().any(|preset| preset.name == name);
-        let is_model = !is_file && !is_preset && registry.models.contains(name);
+        let is_model = !is_file && !is_preset && registry.models.find(name).is_some();
         let mut config = if is_model {
             let model =
                 Override { origin: format!("`{name}`"), key: "model.name".into(), value: name.into() };
@@ -54,7 +54,7 @@ impl Named {
         let of_model = is_model && !asked("data.name");
         let train_samples = described.filter(|_| !of_model).map(|(_, all)| config.training_samples(all));
         let known = if of_model {
-            let usual = registry.models.usual(&config.model.name);
+            let usual = registry.models.find(&config.model.name).and_then(|model| model.usual);
             let usual = usual.map(|of| Samples { shape: of.sample_shape.to_vec(), classes: of.classes });
             if usual.is_none() && (given.input.is_none() || given.classes.is_none()) {
                 return Err(nothing_known(&format!("that model `{}` is for", config.model.name)));
@@ -86,7 +86,7 @@ impl Named {
         let build = |shape: &[usize], classes| Design::new(&self.config, registry, shape, classes);
         build(&samples.shape, samples.classes).map_err(|error| {
             // Where only the samples are to blame, those that the network is usually for can be had.
-            match registry.models.usual(&self.config.model.name) {
+            match registry.models.find(&self.config.model.name).and_then(|model| model.usual) {
                 Some(usual) if build(usual.sample_shape, usual.classes).is_ok() => {
                     let flags = format!(
                         "--input {} --classes {}",

@@ -100,7 +100,7 @@ fn fits(checked: Result<()>) -> Signal {
 
 /// The network of the seeds: 4 inputs, 3 hidden neurons, 2 classes.
 pub fn small_network() -> Graph {
-    let spec = ModelSpec { hidden: Some(vec![3]), ..ModelSpec::new(&[1, 2, 2], 2) };
+    let spec = ModelSpec::new(&[1, 2, 2], 2).with("hidden", vec![3]);
     Models::default().build("mlp", &spec).expect("the network of the seeds is valid")
 }
 

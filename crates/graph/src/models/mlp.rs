@@ -3,21 +3,21 @@
 
 use rigl_base::Result;
 
-use super::{ModelSpec, multiple, width_of};
+use super::sizes::{multiple, width};
+use super::{Model, ModelOption, ModelSpec, Usual};
 use crate::builder::{Builder, Linear};
 use crate::graph::Graph;
 
-/// The hidden layers if none are asked for.
-const HIDDEN: [usize; 2] = [300, 100];
-
-/// Any list of hidden layers, none included.
-pub(super) fn mlp(spec: &ModelSpec) -> Result<Graph> {
-    spec.takes("mlp", &["hidden", "width"])?;
-    build("mlp", spec, spec.hidden.as_deref().unwrap_or(&HIDDEN))
+pub(super) fn mlp() -> Model {
+    Model::new("mlp", |spec| build("mlp", spec, spec.sizes("hidden")?))
+        .about("linear layers with ReLU between them")
+        .usual(Usual::MNIST)
+        .option(ModelOption::sizes("hidden", [300, 100]).doc("Sizes of the hidden layers."))
+        .option(width(1.0))
 }
 
 pub(super) fn build(name: &str, spec: &ModelSpec, hidden: &[usize]) -> Result<Graph> {
-    let width = width_of(name, spec, 1.0)?;
+    let width = spec.number("width")?;
     let mut g = Builder::new(name);
     let x = g.input("image", &spec.sample_shape);
     let mut h = g.flatten(x);
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     fn with(hidden: &[usize]) -> Result<Graph> {
-        mlp(&ModelSpec { hidden: Some(hidden.to_vec()), ..ModelSpec::new(&[1, 8, 8], 10) })
+        mlp().build(&ModelSpec::new(&[1, 8, 8], 10).with("hidden", hidden.to_vec()))
     }
 
     #[test]
@@ -47,29 +47,31 @@ mod tests {
         let expected = [("fc1", vec![20, 64]), ("fc2", vec![5, 20]), ("fc3", vec![10, 5])];
         assert_eq!(shapes(&three), expected.map(|(n, s)| (n.to_string(), s)));
         assert_eq!(shapes(&with(&[]).unwrap()), [("fc1".to_string(), vec![10, 64])]);
-        let own = mlp(&ModelSpec::new(&[64], 10)).unwrap();
+        let own = mlp().build(&ModelSpec::new(&[64], 10)).unwrap();
         assert_eq!(shapes(&own)[0], ("fc1".to_string(), vec![300, 64]));
     }
 
     #[test]
     fn a_width_scales_hidden_sizes_and_leaves_one_at_least() {
-        let sizes = |width: f64, hidden: Option<Vec<usize>>| {
-            let spec = ModelSpec { width: Some(width), hidden, ..ModelSpec::new(&[1, 8, 8], 10) };
-            mlp(&spec).unwrap().weights().map(|(_, p)| p.shape[0]).collect::<Vec<_>>()
+        let sizes = |width: f64, hidden: &[usize]| {
+            let spec = ModelSpec::new(&[1, 8, 8], 10).with("width", width).with("hidden", hidden.to_vec());
+            mlp().build(&spec).unwrap().weights().map(|(_, p)| p.shape[0]).collect::<Vec<_>>()
         };
-        assert_eq!(sizes(0.5, None), [150, 50, 10]);
-        assert_eq!(sizes(0.15, Some(vec![20, 10, 1])), [3, 2, 1, 10]);
-        assert_eq!(sizes(1e-9, None), [1, 1, 10]);
-        let error = mlp(&ModelSpec { width: Some(0.0), ..ModelSpec::new(&[4], 10) }).unwrap_err();
-        assert_eq!(error.message(), "`mlp` has widths above 0 and at most 1000, found 0");
+        assert_eq!(sizes(0.5, &[300, 100]), [150, 50, 10]);
+        assert_eq!(sizes(0.15, &[20, 10, 1]), [3, 2, 1, 10]);
+        assert_eq!(sizes(1e-9, &[300, 100]), [1, 1, 10]);
+        let error = mlp().build(&ModelSpec::new(&[4], 10).with("width", 0.0)).unwrap_err();
+        assert_eq!(error.message(), "`width` of model `mlp` is `0`, expected a number with 0 < width ≤ 1000");
     }
 
     #[test]
     fn impossible_sizes_are_errors() {
         let message = |hidden: &[usize]| with(hidden).unwrap_err().message().to_string();
-        assert!(message(&[0]).contains("`fc1`"), "{}", message(&[0]));
-        assert!(message(&[5, usize::MAX]).contains("`fc2`"));
-        assert!(mlp(&ModelSpec::new(&[], 10)).is_err());
-        assert!(mlp(&ModelSpec::new(&[4], 1)).unwrap_err().message().contains("classes"));
+        let sizes = "expected a list of whole numbers from 1 to 16777216";
+        assert_eq!(message(&[0]), format!("`hidden` of model `mlp` is `[0]`, {sizes}"));
+        assert!(message(&[5, usize::MAX]).ends_with(sizes));
+        assert!(message(&[1 << 24, 1 << 24]).contains("`fc2`"));
+        assert!(mlp().build(&ModelSpec::new(&[], 10)).is_err());
+        assert!(mlp().build(&ModelSpec::new(&[4], 1)).unwrap_err().message().contains("classes"));
     }
 }

@@ -5,7 +5,8 @@
 
 use rigl_base::Result;
 
-use super::{ModelSpec, Sizes};
+use super::sizes::{bn_momentum, eights, norm, width};
+use super::{Model, ModelSpec, Usual};
 use crate::builder::{Builder, Conv2d, Linear};
 use crate::graph::Graph;
 use crate::init::Init;
@@ -27,17 +28,21 @@ const BLOCKS: [(usize, usize); 13] = [
     (1024, 1),
 ];
 
-/// Width as asked for, by default 1.
-pub(super) fn mobilenet_v1(spec: &ModelSpec) -> Result<Graph> {
-    let name = "mobilenet-v1";
-    spec.takes(name, &["width", "bn-momentum"])?;
-    let sizes = Sizes::of(name, spec, 1.0)?;
-    let norm = sizes.norm;
+pub(super) fn mobilenet_v1() -> Model {
+    Model::new("mobilenet-v1", build)
+        .about("blocks of depthwise and pointwise convolutions (Howard et al., 2017)")
+        .usual(Usual::IMAGENET)
+        .option(width(1.0))
+        .option(bn_momentum())
+}
+
+fn build(spec: &ModelSpec) -> Result<Graph> {
+    let (width, norm) = (spec.number("width")?, norm(spec)?);
     let conv = |kernel| Conv2d::k(kernel).init(Init::TruncatedNormal);
 
-    let mut g = Builder::new(name);
+    let mut g = Builder::new("mobilenet-v1");
     let x = g.input("image", &spec.sample_shape);
-    let mut channels = sizes.eights(32);
+    let mut channels = eights(32, width);
     let h = g.conv2d("conv1", x, channels, conv(3).stride(2));
     let h = g.batch_norm("bn1", h, norm);
     let mut h = g.relu(h);
@@ -46,7 +51,7 @@ pub(super) fn mobilenet_v1(spec: &ModelSpec) -> Result<Graph> {
         h = g.conv2d(&part("depthwise"), h, channels, conv(3).stride(stride).groups(channels));
         h = g.batch_norm(&part("bn1"), h, norm);
         h = g.relu(h);
-        channels = sizes.eights(base);
+        channels = eights(base, width);
         h = g.conv2d(&part("pointwise"), h, channels, conv(1));
         h = g.batch_norm(&part("bn2"), h, norm);
         h = g.relu(h);
@@ -63,7 +68,7 @@ mod tests {
     use crate::account::Cost;
 
     fn of(width: f64) -> Graph {
-        mobilenet_v1(&ModelSpec { width: Some(width), ..ModelSpec::new(&[3, 224, 224], 1000) }).unwrap()
+        mobilenet_v1().build(&ModelSpec::new(&[3, 224, 224], 1000).with("width", width)).unwrap()
     }
 
     #[test]

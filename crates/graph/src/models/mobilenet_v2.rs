@@ -5,7 +5,8 @@
 
 use rigl_base::Result;
 
-use super::{ModelSpec, Sizes};
+use super::sizes::{bn_momentum, eights, norm, width};
+use super::{Model, ModelSpec, Usual};
 use crate::builder::{BatchNorm, Builder, Conv2d, Linear};
 use crate::graph::Graph;
 use crate::init::Init;
@@ -25,20 +26,24 @@ const GROUPS: [(usize, usize, usize, usize); 7] = [
 /// Channels before the classifier: as many at width 1, more above, never fewer.
 const LAST: usize = 1280;
 
-/// Width as asked for, by default 1.
-pub(super) fn mobilenet_v2(spec: &ModelSpec) -> Result<Graph> {
-    let name = "mobilenet-v2";
-    spec.takes(name, &["width", "bn-momentum"])?;
-    let sizes = Sizes::of(name, spec, 1.0)?;
-    let norm = sizes.norm;
+pub(super) fn mobilenet_v2() -> Model {
+    Model::new("mobilenet-v2", build)
+        .about("inverted residual blocks (Sandler et al., 2018)")
+        .usual(Usual::IMAGENET)
+        .option(width(1.0))
+        .option(bn_momentum())
+}
 
-    let mut g = Builder::new(name);
+fn build(spec: &ModelSpec) -> Result<Graph> {
+    let (width, norm) = (spec.number("width")?, norm(spec)?);
+
+    let mut g = Builder::new("mobilenet-v2");
     let x = g.input("image", &spec.sample_shape);
-    let mut channels = sizes.eights(32);
+    let mut channels = eights(32, width);
     let mut h = with_relu(&mut g, "features.0", x, channels, conv(3).stride(2), norm);
     let mut place = 1;
     for (widening, base, blocks, first_stride) in GROUPS {
-        let output = sizes.eights(base);
+        let output = eights(base, width);
         for i in 0..blocks {
             let stride = if i == 0 { first_stride } else { 1 };
             let block = Block { input: channels, widening, output, stride, norm };
@@ -47,7 +52,7 @@ pub(super) fn mobilenet_v2(spec: &ModelSpec) -> Result<Graph> {
             place += 1;
         }
     }
-    let h = with_relu(&mut g, &format!("features.{place}"), h, sizes.eights(LAST).max(LAST), conv(1), norm);
+    let h = with_relu(&mut g, &format!("features.{place}"), h, eights(LAST, width).max(LAST), conv(1), norm);
     let h = g.global_avg_pool(h);
     let h = g.linear("classifier.1", h, spec.classes, Linear::default().init(Init::Normal(0.01)));
     g.cross_entropy(h, spec.classes, spec.label_smoothing);
@@ -105,7 +110,7 @@ mod tests {
     use crate::op::Op;
 
     fn of(width: f64) -> Graph {
-        mobilenet_v2(&ModelSpec { width: Some(width), ..ModelSpec::new(&[3, 224, 224], 1000) }).unwrap()
+        mobilenet_v2().build(&ModelSpec::new(&[3, 224, 224], 1000).with("width", width)).unwrap()
     }
 
     #[test]

@@ -5,17 +5,21 @@
 
 use rigl_base::Result;
 
-use super::{ModelSpec, Sizes, at_depth};
+use super::sizes::{at_depth, bn_momentum, depth_of_table, multiple, norm, width};
+use super::{Model, ModelSpec, Usual};
 use crate::builder::{BatchNorm, Builder, Conv2d, Linear, Pool};
 use crate::graph::Graph;
 use crate::init::Init;
 use crate::parameter::NodeId;
 
-/// For each depth the blocks of each group, and how a block is made.
+/// Depth 50: the blocks of each group, and how a block is made.
+const FIFTY: ([usize; 4], Form) = ([3, 4, 6, 3], Form::Bottleneck);
+
+/// The same for each depth there is.
 const DEPTHS: [(usize, ([usize; 4], Form)); 5] = [
     (18, ([2, 2, 2, 2], Form::Basic)),
     (34, ([3, 4, 6, 3], Form::Basic)),
-    (50, ([3, 4, 6, 3], Form::Bottleneck)),
+    (50, FIFTY),
     (101, ([3, 4, 23, 3], Form::Bottleneck)),
     (152, ([3, 8, 36, 3], Form::Bottleneck)),
 ];
@@ -28,45 +32,43 @@ enum Form {
     Bottleneck,
 }
 
-/// Depth and width as asked for, by default 50 and 1.
-pub(super) fn resnet(spec: &ModelSpec) -> Result<Graph> {
-    spec.takes("resnet", &["depth", "width", "bn-momentum"])?;
-    build("resnet", spec)
+pub(super) fn resnet() -> Model {
+    Model::new("resnet", |spec| build("resnet", spec, *at_depth(&DEPTHS, spec)?))
+        .about("residual networks for ImageNet, stride on the 3×3 (He et al., 2016)")
+        .usual(Usual::IMAGENET)
+        .option(depth_of_table(50, &DEPTHS))
+        .option(width(1.0))
+        .option(bn_momentum())
 }
 
-/// Depth 50, and width as asked for.
-pub(super) fn resnet_50(spec: &ModelSpec) -> Result<Graph> {
-    spec.takes("resnet-50", &["width", "bn-momentum"])?;
-    build("resnet-50", spec)
+pub(super) fn resnet_50() -> Model {
+    Model::new("resnet-50", |spec| build("resnet-50", spec, FIFTY))
+        .about("`resnet` at depth 50")
+        .usual(Usual::IMAGENET)
+        .option(width(1.0))
+        .option(bn_momentum())
 }
 
-fn build(name: &str, spec: &ModelSpec) -> Result<Graph> {
-    let sizes = Sizes::of(name, spec, 1.0)?;
-    let &(blocks, form) = at_depth(name, &DEPTHS, spec.depth.unwrap_or(50))?;
+fn build(name: &str, spec: &ModelSpec, (blocks, form): ([usize; 4], Form)) -> Result<Graph> {
+    let (factor, norm) = (spec.number("width")?, norm(spec)?);
 
     let mut g = Builder::new(name);
     let x = g.input("image", &spec.sample_shape);
-    let mut channels = sizes.channels(64);
+    let mut channels = multiple(64, factor);
     let h = g.conv2d("conv1", x, channels, conv(7).stride(2));
-    let h = g.batch_norm("bn1", h, sizes.norm);
+    let h = g.batch_norm("bn1", h, norm);
     let h = g.relu(h);
     let mut h = g.max_pool(h, Pool::k(3).stride(2).padding(1));
     for ((group, base), count) in [64, 128, 256, 512].into_iter().enumerate().zip(blocks) {
-        let width = sizes.channels(base);
+        let width = multiple(base, factor);
         let output = match form {
             Form::Basic => width,
-            Form::Bottleneck => sizes.channels(4 * base),
+            Form::Bottleneck => multiple(4 * base, factor),
         };
         for i in 0..count {
             let stride = if group > 0 && i == 0 { 2 } else { 1 };
-            let block = Block {
-                form,
-                width,
-                output,
-                stride,
-                resized: stride != 1 || channels != output,
-                norm: sizes.norm,
-            };
+            let block =
+                Block { form, width, output, stride, resized: stride != 1 || channels != output, norm };
             h = block.build(&mut g, &format!("layer{}.{i}", group + 1), h);
             channels = output;
         }
@@ -130,7 +132,7 @@ mod tests {
 
     #[test]
     fn resnet_50_has_the_weights_and_operations_of_the_paper() {
-        let cost = Cost::dense(&resnet_50(&imagenet()).unwrap()).unwrap();
+        let cost = Cost::dense(&resnet_50().build(&imagenet()).unwrap()).unwrap();
         assert_eq!(cost.weights, 25_502_912);
         assert_eq!(cost.dense_flops, 8_178_368_512);
     }
@@ -138,26 +140,26 @@ mod tests {
     #[test]
     fn every_depth_has_the_parameters_and_operations_of_torchvision() {
         for (depth, parameters, macs) in [
-            (18, 11_689_512, 1_814_073_344),
+            (18usize, 11_689_512, 1_814_073_344),
             (34, 21_797_672, 3_663_761_408),
             (50, 25_557_032, 4_089_184_256),
             (101, 44_549_160, 7_801_405_440),
             (152, 60_192_808, 11_513_626_624),
         ] {
-            let graph = resnet(&ModelSpec { depth: Some(depth), ..imagenet() }).unwrap();
+            let graph = resnet().build(&imagenet().with("depth", depth)).unwrap();
             let cost = Cost::dense(&graph).unwrap();
             assert_eq!((cost.weights + cost.biases, cost.dense_flops / 2), (parameters, macs), "{depth}");
         }
         assert_eq!(
-            resnet(&imagenet()).unwrap().parameters(),
-            resnet_50(&imagenet()).unwrap().parameters(),
+            resnet().build(&imagenet()).unwrap().parameters(),
+            resnet_50().build(&imagenet()).unwrap().parameters(),
             "50 by default"
         );
     }
 
     #[test]
     fn names_are_those_of_torchvision_and_the_stride_is_on_the_3_by_3() {
-        let graph = resnet_50(&imagenet()).unwrap();
+        let graph = resnet_50().build(&imagenet()).unwrap();
         let shape =
             |name: &str| &graph.parameter(graph.find_parameter(&format!("{name}.weight")).unwrap()).shape[..];
         assert_eq!(shape("conv1"), [64, 3, 7, 7]);
@@ -174,8 +176,8 @@ mod tests {
 
     #[test]
     fn parameters_start_as_in_the_papers_code() {
-        for depth in [18, 50] {
-            let graph = resnet(&ModelSpec { depth: Some(depth), ..imagenet() }).unwrap();
+        for depth in [18usize, 50] {
+            let graph = resnet().build(&imagenet().with("depth", depth)).unwrap();
             let last = if depth == 18 { "bn2" } else { "bn3" };
             for p in graph.parameters() {
                 let expected = match (p.layer(), p.shape.len()) {
@@ -194,7 +196,7 @@ mod tests {
     fn the_papers_small_dense_widths_have_the_size_of_the_sparse_networks() {
         // In bytes, where a sparse network also needs a bit for every position: ERK at .8, .9 and .95.
         for (width, megabytes) in [(0.465, 23.683), (0.34, 13.499), (0.26, 8.399)] {
-            let graph = resnet_50(&ModelSpec { width: Some(width), ..imagenet() }).unwrap();
+            let graph = resnet_50().build(&imagenet().with("width", width)).unwrap();
             let ratio = Cost::dense(&graph).unwrap().bytes as f64 / 1e6 / megabytes;
             assert!((ratio - 1.0).abs() < 0.021, "{width}: {ratio}");
         }
@@ -202,10 +204,13 @@ mod tests {
 
     #[test]
     fn other_depths_are_refused_with_the_nearest() {
-        let error = resnet(&ModelSpec { depth: Some(44), ..imagenet() }).unwrap_err();
-        assert_eq!(error.message(), "`resnet` has depths 18, 34, 50, 101 and 152, found 44");
+        let error = resnet().build(&imagenet().with("depth", 44usize)).unwrap_err();
+        assert_eq!(
+            error.message(),
+            "`depth` of model `resnet` is `44`, expected one of 18, 34, 50, 101, 152"
+        );
         assert_eq!(error.hint_text(), Some("50"));
-        let error = resnet_50(&ModelSpec { depth: Some(50), ..imagenet() }).unwrap_err();
+        let error = resnet_50().build(&imagenet().with("depth", 50usize)).unwrap_err();
         assert_eq!(error.message(), "`resnet-50` has no option `depth`, allowed are `width`, `bn-momentum`");
     }
 }

@@ -4,28 +4,34 @@
 
 use rigl_base::Result;
 
-use super::{ModelSpec, Sizes};
+use super::sizes::{bn_momentum, depth_of_groups, multiple, norm, width};
+use super::{Model, ModelSpec, Usual};
 use crate::builder::{Builder, Conv2d, Linear};
 use crate::graph::Graph;
 use crate::init::Init;
 
-/// Depth 6n + 2 and width as asked for, by default 20 and 1.
-pub(super) fn resnet_cifar(spec: &ModelSpec) -> Result<Graph> {
-    let name = "resnet-cifar";
-    spec.takes(name, &["depth", "width", "bn-momentum"])?;
-    let sizes = Sizes::of(name, spec, 1.0)?;
-    let blocks = sizes.blocks(spec, 20, 2)?;
-    let norm = sizes.norm;
+pub(super) fn resnet_cifar() -> Model {
+    Model::new("resnet-cifar", build)
+        .about("residual networks for small images (He et al., 2016)")
+        .usual(Usual::CIFAR10)
+        .option(depth_of_groups(20, 2))
+        .option(width(1.0))
+        .option(bn_momentum())
+}
+
+fn build(spec: &ModelSpec) -> Result<Graph> {
+    let blocks = (spec.whole("depth")? - 2) / 6;
+    let (factor, norm) = (spec.number("width")?, norm(spec)?);
     let he = |conv: Conv2d| conv.init(Init::HeNormal);
 
-    let mut g = Builder::new(name);
+    let mut g = Builder::new("resnet-cifar");
     let x = g.input("image", &spec.sample_shape);
-    let mut channels = sizes.channels(16);
+    let mut channels = multiple(16, factor);
     let h = g.conv2d("conv1", x, channels, he(Conv2d::k3()));
     let h = g.batch_norm("bn1", h, norm);
     let mut h = g.relu(h);
     for (group, base) in [16, 32, 64].into_iter().enumerate() {
-        let width = sizes.channels(base);
+        let width = multiple(base, factor);
         for i in 0..blocks {
             let stride = if group > 0 && i == 0 { 2 } else { 1 };
             let part = |part: &str| format!("layer{}.{i}.{part}", group + 1);
@@ -55,8 +61,7 @@ mod tests {
     use crate::account::Cost;
 
     fn of(depth: usize, width: f64) -> Result<Graph> {
-        let spec = ModelSpec { depth: Some(depth), width: Some(width), ..ModelSpec::new(&[3, 32, 32], 10) };
-        resnet_cifar(&spec)
+        resnet_cifar().build(&ModelSpec::new(&[3, 32, 32], 10).with("depth", depth).with("width", width))
     }
 
     #[test]
@@ -86,7 +91,10 @@ mod tests {
     #[test]
     fn other_depths_are_refused_with_the_nearest() {
         let error = of(18, 1.0).unwrap_err();
-        assert_eq!(error.message(), "`resnet-cifar` has depths 6n + 2 from 8 to 2000, found 18");
+        assert_eq!(
+            error.message(),
+            "`depth` of model `resnet-cifar` is `18`, expected a whole number 6n + 2 from 8 to 2000"
+        );
         assert_eq!(error.hint_text(), Some("20"));
     }
 }

@@ -3,7 +3,8 @@
 
 use rigl_base::{Error, Result};
 
-use super::{ModelSpec, Sizes, at_depth};
+use super::sizes::{at_depth, bn_momentum, depth_of_table, multiple, norm, width};
+use super::{Model, ModelSpec, Usual};
 use crate::builder::{Builder, Conv2d, Linear, Pool};
 use crate::graph::Graph;
 use crate::init::Init;
@@ -15,29 +16,35 @@ const DEPTHS: [(usize, [usize; 5]); 4] =
 /// Rows and columns of which five halvings leave one.
 const LEAST: usize = 32;
 
-/// Depth and width as asked for, by default 16 and 1.
-pub(super) fn vgg_cifar(spec: &ModelSpec) -> Result<Graph> {
-    let name = "vgg-cifar";
-    spec.takes(name, &["depth", "width", "bn-momentum"])?;
-    let sizes = Sizes::of(name, spec, 1.0)?;
-    let stages = at_depth(name, &DEPTHS, spec.depth.unwrap_or(16))?;
+pub(super) fn vgg_cifar() -> Model {
+    Model::new("vgg-cifar", build)
+        .about("VGG networks for small images, with batch norm (Simonyan and Zisserman, 2015)")
+        .usual(Usual::CIFAR10)
+        .option(depth_of_table(16, &DEPTHS))
+        .option(width(1.0))
+        .option(bn_momentum())
+}
+
+fn build(spec: &ModelSpec) -> Result<Graph> {
+    let stages = at_depth(&DEPTHS, spec)?;
+    let (width, norm) = (spec.number("width")?, norm(spec)?);
 
     if let &[_, rows, columns] = &spec.sample_shape[..]
         && rows.min(columns) < LEAST
     {
         return Err(Error::usage(format!(
-            "`{name}` halves images five times, so they must have {LEAST}×{LEAST} pixels at least, found {rows}×{columns}"
+            "`vgg-cifar` halves images five times, so they must have {LEAST}×{LEAST} pixels at least, found {rows}×{columns}"
         )));
     }
-    let mut g = Builder::new(name);
+    let mut g = Builder::new("vgg-cifar");
     let mut h = g.input("image", &spec.sample_shape);
     // The places of convolution, norm, ReLU and pooling in one list.
     let mut place = 0;
     for (&convolutions, base) in stages.iter().zip([64, 128, 256, 512, 512]) {
         for _ in 0..convolutions {
             let conv = Conv2d::k3().init(Init::HeNormal);
-            h = g.conv2d(&format!("features.{place}"), h, sizes.channels(base), conv);
-            h = g.batch_norm(&format!("features.{}", place + 1), h, sizes.norm);
+            h = g.conv2d(&format!("features.{place}"), h, multiple(base, width), conv);
+            h = g.batch_norm(&format!("features.{}", place + 1), h, norm);
             h = g.relu(h);
             place += 3;
         }
@@ -56,8 +63,7 @@ mod tests {
     use crate::account::Cost;
 
     fn of(depth: usize, width: f64) -> Result<Graph> {
-        let spec = ModelSpec { depth: Some(depth), width: Some(width), ..ModelSpec::new(&[3, 32, 32], 10) };
-        vgg_cifar(&spec)
+        vgg_cifar().build(&ModelSpec::new(&[3, 32, 32], 10).with("depth", depth).with("width", width))
     }
 
     #[test]
@@ -84,9 +90,9 @@ mod tests {
     #[test]
     fn other_depths_and_too_small_images_are_refused() {
         let error = of(18, 1.0).unwrap_err();
-        assert_eq!(error.message(), "`vgg-cifar` has depths 11, 13, 16 and 19, found 18");
+        assert_eq!(error.message(), "`depth` of model `vgg-cifar` is `18`, expected one of 11, 13, 16, 19");
         assert_eq!(error.hint_text(), Some("19"));
-        let error = vgg_cifar(&ModelSpec::new(&[3, 28, 28], 10)).unwrap_err();
+        let error = vgg_cifar().build(&ModelSpec::new(&[3, 28, 28], 10)).unwrap_err();
         assert_eq!(
             error.message(),
             "`vgg-cifar` halves images five times, so they must have 32×32 pixels at least, found 28×28"

@@ -4,38 +4,52 @@
 
 use rigl_base::Result;
 
-use super::{ModelSpec, Sizes};
+use super::sizes::{bn_momentum, depth_of_groups, multiple, norm, width};
+use super::{Model, ModelOption, ModelSpec, Usual};
 use crate::builder::{BatchNorm, Builder, Conv2d, Linear};
 use crate::graph::Graph;
 use crate::parameter::NodeId;
 
-/// Depth 6n + 4 and width as asked for, by default 22 and 2.
-pub(super) fn wide_resnet(spec: &ModelSpec) -> Result<Graph> {
-    spec.takes("wide-resnet", &["depth", "width", "dropout", "bn-momentum"])?;
-    build("wide-resnet", spec)
+pub(super) fn wide_resnet() -> Model {
+    Model::new("wide-resnet", |spec| build("wide-resnet", spec, spec.whole("depth")?))
+        .about("wide residual networks (Zagoruyko and Komodakis, 2016)")
+        .usual(Usual::CIFAR10)
+        .option(depth_of_groups(22, 4))
+        .option(width(2.0))
+        .option(dropout())
+        .option(bn_momentum())
 }
 
-/// Depth 22 and width 2: the paper's. A small-dense network of it has another width.
-pub(super) fn wrn_22_2(spec: &ModelSpec) -> Result<Graph> {
-    spec.takes("wrn-22-2", &["width", "dropout", "bn-momentum"])?;
-    build("wrn-22-2", spec)
+/// The paper's. A small-dense network of it has another width.
+pub(super) fn wrn_22_2() -> Model {
+    Model::new("wrn-22-2", |spec| build("wrn-22-2", spec, 22))
+        .about("`wide-resnet` at depth 22")
+        .usual(Usual::CIFAR10)
+        .option(width(2.0))
+        .option(dropout())
+        .option(bn_momentum())
 }
 
-fn build(name: &str, spec: &ModelSpec) -> Result<Graph> {
-    let sizes = Sizes::of(name, spec, 2.0)?;
-    let blocks = sizes.blocks(spec, 22, 4)?;
-    let norm = sizes.norm;
+fn dropout() -> ModelOption {
+    ModelOption::number("dropout", 0.0, 0.0..1.0)
+        .doc("Probability with which dropout sets a value to 0, between the convolutions of a block.")
+}
+
+fn build(name: &str, spec: &ModelSpec, depth: usize) -> Result<Graph> {
+    let blocks = (depth - 4) / 6;
+    let (factor, norm) = (spec.number("width")?, norm(spec)?);
+    let dropout = spec.number("dropout")? as f32;
 
     let mut g = Builder::new(name);
     let x = g.input("image", &spec.sample_shape);
     let mut channels = 16;
     let mut h = g.conv2d("conv1", x, channels, Conv2d::k3());
     for (group, base) in [16, 32, 64].into_iter().enumerate() {
-        let width = sizes.channels(base);
+        let width = multiple(base, factor);
         for i in 0..blocks {
             let stride = if group > 0 && i == 0 { 2 } else { 1 };
             let block = Block { width, stride, resized: stride != 1 || channels != width, norm };
-            h = block.build(&mut g, &format!("block{}.layer.{i}", group + 1), h, sizes.dropout);
+            h = block.build(&mut g, &format!("block{}.layer.{i}", group + 1), h, dropout);
             channels = width;
         }
     }
@@ -88,7 +102,7 @@ mod tests {
 
     #[test]
     fn wrn_22_2_has_the_weights_and_operations_of_the_paper() {
-        let graph = wrn_22_2(&cifar()).unwrap();
+        let graph = wrn_22_2().build(&cifar()).unwrap();
         let cost = Cost::dense(&graph).unwrap();
         assert_eq!(cost.weights, 1_076_912);
         assert_eq!((cost.dense_flops as f64 / 2e4).round() / 100.0, 157.73);
@@ -103,7 +117,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_pytorch_code() {
-        let graph = wrn_22_2(&cifar()).unwrap();
+        let graph = wrn_22_2().build(&cifar()).unwrap();
         for name in [
             "conv1.weight",
             "block1.layer.0.bn1.weight",
@@ -125,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_skip_convolution_reads_the_normed_input_and_strides_with_the_block() {
-        let graph = wrn_22_2(&cifar()).unwrap();
+        let graph = wrn_22_2().build(&cifar()).unwrap();
         let node = |name: &str| graph.node(graph.find_node(name).unwrap());
         let (skip, conv) = (node("block2.layer.0.convShortcut"), node("block2.layer.0.conv1"));
         assert_eq!(skip.inputs, conv.inputs);
@@ -135,32 +149,32 @@ mod tests {
 
     #[test]
     fn depth_width_dropout_and_momentum_are_options() {
-        let spec = ModelSpec {
-            depth: Some(10),
-            width: Some(1.0),
-            dropout: Some(0.3),
-            bn_momentum: Some(0.01),
-            ..cifar()
-        };
-        let graph = wide_resnet(&spec).unwrap();
+        let spec = cifar().with("depth", 10usize).with("width", 1.0).with("dropout", 0.3);
+        let graph = wide_resnet().build(&spec.with("bn-momentum", 0.01)).unwrap();
         let count = |of: fn(&Op) -> bool| graph.nodes().iter().filter(|n| of(&n.op)).count();
         // The first block keeps its 16 channels and so its input.
         assert_eq!(count(|op| matches!(op, Op::Conv2d { .. })), 1 + 3 * 2 + 2);
         assert_eq!(count(|op| *op == Op::Dropout { probability: 0.3 }), 3);
         assert_eq!(count(|op| matches!(op, Op::BatchNorm { .. })), 7);
         assert_eq!(count(|op| matches!(op, Op::BatchNorm { momentum: 0.01, .. })), 7);
-        assert_eq!(wide_resnet(&cifar()).unwrap().parameters(), wrn_22_2(&cifar()).unwrap().parameters());
+        assert_eq!(
+            wide_resnet().build(&cifar()).unwrap().parameters(),
+            wrn_22_2().build(&cifar()).unwrap().parameters()
+        );
     }
 
     #[test]
     fn other_depths_are_refused_with_the_nearest() {
-        let refused = |depth| wide_resnet(&ModelSpec { depth: Some(depth), ..cifar() }).unwrap_err();
+        let refused = |depth| wide_resnet().build(&cifar().with("depth", depth)).unwrap_err();
         let error = refused(20);
-        assert_eq!(error.message(), "`wide-resnet` has depths 6n + 4 from 10 to 2002, found 20");
+        assert_eq!(
+            error.message(),
+            "`depth` of model `wide-resnet` is `20`, expected a whole number 6n + 4 from 10 to 2002"
+        );
         assert_eq!(error.hint_text(), Some("22"));
-        assert_eq!(refused(0).hint_text(), Some("10"));
+        assert_eq!(refused(0usize).hint_text(), Some("10"));
         assert_eq!(refused(usize::MAX).hint_text(), Some("2002"));
-        let error = wrn_22_2(&ModelSpec { depth: Some(28), ..cifar() }).unwrap_err();
+        let error = wrn_22_2().build(&cifar().with("depth", 28usize)).unwrap_err();
         assert_eq!(
             error.message(),
             "`wrn-22-2` has no option `depth`, allowed are `width`, `dropout`, `bn-momentum`"

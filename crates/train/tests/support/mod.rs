@@ -9,14 +9,14 @@ use rigl_base::random::{Purpose, Stream};
 use rigl_base::{Result, files};
 use rigl_data::{InMemory, Sets, Spec};
 use rigl_formats::Store;
-use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, ModelSpec};
+use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, Model, ModelOption, ModelSpec};
 use rigl_metrics::event::{Event, Update};
 use rigl_metrics::{Record, RunFolder, Summary};
 use rigl_train::config::Seeds;
 use rigl_train::{Config, Ended, From, MachineOptions, Observer, Prepared, Registry, train};
 
 fn network(spec: &ModelSpec) -> Result<Graph> {
-    let channels = ((16.0 * spec.width.unwrap_or(1.0)).round() as usize).max(1);
+    let channels = ((16.0 * spec.number("width")?).round() as usize).max(1);
     let mut g = Builder::new("small");
     let x = g.input("image", &spec.sample_shape);
     let h = g.conv2d("conv1", x, channels, Conv2d::k3());
@@ -41,7 +41,7 @@ pub fn registry() -> Registry {
     let spec = Spec::new("noise", [2, 6, 6], (0..4).map(|class| class.to_string()));
     let noise = Arc::new(InMemory::new(spec, images, labels).unwrap());
     Registry::default()
-        .model("small", network)
+        .with_model(Model::new("small", network).option(ModelOption::number("width", 1.0, 0.0..1000.0)))
         .dataset("noise", move |_| Ok(Sets::new(noise.clone(), noise.clone())))
 }
 

@@ -44,8 +44,8 @@ impl Subject {
         let design = match &args.layers {
             Some(sizes) => {
                 let sizes = sizes_of(sizes)?;
-                let mut spec = ModelSpec::new(&[sizes[0]], sizes[sizes.len() - 1]);
-                spec.hidden = Some(sizes[1..sizes.len() - 1].to_vec());
+                let spec = ModelSpec::new(&[sizes[0]], sizes[sizes.len() - 1]);
+                let spec = spec.with("hidden", sizes[1..sizes.len() - 1].to_vec());
                 Design::of_graph(config, registry, registry.models.build("mlp", &spec)?)?
             }
             None => {
