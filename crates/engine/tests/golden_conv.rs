@@ -72,7 +72,7 @@ impl Case {
 
     fn check(&self, title: &str, how: &Preprocessing, compute: Compute, threads: usize) {
         let graph = Graph::parse(&self.text).unwrap();
-        let classes = u32::try_from(graph.classes()).unwrap();
+        let classes = u32::try_from(graph.classes().unwrap()).unwrap();
         let features = graph.inputs().map(|id| graph.node(id).shape.iter().product::<usize>()).sum();
         let samples = Samples::new(self.seed, self.samples, features, classes);
         let options =

@@ -231,6 +231,17 @@ mod tests {
     }
 
     #[test]
+    fn a_network_without_a_loss_is_written_like_one_with_it() {
+        let mut g = Builder::new("net");
+        let x = g.input("image", &[100]);
+        let h = g.linear("fc1", x, 50, Linear::default());
+        let h = g.batch_norm("bn1", h, BatchNorm::default());
+        g.outputs(&[h]);
+        let (state, bare) = (state(), g.finish().unwrap());
+        assert_eq!(network(&bare, &state, 7).unwrap(), network(&graph(), &state, 7).unwrap());
+    }
+
+    #[test]
     fn every_value_is_in_its_place_and_all_others_are_zero() {
         let state = state();
         let bytes = written(&network(&graph(), &state, 7).unwrap());

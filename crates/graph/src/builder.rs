@@ -262,6 +262,12 @@ impl Builder {
         self.push("loss", Op::CrossEntropy { classes, label_smoothing }, &[logits])
     }
 
+    /// Ends a network without a loss: these nodes, one at least, are what it says of a sample. It can be evaluated but
+    /// not trained.
+    pub fn outputs(&mut self, nodes: &[NodeId]) {
+        self.draft.outputs = nodes.to_vec();
+    }
+
     /// The finished graph.
     ///
     /// # Errors
@@ -309,6 +315,8 @@ pub(crate) struct Draft {
     parameters: Vec<Parameter>,
     buffers: Vec<Buffer>,
     names: HashMap<String, NodeId>,
+    /// What a network without a loss ends in.
+    pub(crate) outputs: Vec<NodeId>,
 }
 
 impl Draft {
@@ -364,13 +372,22 @@ impl Draft {
 
     /// The graph, verified.
     pub(crate) fn finish(self) -> Result<Graph, String> {
-        let loss = match self.nodes.iter().rposition(|n| n.op.is_loss()) {
-            Some(index) => NodeId(index),
-            None => return Err("there is no loss; end the network with `cross-entropy`".into()),
-        };
-        let logits = self.nodes[loss.0].inputs[0];
-        let Draft { name, nodes, parameters, buffers, .. } = self;
-        let graph = Graph { name, nodes, parameters, buffers, logits, loss };
+        let loss = self.nodes.iter().rposition(|n| n.op.is_loss()).map(NodeId);
+        let Draft { name, nodes, parameters, buffers, mut outputs, .. } = self;
+        match loss.map(|loss| &nodes[loss.0]) {
+            Some(loss) if outputs.is_empty() => outputs = loss.inputs.clone(),
+            Some(loss) => {
+                return Err(format!(
+                    "it has the loss `{}` and `outputs`, expected one of the two",
+                    loss.name
+                ));
+            }
+            None if outputs.is_empty() => {
+                return Err("there is no loss; end the network with `cross-entropy` or `outputs`".into());
+            }
+            None => {}
+        }
+        let graph = Graph { name, nodes, parameters, buffers, outputs, loss };
         verify::check(&graph)?;
         Ok(graph)
     }
@@ -436,6 +453,25 @@ mod tests {
         assert!(error(|g| _ = g.input("x", &[1; 9])).contains("dimensions"));
         assert!(error(|g| _ = g.input("x", &[4])).contains("there is no loss"));
         assert!(error(|_| ()).contains("there is no loss"));
+        assert!(error(|g| g.outputs(&[])).contains("there is no loss"));
+        assert!(error(|g| g.outputs(&[NodeId(9)])).contains("expects 1 to 65536 nodes, found 0"));
+        assert!(
+            with(|g, x| {
+                g.outputs(&[x]);
+                x
+            })
+            .contains("`loss` and `outputs`, expected one of the two")
+        );
+        let ends = |of: &[usize]| {
+            error(|g| {
+                let x = g.input("x", &[4]);
+                g.relu(x);
+                g.outputs(&of.iter().map(|&id| NodeId(id)).collect::<Vec<_>>());
+            })
+        };
+        assert!(ends(&[9]).contains("output number 9 does not exist"));
+        assert!(ends(&[0, 1]).contains("the output `x` is an input"));
+        assert!(ends(&[1, 1]).contains("the output `relu` is named twice"));
         let after = error(|g| {
             let x = g.input("x", &[4]);
             let loss = g.cross_entropy(x, 4, 0.0);

@@ -1,6 +1,8 @@
 //! The graph: nodes in topological order, and the parameters and buffers they own. It is plain data, made by
 //! [`Builder`](crate::Builder) or by [`Graph::parse`], always verified, never changed afterwards.
 
+use rigl_base::{Error, Result};
+
 use crate::op::Op;
 use crate::parameter::{Buffer, BufferId, NodeId, Parameter, ParameterId};
 
@@ -28,8 +30,8 @@ pub struct Graph {
     pub(crate) nodes: Vec<Node>,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) buffers: Vec<Buffer>,
-    pub(crate) logits: NodeId,
-    pub(crate) loss: NodeId,
+    pub(crate) outputs: Vec<NodeId>,
+    pub(crate) loss: Option<NodeId>,
 }
 
 impl Graph {
@@ -71,19 +73,46 @@ impl Graph {
         self.iter().filter(|(_, n)| matches!(n.op, Op::Input { .. })).map(|(id, _)| id)
     }
 
-    /// The node whose output is classified: what the loss reads.
-    pub fn logits(&self) -> NodeId {
-        self.logits
+    /// The nodes whose outputs are what the network says of a sample: the logits that the loss reads or, in a network
+    /// without a loss, those that it ends in.
+    pub fn outputs(&self) -> &[NodeId] {
+        &self.outputs
     }
 
-    /// The loss: the last node.
-    pub fn loss(&self) -> NodeId {
+    /// The loss, the last node; a network without one can be evaluated but not trained.
+    pub fn loss(&self) -> Option<NodeId> {
         self.loss
     }
 
+    /// The node whose output is classified: what the loss reads.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for a network without a loss, naming the node it ends in.
+    pub fn logits(&self) -> Result<NodeId> {
+        match (self.loss, &self.outputs[..]) {
+            (Some(_), &[logits, ..]) => Ok(logits),
+            _ => Err(self.no_loss()),
+        }
+    }
+
     /// The number of classes: the logits of one sample.
-    pub fn classes(&self) -> usize {
-        self.node(self.logits).shape.iter().product()
+    ///
+    /// # Errors
+    /// See [`logits`](Graph::logits).
+    pub fn classes(&self) -> Result<usize> {
+        Ok(self.node(self.logits()?).shape.iter().product())
+    }
+
+    fn no_loss(&self) -> Error {
+        let first = self.outputs.first().map_or("nothing", |&id| &self.node(id).name);
+        let others = match self.outputs.len().saturating_sub(1) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        Error::usage(format!(
+            "network `{}` cannot be trained: it ends in `{first}`{others}, not in a loss",
+            self.name
+        ))
     }
 
     /// All parameters, in the order of their nodes.
@@ -137,6 +166,8 @@ impl Graph {
 
 #[cfg(test)]
 mod tests {
+    use crate::account::Cost;
+    use crate::builder::{Builder, Linear};
     use crate::models::{ModelSpec, Models};
     use crate::parameter::ParameterKind;
 
@@ -154,9 +185,30 @@ mod tests {
         let weights: Vec<_> = graph.weights().map(|(_, p)| p.layer()).collect();
         assert_eq!(weights, ["fc1", "fc2", "fc3"]);
         assert_eq!(graph.inputs().map(|i| graph.node(i).name.as_str()).collect::<Vec<_>>(), ["image"]);
-        assert_eq!(graph.node(graph.logits()).name, "fc3");
-        assert_eq!(graph.classes(), 10);
-        assert_eq!(graph.loss().index(), graph.nodes().len() - 1);
+        assert_eq!(graph.node(graph.logits().unwrap()).name, "fc3");
+        assert_eq!(graph.outputs(), [graph.logits().unwrap()]);
+        assert_eq!(graph.classes().unwrap(), 10);
+        assert_eq!(graph.loss().unwrap().index(), graph.nodes().len() - 1);
+    }
+
+    #[test]
+    fn a_network_without_a_loss_says_what_it_ends_in() {
+        let mut g = Builder::new("net");
+        let x = g.input("image", &[4]);
+        let h = g.linear("fc", x, 3, Linear::default());
+        let r = g.relu(h);
+        g.outputs(&[r, h]);
+        let graph = g.finish().unwrap();
+        let names: Vec<_> = graph.outputs().iter().map(|&id| graph.node(id).name.as_str()).collect();
+        assert_eq!((names, graph.loss()), (vec!["relu", "fc"], None));
+        let error = graph.logits().unwrap_err();
+        assert_eq!(error.kind(), rigl_base::Kind::Usage);
+        assert_eq!(
+            error.message(),
+            "network `net` cannot be trained: it ends in `relu` and 1 more, not in a loss"
+        );
+        assert_eq!(graph.classes().unwrap_err().message(), error.message());
+        assert_eq!(Cost::dense(&graph).unwrap().weights, 12);
     }
 
     #[test]

@@ -8,6 +8,8 @@
 //! fc1 = linear(flatten) features=300 bias=true init=glorot-uniform -> [300]
 //! ```
 //!
+//! A network without a loss ends with the line `outputs(NAME, …)`.
+//!
 //! Parsing rebuilds the graph through the same function as the builder, and compares the shapes. Text may come
 //! from anywhere: work and memory are bounded by its length, and its length by [`MAX_TEXT`].
 
@@ -34,6 +36,10 @@ impl fmt::Display for Graph {
                 write!(f, " {key}={value}")?;
             }
             writeln!(f, " -> {}", shape_text(&node.shape))?;
+        }
+        if self.loss.is_none() {
+            let outputs: Vec<&str> = self.outputs.iter().map(|&id| self.node(id).name.as_str()).collect();
+            writeln!(f, "outputs({})", outputs.join(", "))?;
         }
         Ok(())
     }
@@ -64,13 +70,19 @@ impl Graph {
 
 /// `number` is the line at which parsing stopped.
 fn parse(text: &str, number: &mut usize) -> Result<Graph, String> {
-    let mut draft = None;
+    let mut draft: Option<Draft> = None;
     for (i, line) in text.lines().enumerate() {
         *number = i + 1;
         let line = line.trim();
         match &mut draft {
             _ if line.is_empty() => {}
-            Some(draft) => node(line, draft)?,
+            Some(draft) if !draft.outputs.is_empty() => {
+                return Err(format!("expected nothing after `outputs`, found `{}`", clip(line)));
+            }
+            Some(draft) => match line.strip_prefix("outputs(") {
+                Some(rest) => outputs(rest, draft)?,
+                None => node(line, draft)?,
+            },
             None => {
                 let name = line
                     .strip_prefix("network ")
@@ -95,14 +107,7 @@ fn node(line: &str, draft: &mut Draft) -> Result<(), String> {
         format!("expected `NAME = OPERATION(INPUTS) KEY=VALUE … -> [SHAPE]`, found `{}`", clip(line))
     })?;
     let shape = read_shape(shape)?;
-    let mut ids: Vec<NodeId> = vec![];
-    for input in inputs.split(',').map(str::trim).filter(|_| !inputs.trim().is_empty()) {
-        let id = draft.find(input).ok_or_else(|| format!("no earlier node is called `{}`", clip(input)))?;
-        if ids.len() == MAX_ITEMS {
-            return Err(format!("more than {MAX_ITEMS} inputs"));
-        }
-        ids.push(id);
-    }
+    let ids = nodes(inputs, "inputs", draft)?;
     let mut attributes = Attributes::read(attributes)?;
     let op = Op::read(word, &mut attributes, &shape)?;
     attributes.finish(op.word())?;
@@ -112,6 +117,28 @@ fn node(line: &str, draft: &mut Draft) -> Result<(), String> {
         return Err(format!("node `{name}`: expects shape {computed}, found {}", shape_text(&shape)));
     }
     Ok(())
+}
+
+/// `NAME, …)`
+fn outputs(rest: &str, draft: &mut Draft) -> Result<(), String> {
+    let names = rest.strip_suffix(')').filter(|names| !names.trim().is_empty());
+    let names =
+        names.ok_or_else(|| format!("expected `outputs(NAME, …)`, found `outputs({}`", clip(rest)))?;
+    draft.outputs = nodes(names, "outputs", draft)?;
+    Ok(())
+}
+
+/// Earlier nodes by a list of their names.
+fn nodes(names: &str, what: &str, draft: &Draft) -> Result<Vec<NodeId>, String> {
+    let mut ids = vec![];
+    for name in names.split(',').map(str::trim).filter(|_| !names.trim().is_empty()) {
+        let id = draft.find(name).ok_or_else(|| format!("no earlier node is called `{}`", clip(name)))?;
+        if ids.len() == MAX_ITEMS {
+            return Err(format!("more than {MAX_ITEMS} {what}"));
+        }
+        ids.push(id);
+    }
+    Ok(ids)
 }
 
 #[cfg(test)]
@@ -200,6 +227,64 @@ loss = cross-entropy(global-avg-pool) classes=4 label-smoothing=0.0 -> []
         assert_eq!(Graph::parse(LENET).unwrap(), lenet());
         let spaced = LENET.replace('\n', "\r\n\r\n").replace(", ", " ,");
         assert_eq!(Graph::parse(&spaced).unwrap(), lenet());
+    }
+
+    const HEADS: &str = "\
+network heads
+image = input() -> [4]
+fc1 = linear(image) features=3 bias=true init=glorot-uniform -> [3]
+relu = relu(fc1) -> [3]
+fc2 = linear(relu) features=2 bias=true init=glorot-uniform -> [2]
+outputs(fc2, relu)
+";
+
+    /// A network without a loss that says what its hidden layer does too.
+    fn heads() -> Graph {
+        let mut g = Builder::new("heads");
+        let x = g.input("image", &[4]);
+        let h = g.linear("fc1", x, 3, Linear::default());
+        let h = g.relu(h);
+        let y = g.linear("fc2", h, 2, Linear::default());
+        g.outputs(&[y, h]);
+        g.finish().unwrap()
+    }
+
+    #[test]
+    fn a_network_without_a_loss_ends_with_its_outputs() {
+        assert_eq!(heads().to_text(), HEADS);
+        assert_eq!(Graph::parse(HEADS).unwrap(), heads());
+        assert_eq!(Graph::parse(&HEADS.replace("fc2, relu", " fc2,relu ")).unwrap(), heads());
+        for end in 0..HEADS.trim_end().len() {
+            assert!(Graph::parse(&HEADS[..end]).is_err(), "{end}");
+        }
+        let many = ["relu"; 65].join(", ");
+        for (from, to, message) in [
+            ("outputs(fc2, relu)\n", "", "line 5: there is no loss; end the network with"),
+            ("outputs(fc2, relu)", "outputs()", "line 6: expected `outputs(NAME, …)`, found `outputs()`"),
+            ("outputs(fc2, relu)", "outputs(fc2", "line 6: expected `outputs(NAME, …)`, found `outputs(fc2`"),
+            ("(fc2, relu)", "(fc3)", "line 6: no earlier node is called `fc3`"),
+            ("(fc2, relu)", "(fc2,)", "line 6: no earlier node is called ``"),
+            ("(fc2, relu)", "(relu)", "line 6: node `fc2` is read by no other node"),
+            ("(fc2, relu)", "(fc2, fc2)", "line 6: the output `fc2` is named twice"),
+            ("(fc2, relu)", "(fc2, image)", "line 6: the output `image` is an input"),
+            ("fc2, relu", &many, "line 6: more than 64 outputs"),
+            (
+                "relu)\n",
+                "relu)\noutputs(fc2)",
+                "line 7: expected nothing after `outputs`, found `outputs(fc2)`",
+            ),
+            (
+                "outputs",
+                "loss = cross-entropy(fc2) classes=2 label-smoothing=0 -> []\noutputs",
+                "line 7: it has the loss `loss` and `outputs`, expected one of the two",
+            ),
+        ] {
+            assert!(HEADS.contains(from), "{from}");
+            let at = HEADS.rfind(from).unwrap();
+            let text = format!("{}{to}{}", &HEADS[..at], &HEADS[at + from.len()..]);
+            let error = Graph::parse(&text).expect_err(message);
+            assert!(error.message().contains(message), "{error}");
+        }
     }
 
     #[test]
@@ -326,7 +411,7 @@ loss = cross-entropy(global-avg-pool) classes=4 label-smoothing=0.0 -> []
             blocks in prop::collection::vec((1usize..9, 0usize..3, 1usize..4, any::<bool>(), any_init(), 0.0f32..1.0), 0..4),
             (channels, side) in (1usize..5, 1usize..9),
             classes in 2usize..20,
-            label_smoothing in 0.0f32..1.0,
+            label_smoothing in 0.0f32..1.0, loss in any::<bool>(),
         ) -> Graph {
             let mut g = Builder::new(&name);
             let mut h = if blocks.is_empty() { g.input("image", &shape) } else { g.input("image", &[channels, side, side]) };
@@ -347,8 +432,13 @@ loss = cross-entropy(global-avg-pool) classes=4 label-smoothing=0.0 -> []
                     h = g.relu(h);
                 }
             }
+            let before = h;
             let h = g.linear("fc", h, classes, Linear::default().no_bias());
-            g.cross_entropy(h, classes, label_smoothing);
+            match loss {
+                true => _ = g.cross_entropy(h, classes, label_smoothing),
+                false if layers.is_empty() => g.outputs(&[h]),
+                false => g.outputs(&[before, h]),
+            }
             g.finish().unwrap()
         }
     }

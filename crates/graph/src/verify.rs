@@ -7,7 +7,7 @@ use rigl_base::{Error, Result};
 use crate::graph::Graph;
 use crate::op::Op;
 use crate::parameter::{BufferId, NodeId, ParameterId};
-use crate::words::{clip, shape_text};
+use crate::words::{MAX_ITEMS, clip, shape_text};
 
 /// The most nodes a graph may have.
 pub const MAX_NODES: usize = 1 << 16;
@@ -22,7 +22,8 @@ impl Graph {
     /// - a node reads earlier nodes only, as many as its operation takes: the order of the nodes is topological;
     /// - attributes are in range, and shapes are those of the operations' rules;
     /// - parameters and buffers are those that the operations ask for, in the order of the nodes, each owned by one node;
-    /// - there is exactly one loss, the last node, nothing reads it, and the logits are what it reads;
+    /// - there is one loss, the last node, which nothing reads, and the one output is what it reads; or there is none, and
+    ///   the outputs are 1 to 64 different nodes that are no inputs;
     /// - every other node is read by a later one;
     /// - sizes are within this module's limits.
     ///
@@ -106,25 +107,49 @@ fn check_node(graph: &Graph, id: NodeId, before: Owned) -> Result<Owned, String>
     Ok(after)
 }
 
-/// Loss, logits, inputs, and nodes that lead nowhere.
+/// Loss, outputs, inputs, and nodes that lead nowhere.
 fn check_ends(graph: &Graph, read: &[bool]) -> Result<(), String> {
     if !graph.nodes.iter().any(|n| matches!(n.op, Op::Input { .. })) {
         return Err("there is no input".into());
     }
     let losses: Vec<NodeId> = graph.iter().filter(|(_, n)| n.op.is_loss()).map(|(id, _)| id).collect();
-    if losses.len() != 1 || losses[0] != graph.loss {
-        return Err(format!("expects exactly one loss, found {}", losses.len()));
+    if losses != graph.loss.as_slice() {
+        return Err(format!("expects exactly one loss or none, found {}", losses.len()));
     }
-    if graph.node(graph.loss).inputs.first() != Some(&graph.logits) {
-        return Err("the logits are not what the loss reads".into());
+    match graph.loss {
+        Some(loss) if graph.node(loss).inputs != graph.outputs => {
+            return Err("the output is not what the loss reads".into());
+        }
+        Some(loss) if read[loss.0] => {
+            return Err(format!("the loss `{}` is read by another node", graph.node(loss).name));
+        }
+        Some(_) => {}
+        None => check_outputs(graph)?,
     }
-    if read[graph.loss.0] {
-        return Err(format!("the loss `{}` is read by another node", graph.node(graph.loss).name));
-    }
-    match graph.iter().find(|&(id, _)| !read[id.0] && id != graph.loss) {
+    match graph.iter().find(|(id, node)| !read[id.0] && !node.op.is_loss() && !graph.outputs.contains(id)) {
         Some((_, node)) => Err(format!("node `{}` is read by no other node; it leads nowhere", node.name)),
         None => Ok(()),
     }
+}
+
+/// What a network without a loss ends in.
+fn check_outputs(graph: &Graph) -> Result<(), String> {
+    let outputs = &graph.outputs;
+    if outputs.is_empty() || outputs.len() > MAX_ITEMS {
+        return Err(format!("expects 1 to {MAX_ITEMS} outputs, found {}", outputs.len()));
+    }
+    for (i, &id) in outputs.iter().enumerate() {
+        let Some(node) = graph.nodes.get(id.0) else {
+            return Err(format!("output number {} does not exist in this network", id.0));
+        };
+        if matches!(node.op, Op::Input { .. }) {
+            return Err(format!("the output `{}` is an input", node.name));
+        }
+        if outputs[..i].contains(&id) {
+            return Err(format!("the output `{}` is named twice", node.name));
+        }
+    }
+    Ok(())
 }
 
 /// Names are letters, digits, `_`, `-`, `.`, and do not begin with `-` or `.`.
@@ -174,10 +199,13 @@ mod tests {
             ("its parameters", |g| g.nodes[2].parameters.swap(0, 1)),
             ("its parameters", |g| g.nodes[2].parameters[1] = ParameterId(usize::MAX)),
             ("belongs to no node", |g| g.parameters.push(g.parameters[0].clone())),
-            ("the logits are not", |g| g.logits = NodeId(0)),
-            ("expects exactly one loss", |g| g.loss = NodeId(0)),
-            ("expects exactly one loss, found 2", |g| {
-                let loss = crate::Node { name: "loss2".into(), ..g.nodes[g.loss.0].clone() };
+            ("the output is not", |g| g.outputs = vec![NodeId(0)]),
+            ("the output is not", |g| g.outputs.push(NodeId(1))),
+            ("the output is not", |g| g.outputs.clear()),
+            ("expects exactly one loss", |g| g.loss = Some(NodeId(0))),
+            ("expects exactly one loss", |g| g.loss = None),
+            ("expects exactly one loss or none, found 2", |g| {
+                let loss = crate::Node { name: "loss2".into(), ..g.nodes.last().unwrap().clone() };
                 g.nodes.push(loss);
             }),
             ("leads nowhere", |g| {
@@ -192,6 +220,32 @@ mod tests {
             let error = graph.verify().expect_err(&format!("case {i}: {part}"));
             assert_eq!(error.kind(), Kind::Internal);
             assert!(error.message().contains(part), "case {i}: {part}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_broken_end_of_a_network_without_a_loss_is_found() {
+        type Break = fn(&mut Graph);
+        let breaks: &[(&str, Break)] = &[
+            ("expects 1 to 64 outputs, found 0", |g| g.outputs.clear()),
+            ("expects 1 to 64 outputs, found 65", |g| g.outputs = (0..65).map(NodeId).collect()),
+            ("output number 9 does not exist", |g| g.outputs[0] = NodeId(9)),
+            ("the output `image` is an input", |g| g.outputs[0] = NodeId(0)),
+            ("the output `fc` is named twice", |g| g.outputs[1] = g.outputs[0]),
+            ("node `relu` is read by no other node", |g| _ = g.outputs.pop()),
+            ("expects exactly one loss or none, found 0", |g| g.loss = Some(NodeId(2))),
+        ];
+        for (part, broken) in breaks {
+            let mut g = crate::Builder::new("net");
+            let x = g.input("image", &[4]);
+            let h = g.linear("fc", x, 3, crate::Linear::default());
+            let r = g.relu(h);
+            g.outputs(&[h, r]);
+            let mut graph = g.finish().unwrap();
+            graph.verify().unwrap();
+            broken(&mut graph);
+            let error = graph.verify().expect_err(part);
+            assert!(error.message().contains(part), "{part}: {error}");
         }
     }
 

@@ -74,7 +74,7 @@ impl Prepared {
         match registry.datasets.description(&config.data.name) {
             Some((spec, _)) => {
                 inputs(&config, &spec.shape)?;
-                Design::new(&config, registry, &spec.shape, spec.classes.len())?;
+                Design::new(&config, registry, &spec.shape, spec.classes.len())?.graph.logits()?;
             }
             None => _ = registry.models.get(&config.model.name)?,
         }

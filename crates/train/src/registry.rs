@@ -141,3 +141,37 @@ impl Registry {
         Known { presets: self.presets.clone(), methods: self.methods.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rigl_graph::{Builder, Linear, ModelOption};
+
+    use super::*;
+    use crate::{Config, Design, MachineOptions, Prepared};
+
+    #[test]
+    fn a_network_without_a_loss_has_a_cost_and_is_not_trained() {
+        let model = Model::new("encoder", |spec| {
+            let mut g = Builder::new("encoder");
+            let x = g.input("image", &spec.sample_shape);
+            let x = g.flatten(x);
+            let code = g.linear("code", x, spec.whole("size")?, Linear::default());
+            g.outputs(&[code]);
+            g.finish()
+        });
+        let registry = Registry::default().with_model(model.option(ModelOption::whole("size", 5, 1..=9)));
+        let mut config = Config::default();
+        config.model.name = "encoder".into();
+        // Files that are not there: nobody looks for them.
+        config.data.name = "mnist".into();
+        let design = Design::new(&config, &registry, &[1, 28, 28], 10).unwrap();
+        assert_eq!(design.cost.weights, 5 * 784);
+        let machine = MachineOptions { data_folder: None, threads: 1, isa: None };
+        let error = Prepared::new(config, &registry, &machine).map(drop).unwrap_err();
+        assert_eq!(error.kind(), rigl_base::Kind::Usage);
+        assert_eq!(
+            error.to_string(),
+            "network `encoder` cannot be trained: it ends in `code`, not in a loss"
+        );
+    }
+}

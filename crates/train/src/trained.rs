@@ -137,7 +137,7 @@ impl Trained {
             packer.pack(images.iter().map(|&image| (image, 0)), &mut batch)?;
             self.session.evaluate(&batch, Some(&mut numbers))?;
         }
-        numbers.chunks(self.graph().classes().max(1)).map(Prediction::of).collect()
+        numbers.chunks(self.graph().classes()?.max(1)).map(Prediction::of).collect()
     }
 }
 

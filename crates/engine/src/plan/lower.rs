@@ -42,6 +42,8 @@ enum Found {
 /// # Errors
 /// [`Kind::Usage`](rigl_base::Kind::Usage), naming the node that this engine cannot run.
 pub(super) fn lower(graph: &Graph, purpose: Purpose) -> Result<Lowered> {
+    // Neither purpose can do without the loss yet.
+    graph.logits()?;
     let mut compiler = Compiler {
         graph,
         purpose,

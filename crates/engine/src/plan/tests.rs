@@ -113,3 +113,14 @@ fn what_cannot_be_run_is_refused_by_the_name_of_the_node() {
     let error = Plan::compile(&g.finish().unwrap(), 1, Purpose::Training).unwrap_err();
     assert!(error.to_string().contains("`image`"), "{error}");
 }
+
+#[test]
+fn a_network_without_a_loss_is_not_trained_and_the_node_that_it_ends_in_is_named() {
+    let mut g = Builder::new("net");
+    let x = g.input("image", &[20]);
+    let h = g.linear("code", x, 10, Linear::default());
+    g.outputs(&[h]);
+    let error = Plan::compile(&g.finish().unwrap(), 1, Purpose::Training).unwrap_err();
+    assert_eq!(error.kind(), rigl_base::Kind::Usage);
+    assert_eq!(error.message(), "network `net` cannot be trained: it ends in `code`, not in a loss");
+}

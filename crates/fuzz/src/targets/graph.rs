@@ -25,6 +25,8 @@ pub const TOKENS: &[&str] = &[
     "global-avg-pool",
     "dropout",
     "cross-entropy",
+    "outputs(",
+    "outputs(h)\n",
     "(",
     ")",
     " -> ",

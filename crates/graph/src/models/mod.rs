@@ -136,7 +136,7 @@ mod tests {
             let graph = models.build(name, &ModelSpec::new(&[3, 33, 40], 6)).unwrap();
             graph.verify().unwrap();
             assert_eq!(graph.name(), name);
-            assert_eq!(graph.classes(), 6);
+            assert_eq!(graph.classes().unwrap(), 6);
             assert_eq!(Graph::parse(&graph.to_text()).unwrap(), graph);
         }
     }
@@ -146,7 +146,7 @@ mod tests {
         for model in Models::default().iter() {
             let usual = model.usual.unwrap();
             let graph = model.build(&ModelSpec::new(usual.sample_shape, usual.classes)).unwrap();
-            assert_eq!(graph.classes(), usual.classes, "{}", model.name);
+            assert_eq!(graph.classes().unwrap(), usual.classes, "{}", model.name);
             assert!(!model.about.is_empty() && !model.about.ends_with('.'), "{}", model.name);
             for option in &model.options {
                 assert!(option.doc.ends_with('.'), "{} {}", model.name, option.name);
@@ -234,7 +234,7 @@ mod tests {
         for model in models.names() {
             let spec = ModelSpec::new(&[3, 32, 32], 10).with("width", 1e-9);
             let graph = models.build(model, &spec).unwrap();
-            assert_eq!(graph.node(graph.logits()).shape, [10]);
+            assert_eq!(graph.node(graph.logits().unwrap()).shape, [10]);
         }
     }
 

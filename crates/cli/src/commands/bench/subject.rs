@@ -205,7 +205,7 @@ fn noise(session: &Session, graph: &Graph, samples: usize) -> Result<Batch> {
     let mut draws = Stream::new(0, Purpose::Test, 0).draws();
     let images: Vec<Vec<u8>> =
         (0..samples).map(|_| (0..features).map(|_| draws.word() as u8).collect()).collect();
-    let classes = graph.classes() as u64;
+    let classes = graph.classes()? as u64;
     let labels: Vec<u32> = (0..samples).map(|_| draws.below(classes) as u32).collect();
     let mut batch = Batch::default();
     let packer = session.packer(&Preprocessing::per_image());
