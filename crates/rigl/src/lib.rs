@@ -16,7 +16,7 @@
 //! # Ok::<(), rigl::Error>(())
 //! ```
 //!
-//! `examples/train.rs` has it with progress and predictions. One level below are [`Prepared`] and [`train`], where folder,
+//! `examples/train.rs` has it with progress and predictions; [`resume_in`] goes on with a run that was stopped. One level below are [`Prepared`] and [`train`], where folder,
 //! program name and resuming are the caller's; below these [`Stepper`], a step at a time, and [`engine::Session`], a pass
 //! at a time.
 //!
@@ -36,5 +36,5 @@ pub use rigl_topology as topology;
 pub use rigl_train::presets::Preset;
 pub use rigl_train::{
     Config, Ended, Logits, MachineOptions, Observer, Prediction, Prepared, Progress, Registry, Silent,
-    Stepper, Trained, config, train, train_in,
+    Stepper, Trained, config, resume_in, train, train_in,
 };

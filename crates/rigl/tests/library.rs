@@ -1,7 +1,9 @@
 //! The library without the command line: its example, run as it stands.
 
+use std::sync::atomic::AtomicBool;
+
 use rigl::metrics::RunFolder;
-use rigl::{MachineOptions, Registry, Trained};
+use rigl::{Ended, Kind, MachineOptions, Registry, Silent, Trained};
 
 #[allow(dead_code, reason = "its `main` is not called")]
 #[path = "../examples/train.rs"]
@@ -33,8 +35,8 @@ fn what_one_image_is_told_depends_on_no_other_and_a_damaged_checkpoint_is_not_re
         ["schedule.unit=steps", "schedule.length=3", "schedule.milestones=[]", "data.train-samples=300"];
     let config = registry.config("quickstart", &settings).unwrap();
     let test = registry.sets(&config, None, 1).unwrap().test;
-    let stop = std::sync::atomic::AtomicBool::new(false);
-    rigl::train_in(&folder, config, &registry, &machine, &mut rigl::Silent, &stop).unwrap();
+    let stop = AtomicBool::new(false);
+    rigl::train_in(&folder, config, &registry, &machine, &mut Silent, &stop).unwrap();
     let mut network = Trained::open(&folder, &registry, &machine).unwrap();
     let mut samples = vec![rigl::data::Sample::default(); 1100];
     samples.iter_mut().enumerate().for_each(|(i, sample)| test.read(i, sample).unwrap());
@@ -62,5 +64,32 @@ fn what_one_image_is_told_depends_on_no_other_and_a_damaged_checkpoint_is_not_re
     #[allow(clippy::disallowed_methods, reason = "to damage a file")]
     std::fs::write(&files[files.len() - 1], &bytes[..bytes.len() - 1]).unwrap();
     let error = Trained::open(&folder, &registry, &machine).err().unwrap();
-    assert_eq!(error.kind(), rigl::Kind::Data, "{error}");
+    assert_eq!(error.kind(), Kind::Data, "{error}");
+}
+
+#[test]
+fn a_run_that_was_stopped_is_gone_on_with_and_comes_to_the_same() {
+    let place = tempfile::tempdir().unwrap();
+    let (registry, machine) = (Registry::default(), MachineOptions { threads: 1, ..Default::default() });
+    let settings =
+        ["schedule.unit=steps", "schedule.length=12", "schedule.milestones=[]", "data.train-samples=300"];
+    let config = registry.config("quickstart", &settings).unwrap();
+    let stop = AtomicBool::new(false);
+    let finished = |ended: Ended| match ended {
+        Ended::Finished(summary) => summary,
+        Ended::Interrupted => panic!("it was not stopped"),
+    };
+    let [whole, parts] = ["whole", "parts"].map(|name| place.path().join(name));
+    let ended = rigl::train_in(&whole, config.clone(), &registry, &machine, &mut Silent, &stop);
+    let expected = finished(ended.unwrap());
+    // Stopped before its first step.
+    let ended = rigl::train_in(&parts, config, &registry, &machine, &mut Silent, &AtomicBool::new(true));
+    assert!(matches!(ended.unwrap(), Ended::Interrupted));
+    let found = finished(rigl::resume_in(&parts, &registry, &machine, &mut Silent, &stop).unwrap());
+    assert_eq!((found.weights_crc32c, found.loss), (expected.weights_crc32c, expected.loss));
+    // It stays as it is.
+    let again = finished(rigl::resume_in(&parts, &registry, &machine, &mut Silent, &stop).unwrap());
+    assert_eq!(again, found);
+    let nothing = rigl::resume_in(place.path(), &registry, &machine, &mut Silent, &stop);
+    assert_eq!(nothing.unwrap_err().kind(), Kind::Usage);
 }

@@ -30,7 +30,7 @@ pub use position::explored;
 pub use prepare::{MachineOptions, Prepared, inputs};
 pub use recipe::Recipe;
 pub use registry::Registry;
-pub use run::{PROGRAM, begin, configuration_text, train_in};
+pub use run::{Begun, PROGRAM, Reopened, begin, configuration_text, reopen, resume_in, train_in};
 pub use stepper::{At, Iteration, Stepper};
 pub use trained::{Prediction, Trained};
 pub use trainer::{Ended, From, train};

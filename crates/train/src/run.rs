@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use rigl_base::{Result, files};
-use rigl_metrics::{Machine, RunFolder, RunWriter};
+use rigl_base::{Error, Result, files};
+use rigl_engine::ARITHMETIC_VERSION;
+use rigl_formats::Store;
+use rigl_metrics::{Machine, RunFolder, RunWriter, Summary};
 
-use crate::config::Config;
+use crate::config::{Config, Difference, Known, read_text};
 use crate::observer::Observer;
 use crate::prepare::{MachineOptions, Prepared};
 use crate::registry::Registry;
-use crate::trainer::{Ended, train};
+use crate::trainer::{Ended, From, train};
 
 /// Name and version of this program, as runs note them.
 pub const PROGRAM: &str = concat!("rigl ", env!("CARGO_PKG_VERSION"));
@@ -35,6 +37,76 @@ pub fn train_in(
     train(&prepared, &writer, None, PROGRAM, observer, stop)
 }
 
+/// Goes on with the run in `folder` from its newest checkpoint, to the end or until `stop` is set: what
+/// `rigl train --resume` does. A run that is finished stays as it is.
+///
+/// # Errors
+/// As [`reopen`] and [`train`].
+pub fn resume_in(
+    folder: impl AsRef<Path>,
+    registry: &Registry,
+    machine: &MachineOptions,
+    observer: &mut dyn Observer,
+    stop: &AtomicBool,
+) -> Result<Ended> {
+    match reopen(folder.as_ref(), false, registry, machine)? {
+        Reopened::Finished(summary) => Ok(Ended::Finished(summary)),
+        Reopened::Begun(begun) => {
+            let Begun { prepared, writer, from } = *begun;
+            train(&prepared, &writer, from, PROGRAM, observer, stop)
+        }
+    }
+}
+
+/// What there is to be done for a run that was begun before.
+pub enum Reopened {
+    /// Nothing: what it came to.
+    Finished(Box<Summary>),
+    /// The rest of it.
+    Begun(Box<Begun>),
+}
+
+/// A run that can be gone on with.
+pub struct Begun {
+    /// Everything it needs.
+    pub prepared: Prepared,
+    /// Its folder, locked.
+    pub writer: RunWriter,
+    /// Where it goes on; `None` if it was ended before it wrote its first checkpoint, and begins anew.
+    pub from: Option<From>,
+}
+
+/// Opens the run in `folder` for going on with it.
+///
+/// # Errors
+/// [`Kind::Usage`](rigl_base::Kind::Usage) if there is none, if its checkpoint belongs to another configuration, or to
+/// another version of the arithmetic and `accept_arithmetic` is not set (results would differ);
+/// [`Kind::Busy`](rigl_base::Kind::Busy) if another process has it; [`Kind::Data`](rigl_base::Kind::Data) if no checkpoint
+/// of it is good; else as [`Prepared::new`].
+pub fn reopen(
+    folder: &Path,
+    accept_arithmetic: bool,
+    registry: &Registry,
+    machine: &MachineOptions,
+) -> Result<Reopened> {
+    let writer = RunFolder::open(folder)?.lock()?;
+    if let Some(summary) = writer.finished()? {
+        return Ok(Reopened::Finished(Box::new(summary)));
+    }
+    let known = registry.known();
+    let text = read_text(&writer.config())?;
+    let config = Config::from_text(&writer.config().display().to_string(), &text, &known)?;
+    let from = last_checkpoint(&writer, accept_arithmetic)?;
+    if let Some(from) = &from {
+        same_configuration(&config, from, &known)?;
+    }
+    let mut prepared = Prepared::new(config, registry, machine)?;
+    if from.is_none() {
+        prepared.read_start(registry)?;
+    }
+    Ok(Reopened::Begun(Box::new(Begun { prepared, writer, from })))
+}
+
 /// Writes a new run's configuration, which makes its folder a run.
 ///
 /// # Errors
@@ -55,4 +127,38 @@ pub fn configuration_text(config: &Config, threads: usize, isa: Option<&str>) ->
         machine.instruction_set,
         config.to_toml()
     )
+}
+
+/// A run goes on as it began: what would change its weights must be in `config.toml` as it was.
+fn same_configuration(config: &Config, from: &From, known: &Known) -> Result<()> {
+    let begun = Config::from_text(&from.file, &from.checkpoint.metadata.configuration, known)?;
+    let Some(Difference { key, here, there }) = begun.difference(config) else { return Ok(()) };
+    Err(Error::usage(format!(
+        "checkpoint `{}` belongs to another configuration: `{key}` is `{here}` there, `{there}` in `config.toml`",
+        from.file
+    ))
+    .hint("`rigl train` on that `config.toml` begins a new run with it"))
+}
+
+/// The checkpoint to go on from; `None` if the run was ended before it wrote the first.
+fn last_checkpoint(run: &RunWriter, accept_arithmetic: bool) -> Result<Option<From>> {
+    if !run.checkpoints().is_dir() {
+        files::create_folder(&run.checkpoints())?;
+    }
+    let mut store = Store::new(run.checkpoints());
+    if store.list()?.is_empty() {
+        return Ok(None);
+    }
+    let latest = store.latest()?;
+    let found = latest.checkpoint.metadata.arithmetic_version;
+    if found != ARITHMETIC_VERSION && !accept_arithmetic {
+        return Err(Error::usage(format!(
+            "`{}` was begun under version {found} of the arithmetic, this is version {ARITHMETIC_VERSION}: \
+             results would differ from an unbroken run's",
+            run.path().display()
+        ))
+        .hint(format!("rigl train --resume {} --accept-arithmetic", run.path().display())));
+    }
+    let file = latest.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Some(From { checkpoint: latest.checkpoint, file, warnings: latest.warnings }))
 }
