@@ -26,7 +26,7 @@ pub enum State {
 
 /// A run that failed, or whose folder cannot be read.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Bad {
+pub struct FailedRun {
     /// What it is called.
     pub run: String,
     /// Why, in one line.
@@ -76,10 +76,10 @@ impl Plan {
     }
 
     /// The runs whose folders cannot be read, of runs that have come so far.
-    pub fn unreadable(&self, states: &[State]) -> Vec<Bad> {
+    pub fn unreadable(&self, states: &[State]) -> Vec<FailedRun> {
         let bad = |(run, state): (&PlannedRun, &State)| match state {
             State::Unreadable(reason) => {
-                Some(Bad { run: run.name.clone(), reason: reason.clone(), log: None })
+                Some(FailedRun { run: run.name.clone(), reason: reason.clone(), log: None })
             }
             _ => None,
         };

@@ -17,7 +17,7 @@ mod write;
 
 pub use children::BUSY;
 pub use file::{Axis, Start, Sweep};
-pub use folder::{Bad, FinishedRun, Runs, State, read_runs};
+pub use folder::{FailedRun, FinishedRun, Runs, State, read_runs};
 pub use grid::Combination;
 pub use names::variant;
 pub use plan::{Plan, PlannedRun, Request};

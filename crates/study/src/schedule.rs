@@ -13,7 +13,7 @@ use rigl_train::Config;
 use rigl_train::config::Known;
 
 use crate::children::{Child, Ended};
-use crate::folder::{Bad, State, fraction};
+use crate::folder::{FailedRun, State, fraction};
 use crate::plan::{Plan, PlannedRun};
 
 /// How often it is looked whether a child has ended, how far children have come, and whether folders in use are free.
@@ -89,7 +89,7 @@ pub trait Observer {
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// The runs that failed, in the order in which they did.
-    pub bad: Vec<Bad>,
+    pub bad: Vec<FailedRun>,
     /// Whether it was stopped before its end.
     pub interrupted: bool,
 }
@@ -151,7 +151,7 @@ struct Scheduler<'a> {
     running: Vec<(usize, Child)>,
     finished: usize,
     /// Runs that failed.
-    failed: Vec<(usize, Bad)>,
+    failed: Vec<(usize, FailedRun)>,
     /// Of each run how much is done, 0 to 1.
     done: Vec<f64>,
     /// The work that was done before.
@@ -289,7 +289,7 @@ impl Scheduler<'_> {
     fn fail(&mut self, number: usize, reason: &str, log: Option<PathBuf>) {
         let run = &self.plan.runs[number];
         self.observer.event(run, Event::Failed(reason));
-        self.failed.push((number, Bad { run: run.name.clone(), reason: reason.into(), log }));
+        self.failed.push((number, FailedRun { run: run.name.clone(), reason: reason.into(), log }));
     }
 
     fn report(&mut self) {

@@ -71,7 +71,7 @@ fn each_batch(
     let pack = move |_, samples: &mut [Sample], packed: &mut Packed| packed.fill(&packer, samples, 1);
     let mut loader = EvaluationLoader::new(Arc::clone(set), batch, options, Packed::default, pack)?;
     let mut outcome = Outcome::default();
-    while let Some(packed) = loader.next()? {
+    while let Some(mut packed) = loader.next()? {
         for part in packed.parts()? {
             outcome.add(pass(session, &reader, part)?);
         }
@@ -126,12 +126,9 @@ impl Packed {
         }
     }
 
-    /// What was packed.
-    pub(crate) fn parts(&self) -> Result<&[Batch]> {
-        match &self.error {
-            None => Ok(&self.parts),
-            Some(error) => Err(Error::new(error.kind(), error.to_string())),
-        }
+    /// What was packed, or the error, which is told once.
+    pub(crate) fn parts(&mut self) -> Result<&[Batch]> {
+        self.error.take().map_or(Ok(&self.parts), Err)
     }
 }
 
@@ -195,5 +192,7 @@ mod tests {
         samples[2].image.pop();
         packed.augment_and_fill(Some(&crop), &packer, 1, &mut samples, 2);
         assert!(packed.parts().unwrap_err().to_string().contains("191 bytes cannot be cropped"));
+        packed.error = Some(Error::data("odd").hint("even"));
+        assert_eq!(packed.parts().unwrap_err().hint_text(), Some("even"));
     }
 }

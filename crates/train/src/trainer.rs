@@ -135,7 +135,7 @@ impl<'a> Trainer<'a> {
         let mut scoring = 0;
         if let (Some(by), None) = (prepared.scored(), &from) {
             if by == Score::Saliency {
-                let packed = loader.next()?;
+                let mut packed = loader.next()?;
                 let outcome = gradients(&mut session, packed.parts()?, 0, config.seeds.data, &[])?;
                 loader.recycle(packed);
                 if !outcome.loss.is_finite() {
@@ -262,7 +262,7 @@ impl<'a> Trainer<'a> {
         let Prepared { recipe, config, .. } = self.prepared;
         let Position { step, draw, updated, .. } = self.position;
         let learning_rate = recipe.learning_rate(step);
-        let packed = self.loader.next()?;
+        let mut packed = self.loader.next()?;
         let done = self.stepper.iterate(packed.parts()?, At { step, draw, updated });
         self.loader.recycle(packed);
         let Iteration { outcome, needs, changes } = done?;

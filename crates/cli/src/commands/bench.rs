@@ -4,10 +4,11 @@
 mod args;
 mod layers;
 mod machine;
+mod spread;
 mod subject;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rigl_base::Result;
 use rigl_metrics::machine::peak_memory_bytes;
@@ -18,6 +19,7 @@ use crate::output::{Align, Printer, Table, bytes, count};
 pub(crate) use args::Bench;
 use args::BenchWhat;
 use machine::MachineFacts;
+use spread::Spread;
 use subject::Subject;
 
 pub(crate) fn run(args: &Bench, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
@@ -82,47 +84,4 @@ fn step(bench: &mut Subject, args: &Bench) -> Result<(Value, String)> {
     let text =
         format!("{table}{}; peak memory {}", bench.text(), peak_memory.map_or("unknown".into(), bytes));
     Ok((value, text))
-}
-
-/// Minimum, median and maximum of seconds.
-struct Spread {
-    min: f64,
-    median: f64,
-    max: f64,
-    runs: usize,
-}
-
-impl Spread {
-    /// Of calls of `run` for so many seconds, after a warm-up of a fifth of that; at least five.
-    fn of(seconds: f64, mut run: impl FnMut(u64) -> Result<Duration>) -> Result<Spread> {
-        let mut n = 0;
-        let mut until = |limit: f64, least: usize| -> Result<Vec<f64>> {
-            let start = Instant::now();
-            let mut times = Vec::new();
-            while times.len() < least || start.elapsed().as_secs_f64() < limit {
-                times.push(run(n)?.as_secs_f64());
-                n += 1;
-            }
-            Ok(times)
-        };
-        until(seconds / 5.0, 2)?;
-        let mut times = until(seconds, 5)?;
-        times.sort_by(f64::total_cmp);
-        let (min, max, runs) = (times[0], times[times.len() - 1], times.len());
-        Ok(Spread { min, median: median(times), max, runs })
-    }
-
-    fn value(&self) -> Value {
-        json!({ "min_s": self.min, "median_s": self.median, "max_s": self.max, "runs": self.runs })
-    }
-
-    fn cells(&self) -> Vec<String> {
-        [self.median, self.min, self.max].iter().map(|s| format!("{:.4} ms", 1e3 * s)).collect()
-    }
-}
-
-/// The number in the middle; NaN of none.
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    numbers.get(numbers.len() / 2).copied().unwrap_or(f64::NAN)
 }

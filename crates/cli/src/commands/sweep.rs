@@ -8,7 +8,7 @@ use clap::Args;
 use rigl_base::{Error, Result, files};
 use rigl_metrics::folder::lock_folder;
 use rigl_metrics::machine;
-use rigl_study::{Bad, Options, Outcome, Plan, Request, Start, State, Table, variant};
+use rigl_study::{FailedRun, Options, Outcome, Plan, Request, Start, State, Table, variant};
 use rigl_train::config::{Base, Override};
 use rigl_train::{Config, MachineOptions, Registry, configuration_text};
 use serde_json::json;
@@ -156,7 +156,7 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
     Ok(ExitCode::from(u8::from(!bad.is_empty())))
 }
 
-fn warn(bad: &Bad, printer: &Printer) {
+fn warn(bad: &FailedRun, printer: &Printer) {
     printer.warning(&format!("run `{}` failed: {}", bad.run, bad.reason));
 }
 
@@ -241,7 +241,7 @@ fn dry_run(plan: &Plan, states: &[State], printer: &Printer) -> Result<()> {
 }
 
 /// Prints what there is so far; as JSON with what failed.
-fn show(table: &Table, plan: &Plan, bad: &[Bad], printer: &Printer) -> Result<()> {
+fn show(table: &Table, plan: &Plan, bad: &[FailedRun], printer: &Printer) -> Result<()> {
     if !printer.json() {
         return printer.result(&table.markdown());
     }

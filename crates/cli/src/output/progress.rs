@@ -7,7 +7,8 @@ use rigl_metrics::Record;
 use rigl_metrics::event::Event;
 use rigl_train::{Observer, Progress, Recipe};
 
-use super::{Printer, duration, percent, si};
+use super::format::{duration, percent, si};
+use super::printer::Printer;
 
 /// Without a bar, a line at least this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rigl_study::{Event, Observer, PlannedRun, Progress};
 
-use super::{Printer, duration, percent};
+use super::format::{duration, percent};
+use super::printer::Printer;
 
 /// Without a bar, a line at least this often.
 const LINE_EVERY: Duration = Duration::from_secs(60);

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::args::Bench;
 use super::machine::MachineFacts;
+use super::spread::{Spread, median};
 use super::subject::Subject;
-use super::{Spread, median};
 use crate::output::{Align, Table, count, percent};
 
 /// The table and the same as JSON.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::args::Inspect;
 use super::log::Digest;
-use super::{Network, is_patterns};
+use super::network::{Network, is_patterns};
 use crate::commands::{read_text, results};
 use crate::output::{Align, Printer, Table, count, duration};
 

@@ -9,9 +9,9 @@ use rigl_metrics::{RunFolder, Status, Summary};
 use rigl_train::{Config, Registry};
 use serde_json::{Value, json};
 
-use super::Network;
 use super::args::Inspect;
 use super::log::Digest;
+use super::network::Network;
 use crate::commands::{open_run, read_text};
 use crate::output::{Align, Printer, Table, bytes, count, percent};
 
