@@ -21,7 +21,9 @@ pub(crate) fn accumulate(plan: &Plan, mut run: Run<'_>) -> Result<Outcome> {
             run.route(gradient, gradient.of.operand(), target)?;
         }
         plan.passes[back.pass].backward(&mut run, back)?;
-        run.lap(|times| &mut times.data);
+        // Where nothing before it wants a gradient, all its time is that of its parameters.
+        let wanted = back.targets.iter().any(Option::is_some);
+        run.lap(|times| if wanted { &mut times.data } else { &mut times.weights });
     }
     Ok(outcome(&run))
 }

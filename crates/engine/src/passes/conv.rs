@@ -183,7 +183,9 @@ impl Conv {
             self.half(run, back, data, first, Half::Both, taken)?;
         } else {
             // One half after the other, so that each has its time.
-            run.lap(|times| &mut times.data);
+            if data.is_some() {
+                run.lap(|times| &mut times.data);
+            }
             self.half(run, back, data, first, Half::Weights, taken)?;
             run.lap(|times| &mut times.weights);
             if data.is_some() {
