@@ -99,3 +99,17 @@ fn another_network_takes_nothing_from_that_of_the_recipe() {
     let said = Place::new().run("bench step --model mlp --layers 8-4-2");
     assert_eq!(said.code, Some(2), "{}", said.err);
 }
+
+#[test]
+fn a_density_is_that_of_every_layer_and_of_sparse_methods() {
+    let line = "bench step --layers 40-30-20-10 --batch 8 --threads 1 --seconds 0.001";
+    let value = json(&format!("{line} --density 0.25 --method pruning"));
+    let weights = value["network"]["parameters"].as_array().unwrap().iter();
+    let weights: Vec<_> = weights.filter(|p| p["shape"].as_array().unwrap().len() == 2).collect();
+    // As many as it leaves in the end: it is not measured where it begins.
+    assert_eq!(weights.iter().map(|p| p["active"].as_u64().unwrap()).collect::<Vec<_>>(), [300, 150, 50]);
+    let said = Place::new().run(&format!("{line} --density 0.25 --method dense"));
+    let error = "error: `--density` is of sparse layers, and `dense` leaves every layer dense\n\nhint: --method static\n";
+    assert_eq!((said.code, said.err.as_str()), (Some(2), error));
+    Place::new().run(&format!("{line} --density 1 --method dense")).succeeded();
+}

@@ -108,8 +108,9 @@ fn child(fault: &str) {
     fault::arm(k, kind);
     let run = || {
         let writer = RunFolder::create_at(Path::new("run"))?;
-        files::write_atomic(&writer.config(), prepared.config.to_toml().as_bytes())?;
-        train(&prepared, &writer, None, "a test", &mut Silent, &AtomicBool::new(false))
+        let config = prepared.design().settings().config().to_toml();
+        files::write_atomic(&writer.config(), config.as_bytes())?;
+        train(prepared, &writer, "a test", &mut Silent, &AtomicBool::new(false))
     };
     match run() {
         Ok(_) if fault::operations() < k => println!("unmet"),

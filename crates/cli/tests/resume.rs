@@ -319,6 +319,39 @@ fn a_finished_run_is_told_of_again_and_not_touched() {
     assert_eq!(whole.place.contents(), before);
 }
 
+/// Nothing else will do in its place, unless it is asked for by its name.
+#[test]
+fn of_a_finished_run_the_last_checkpoint_is_read_or_none() {
+    let place = place(&CONFIG.replace("length = 60", "length = 3"));
+    let train = "train run.toml --data-dir data --threads 1 --run-dir";
+    place.run(&format!("{train} run")).succeeded();
+    let files = checkpoints(&place.path("run"));
+    let [before, last] = &files[..] else { panic!("{files:?}") };
+    let mut bytes = std::fs::read(last).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    files::write_atomic(last, &bytes).unwrap();
+    let name = |file: &Path| format!("run/checkpoints/{}", file.file_name().unwrap().to_str().unwrap());
+    let refused = |line: &str, what: &str| {
+        let contents = place.contents();
+        let said = place.run(line);
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{line}: {}", said.err);
+        let error = format!("the last checkpoint of the finished run `run` cannot be read: {what}");
+        assert!(said.err.contains(&error), "{line}: {}", said.err);
+        assert!(said.err.ends_with(&format!(" is `{}`\n", name(before))), "{line}: {}", said.err);
+        assert_eq!(place.contents(), contents, "{line}");
+    };
+    let lines = [
+        "eval run --data-dir data".to_string(),
+        "export run net.safetensors".to_string(),
+        format!("{train} other --method static --set method.start-from=run"),
+    ];
+    let damaged = format!("checkpoint `{}`: damaged: the checksum of the data does not match", name(last));
+    lines.iter().for_each(|line| refused(line, &damaged));
+    place.run(&format!("eval {} --data-dir data", name(before))).succeeded();
+    files::remove(last).unwrap();
+    lines.iter().for_each(|line| refused(line, "of step 3 there is none"));
+}
+
 #[test]
 fn a_damaged_newest_checkpoint_is_passed_over_with_a_warning() {
     let place = place(CONFIG);

@@ -268,10 +268,25 @@ fn a_dry_run_shows_what_would_be_trained_and_writes_nothing() {
     let before = place.contents();
     let said = place.run(&format!("{SHORT} --dry-run --run-dir run")).succeeded();
     assert!(said.out.contains("300×784") && said.out.contains("26,621"), "{}", said.out);
-    assert!(said.out.contains("500 training and 200 test samples, 40 steps of 50 samples (4 epochs)"));
+    assert!(said.out.contains(
+        "500 training and 200 test samples, 40 steps of 50 samples (4 epochs), 1 topology update, "
+    ));
     assert_eq!(said.err, "");
+    for (flags, updates) in [
+        ("--set method.update-interval=10", "3 topology updates"),
+        ("--method static", "no topology updates"),
+        (
+            "--method set --set method.update-interval=13 --set method.update-end=40",
+            "4 topology updates, the last of them after the last step",
+        ),
+        ("--set method.update-begin=90 --set method.update-end=100", "into which no topology update falls"),
+    ] {
+        let said = place.run(&format!("{SHORT} --dry-run {flags}")).succeeded();
+        assert!(said.out.contains(&format!("(4 epochs), {updates}, ")), "{flags}: {}", said.out);
+    }
     let found = place.run(&format!("{SHORT} --dry-run --json")).succeeded().json();
     assert_eq!((&found["steps"], &found["method"]), (&40.into(), &"rigl".into()));
+    assert_eq!(found["updates"], 1);
     assert_eq!(found["network"]["active"], 26_621);
     assert!(found["planned_bytes"].as_u64().unwrap() > 100_000);
     assert_eq!(place.contents(), before);

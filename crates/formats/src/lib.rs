@@ -14,4 +14,4 @@ mod tensor;
 
 pub use checkpoint::Checkpoint;
 pub use metadata::Metadata;
-pub use store::Store;
+pub use store::{Latest, Store};

@@ -43,15 +43,36 @@ impl fmt::Display for Position {
     }
 }
 
-/// The newest good checkpoint of a folder.
+/// The newest good checkpoint of a folder. What was not as it should be goes to whoever takes it.
 #[derive(Clone, Debug)]
 pub struct Latest {
+    checkpoint: Checkpoint,
+    path: PathBuf,
+    warnings: Vec<String>,
+    damaged: BTreeSet<Position>,
+}
+
+impl Latest {
     /// What it holds.
-    pub checkpoint: Checkpoint,
+    pub fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
     /// Its file.
-    pub path: PathBuf,
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// One line for each newer checkpoint that could not be read, and why.
-    pub warnings: Vec<String>,
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// What it holds, and its file; each warning is handed on.
+    pub fn warned(self, warn: impl FnMut(String)) -> (Checkpoint, PathBuf) {
+        self.warnings.into_iter().for_each(warn);
+        (self.checkpoint, self.path)
+    }
 }
 
 /// A folder of checkpoints. Its files have names like `step-000000300-draw-000000303.safetensors`; others are
@@ -74,6 +95,12 @@ impl Store {
     #[must_use]
     pub fn keeping(self, count: usize) -> Store {
         Store { kept: count.max(1), ..self }
+    }
+
+    /// The same for a run that goes on from this one: what was found damaged then does not count among those kept.
+    #[must_use]
+    pub fn knowing(self, latest: &Latest) -> Store {
+        Store { damaged: latest.damaged.clone(), ..self }
     }
 
     /// Where its files lie.
@@ -129,7 +156,10 @@ impl Store {
         let mut kind = Kind::Environment;
         for (position, path) in self.list()?.into_iter().rev() {
             match read_at(position, &path) {
-                Ok(checkpoint) => return Ok(Latest { checkpoint, path, warnings }),
+                Ok(checkpoint) => {
+                    let damaged = self.damaged.clone();
+                    return Ok(Latest { checkpoint, path, warnings, damaged });
+                }
                 Err(error) => {
                     if error.kind() == Kind::Data {
                         self.damaged.insert(position);
@@ -216,12 +246,17 @@ mod tests {
     #[test]
     fn a_damaged_one_never_pushes_out_a_good_one() {
         for next in [150, 250] {
-            let (_folder, mut store) = store(&[100, 200]);
-            damage(&store, 200);
-            store.latest().unwrap();
-            store.save(&state(1.0), &metadata(next)).unwrap();
-            assert_eq!(steps(&store), [100, next]);
-            assert!(store.latest().unwrap().warnings.is_empty());
+            for anew in [false, true] {
+                let (folder, mut store) = store(&[100, 200]);
+                damage(&store, 200);
+                let latest = store.latest().unwrap();
+                if anew {
+                    store = Store::new(folder.path()).knowing(&latest);
+                }
+                store.save(&state(1.0), &metadata(next)).unwrap();
+                assert_eq!(steps(&store), [100, next]);
+                assert!(store.latest().unwrap().warnings.is_empty());
+            }
         }
     }
 

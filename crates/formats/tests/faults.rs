@@ -35,9 +35,9 @@ fn a_save_that_fails_anywhere_leaves_the_old_or_the_new_checkpoint_and_can_be_re
             }
             assert!(result.is_err(), "operation {k}");
             let latest = store.latest().unwrap();
-            let step = latest.checkpoint.metadata.step;
-            assert!([2, 3].contains(&step) && latest.warnings.is_empty(), "operation {k}: {latest:?}");
-            assert_eq!(latest.checkpoint.state, state(step));
+            let step = latest.checkpoint().metadata.step;
+            assert!([2, 3].contains(&step) && latest.warnings().is_empty(), "operation {k}: {latest:?}");
+            assert_eq!(latest.checkpoint().state, state(step));
             store.save(&state(3), &metadata(3)).unwrap();
             assert_eq!(store.list().unwrap().iter().map(|(at, _)| at.step).collect::<Vec<_>>(), [2, 3]);
         }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rigl_base::{Error, Result};
 use rigl_data::{DataOptions, Sets, Spec};
 use rigl_train::config::{Base, Known, Override, Sources};
-use rigl_train::{Config, Design, MachineOptions, Recipe, Registry, cost, inputs, planned_bytes};
+use rigl_train::{Config, DataSpec, Design, MachineOptions, Origin, Registry, Settings};
 
 use crate::file::Sweep;
 use crate::grid::Combination;
@@ -138,18 +138,19 @@ impl Planner<'_> {
         let config = self.config(combination)?;
         let of_run = |error: Error| error.context(format!("run `{name}`"));
         let Samples { spec, train: all, test } = self.samples(&config).map_err(of_run)?;
-        inputs(&config, &spec.shape).map_err(of_run)?;
-        let mut design = Design::new(&config, registry, &spec.shape, spec.classes.len()).map_err(of_run)?;
+        let settings = Settings::new(config.clone(), registry).map_err(of_run)?;
+        settings.inputs(&spec.shape).map_err(of_run)?;
+        let data = DataSpec::new(&spec, config.training_samples(all));
+        let design = |origin: &Origin| Design::new(&settings, registry, &data, origin);
         // The other run may be there only later, or no longer; whether it is needed is asked once it is known what is done.
-        let from = !config.method.start_from.is_empty();
-        let guessed = from && design.start_from(&config, registry).is_err();
-        let recipe = Recipe::new(&config, &design.method, config.training_samples(all)).map_err(of_run)?;
-        let bytes =
-            planned_bytes(&design, &recipe, &config, &spec.shape, machine.threads()).map_err(of_run)?;
+        let taken = Origin::begin(&settings, registry).and_then(|origin| design(&origin));
+        let guessed = taken.is_err();
+        let design = taken.or_else(|_| design(&Origin::Fresh)).map_err(of_run)?;
+        let bytes = design.memory(machine).map_err(of_run)?.bytes();
         let samples = all.saturating_add(test).saturating_mul(spec.image_len().unwrap_or(0)) as u64;
-        let cost = cost::training(&design, &recipe).map_err(of_run)?;
-        let trained = cost.batches as f64 * config.data.batch as f64;
-        let dense = 3.0 * design.reference_flops as f64;
+        let cost = design.training().map_err(of_run)?;
+        let trained = cost.batches as f64 * design.settings().batch() as f64;
+        let dense = 3.0 * design.reference_flops() as f64;
         let value = |&number: &usize| {
             let axis = &sweep.axes[number];
             value(&config, &axis.key).unwrap_or_else(|| axis.values[combination.0[number]].clone())
@@ -158,7 +159,7 @@ impl Planner<'_> {
             path: folder.join(&name),
             values: self.shown.iter().map(value).collect(),
             name,
-            steps: recipe.steps,
+            steps: design.recipe().steps,
             flops: cost.mean * trained,
             bytes: bytes.saturating_add(samples).saturating_add(PROCESS),
             guessed,

@@ -85,7 +85,7 @@ impl Phase {
 /// A density that decays is followed through so many phases; of more updates, several make one phase.
 const PHASES: u64 = 100_000;
 
-/// See the module's text. The same method, schedule and number of steps give the same timeline.
+/// The topology updates of a run. The same method, schedule and number of steps give the same timeline.
 ///
 /// ```
 /// use rigl_topology::{Method, ScheduleDefaults, Updates};

@@ -1,267 +1,298 @@
-//! A network under a configuration: which of its weights may be sparse, how many stay, what it costs.
+//! What is trained: a network, its active counts from here to the end, its recipe and updates, and what all that costs.
+//! One function makes it, of values that are there already; nobody changes it afterwards.
 
 use rigl_base::{Error, Result};
+use rigl_data::{Sets, Spec};
+use rigl_formats::{Checkpoint, Latest};
 use rigl_graph::account::Cost;
-use rigl_graph::models::OptionValue;
-use rigl_graph::{Graph, ModelSpec, Op, ParameterKind};
-use rigl_topology::{Layer, LayerKind, Method, NarrowTo, Pattern, Topology, allocate};
+use rigl_graph::{Graph, Parameter};
+use rigl_topology::{LayerStatistics, Method, Pattern, Start as First, Updates};
 
-use crate::config::Config;
+use crate::cost::{self, Training};
+use crate::machine::MachineOptions;
+use crate::memory::Memory;
+use crate::network::{self, Network};
+use crate::origin::Origin;
+use crate::recipe::Recipe;
 use crate::registry::Registry;
+use crate::settings::Settings;
+use crate::taken::{self, Found};
+use crate::weights::Score;
 
-/// A network under a configuration: which of its weights may be sparse, and how many stay.
+/// What samples a network is for, and how many of them it is trained on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DataSpec {
+    /// Shape of a sample.
+    pub shape: Vec<usize>,
+    /// Classes.
+    pub classes: usize,
+    /// Training samples, what is left of them after the validation split.
+    pub samples: usize,
+}
+
+impl DataSpec {
+    /// So many training samples of this kind.
+    pub fn new(spec: &Spec, samples: usize) -> DataSpec {
+        DataSpec { shape: spec.shape.clone(), classes: spec.classes.len(), samples }
+    }
+
+    /// These sets.
+    pub fn of(sets: &Sets) -> DataSpec {
+        DataSpec::new(sets.train.spec(), sets.train.len())
+    }
+}
+
+/// A weight that is or becomes sparse.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SparseLayer {
+    /// Its number among the parameters of the graph.
+    pub parameter: usize,
+    /// Active weights where the design begins, with patterns that are chosen by scores chosen.
+    pub now: usize,
+    /// Active weights at the end of the run. A method that moves weights between layers changes that on the way.
+    pub end: usize,
+}
+
+impl SparseLayer {
+    /// Active weights of so many where this is left of a decaying density ([`Update::excess`](rigl_topology::Update)).
+    fn decayed(&self, positions: usize, excess: Option<f64>) -> usize {
+        let (active, target) = (self.now, self.end);
+        LayerStatistics { positions, active, target, below: 0, crossed: 0, momentum: 0.0 }.wanted(excess)
+    }
+}
+
+/// A run as it will be, from where it begins to its end.
 #[derive(Clone, Debug)]
 pub struct Design {
-    /// The network.
-    pub graph: Graph,
-    /// The method, with the configuration's columns.
-    pub method: Method,
-    /// Active count of each parameter of the graph; `None` for dense.
-    pub active: Vec<Option<usize>>,
-    /// The ε of the Erdős–Rényi distributions, where there is one.
-    pub epsilon: Option<f64>,
-    /// What it costs.
-    pub cost: Cost,
-    /// Floating-point operations of the forward pass of the dense network, per sample; of the one that was not
-    /// narrowed, where a method narrows it.
-    pub reference_flops: u64,
+    settings: Settings,
+    data: DataSpec,
+    graph: Graph,
+    layers: Vec<SparseLayer>,
+    epsilon: Option<f64>,
+    reference_flops: u64,
+    /// By what the first patterns are chosen, of a dense network.
+    scored: Option<Score>,
+    recipe: Recipe,
+    updates: Updates,
+    cost: Cost,
 }
 
 impl Design {
-    /// The network of `config` for samples of this shape and so many classes.
+    /// The same arguments give the same design: no file is read, nothing is run.
     ///
     /// # Errors
-    /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, or values that do not fit the network.
-    pub fn new(
-        config: &Config,
-        registry: &Registry,
-        sample_shape: &[usize],
-        classes: usize,
-    ) -> Result<Design> {
-        let graph = build(config, registry, sample_shape, classes, config.model.width)?;
-        let design = Design::of_graph(config, registry, graph)?;
-        let Topology::Narrow(to) = design.method.topology else { return Ok(design) };
-        let mut active = vec![None; design.active.len()];
-        let counts = allocate(&layers(&design.graph)?, &config.budget())?.active;
-        design.graph.weights().zip(counts).for_each(|((id, _), count)| active[id.index()] = count);
-        let size = |cost: &Cost| match to {
-            NarrowTo::Bytes => cost.bytes,
-            NarrowTo::Weights => cost.active as u64,
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, values that do not fit the network or the run, and
+    /// an origin of another network.
+    pub fn new(settings: &Settings, registry: &Registry, data: &DataSpec, origin: &Origin) -> Result<Design> {
+        let Network { graph, allocated, epsilon, reference_flops } =
+            Network::new(settings, registry, &data.shape, data.classes)?;
+        let recipe = Recipe::new(settings, data.samples)?;
+        let counts = Counts::new(&graph, &allocated, settings.method(), origin)?;
+        let layers: Vec<SparseLayer> = (0..allocated.len())
+            .filter_map(|parameter| {
+                Some(SparseLayer { parameter, now: counts.now[parameter]?, end: counts.end[parameter]? })
+            })
+            .collect();
+        let updates = match layers.is_empty() {
+            // Where nothing is sparse there is nothing to update.
+            true => Updates::new(&Method::DENSE, *recipe.updates.schedule(), recipe.steps),
+            false => recipe.updates.clone(),
         };
-        let wanted = size(&Cost::of(&design.graph, &active)?);
-        let narrowed = |width| build(config, registry, sample_shape, classes, Some(width));
-        let graph = narrow(wanted, narrowed, |graph| Cost::dense(graph).map(|cost| size(&cost)))?;
-        let narrow = Design::of_graph(config, registry, graph)?;
-        Ok(Design { reference_flops: design.reference_flops, ..narrow })
+        let cost = Cost::of(&graph, &counts.end)?;
+        Ok(Design {
+            settings: settings.clone(),
+            data: data.clone(),
+            graph,
+            layers,
+            epsilon,
+            reference_flops,
+            scored: counts.scored,
+            recipe,
+            updates,
+            cost,
+        })
     }
 
-    /// The same for a network that is there already.
+    /// What it was made from.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The samples it is for.
+    pub fn data(&self) -> &DataSpec {
+        &self.data
+    }
+
+    /// The network.
+    pub fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// The method.
+    pub fn method(&self) -> &Method {
+        self.settings.method()
+    }
+
+    /// The weights that are or become sparse, in the graph's order.
+    pub fn layers(&self) -> &[SparseLayer] {
+        &self.layers
+    }
+
+    /// The ε of the Erdős–Rényi distributions, where there is one.
+    pub fn epsilon(&self) -> Option<f64> {
+        self.epsilon
+    }
+
+    /// Length, learning rate, evaluations.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// When the topology is updated.
+    pub fn updates(&self) -> &Updates {
+        &self.updates
+    }
+
+    /// What the network costs with the weights that it ends with.
+    pub fn cost(&self) -> &Cost {
+        &self.cost
+    }
+
+    /// Floating-point operations of the forward pass of the dense network, per sample; of the one that was not
+    /// narrowed, where a method narrows it.
+    pub fn reference_flops(&self) -> u64 {
+        self.reference_flops
+    }
+
+    /// What a run costs that begins as this one does.
     ///
     /// # Errors
-    /// As [`Design::new`].
-    pub fn of_graph(config: &Config, registry: &Registry, graph: Graph) -> Result<Design> {
-        let method = config.method_row(&registry.methods)?;
-        let layers = layers(&graph)?;
-        let mut active = vec![None; graph.parameters().len()];
-        // A dense method ignores sparsities, but a mistaken glob is a mistake there too.
-        let allocation = allocate(&layers, &config.budget())?;
-        let dense = method.is_dense();
-        let epsilon = allocation.epsilon.filter(|_| !dense);
-        if !dense {
-            for ((id, _), count) in graph.weights().zip(allocation.active) {
-                active[id.index()] = count;
+    /// None for a design that was made.
+    pub fn training(&self) -> Result<Training> {
+        let scored = u64::from(self.scored == Some(Score::Saliency));
+        cost::training(&self.updates, self.cost.dense_flops, scored, |excess| match excess {
+            None => Ok(self.cost.flops),
+            Some(_) => {
+                Ok(Cost::of(&self.graph, &self.counts(|layer, p| layer.decayed(p.len(), excess)))?.flops)
             }
-        }
-        let cost = Cost::of(&graph, &active)?;
-        let reference_flops = cost.dense_flops;
-        Ok(Design { graph, method, active, epsilon, cost, reference_flops })
+        })
     }
 
-    /// The pattern each parameter starts from.
+    /// Bytes that training holds at once on this machine: parameters with their slots, activations, batches ahead of use.
     ///
     /// # Errors
-    /// None that [`Design::new`] has not refused.
-    pub fn patterns(&self, seed: u64) -> Result<Vec<Option<Pattern>>> {
-        let mut patterns = vec![None; self.active.len()];
-        for ((id, _), layer) in self.graph.weights().zip(layers(&self.graph)?) {
-            patterns[id.index()] = self.method.initial(&layer, self.active[id.index()], seed)?;
+    /// If the network cannot be run.
+    pub fn memory(&self, machine: &MachineOptions) -> Result<Memory> {
+        self.memory_at(self.settings.batch(), machine)
+    }
+
+    /// The same with another batch.
+    ///
+    /// # Errors
+    /// As [`Design::memory`].
+    pub fn memory_at(&self, batch: usize, machine: &MachineOptions) -> Result<Memory> {
+        // Where counts shrink, those between are looked at too: how weights are stored depends on their density.
+        let between = if self.method().prunes() { 8 } else { 1 };
+        let counts = (0..=between).map(|eighth| match self.scored {
+            Some(_) if eighth == 0 => vec![None; self.graph.parameters().len()],
+            _ => {
+                self.counts(|layer, _| layer.now - (layer.now - layer.end.min(layer.now)) * eighth / between)
+            }
+        });
+        let counts: Vec<_> = counts.collect();
+        let settings = self.settings.with_batch(batch);
+        let gradients = self.updates.gradients();
+        Memory::planned(&self.graph, &counts, gradients, &settings, &self.data.shape, machine)
+    }
+
+    /// By what the first patterns are chosen, of a dense network; `None` where they are there.
+    pub(crate) fn scored(&self) -> Option<Score> {
+        self.scored
+    }
+
+    /// The first patterns of a run that starts from no other; `None` for dense.
+    pub(crate) fn patterns(&self) -> Result<Vec<Option<Pattern>>> {
+        let mut patterns = vec![None; self.graph.parameters().len()];
+        if self.scored.is_some() {
+            return Ok(patterns);
+        }
+        let weights = network::layers(&self.graph)?;
+        for ((id, _), of) in self.graph.weights().zip(&weights) {
+            let Some(layer) = self.layers.iter().find(|layer| layer.parameter == id.index()) else {
+                continue;
+            };
+            patterns[id.index()] =
+                Method::STATIC.initial(of, Some(layer.now), self.settings.seeds.topology)?;
         }
         Ok(patterns)
     }
-}
 
-/// The network of a configuration, at this width.
-fn build(
-    config: &Config,
-    registry: &Registry,
-    sample_shape: &[usize],
-    classes: usize,
-    width: Option<f64>,
-) -> Result<Graph> {
-    let model = &config.model;
-    let mut spec = ModelSpec::new(sample_shape, classes);
-    spec.label_smoothing = model.label_smoothing as f32;
-    let hidden = (!model.hidden.is_empty()).then(|| model.hidden.clone().into());
-    let options: [(&str, Option<OptionValue>); 5] = [
-        ("hidden", hidden),
-        ("depth", model.depth.map(Into::into)),
-        ("width", width.map(Into::into)),
-        ("dropout", model.dropout.map(Into::into)),
-        ("bn-momentum", model.bn_momentum.map(Into::into)),
-    ];
-    for (name, value) in options {
-        if let Some(value) = value {
-            spec.options.set(name, value);
+    /// One count for each parameter of the graph, as [`Cost::of`] takes them.
+    fn counts(&self, of: impl Fn(&SparseLayer, &Parameter) -> usize) -> Vec<Option<usize>> {
+        let parameters = self.graph.parameters();
+        let mut counts = vec![None; parameters.len()];
+        for layer in &self.layers {
+            counts[layer.parameter] = Some(of(layer, &parameters[layer.parameter]));
         }
+        counts
     }
-    registry.models.build(&model.name, &spec)
 }
 
-/// Widths are tried in thousandths.
-const WIDTHS: f64 = 1000.0;
-
-/// Wider networks are not tried.
-const WIDEST: f64 = 100.0;
-
-/// The network whose size lies nearest to the one wanted, among those of all widths; of two as near, the narrower one.
-fn narrow(
-    wanted: u64,
-    build: impl Fn(f64) -> Result<Graph>,
-    size: impl Fn(&Graph) -> Result<u64>,
-) -> Result<Graph> {
-    let at = |width: u32| -> Result<(Graph, u64)> {
-        let graph = build(f64::from(width) / WIDTHS)?;
-        let size = size(&graph)?;
-        Ok((graph, size))
-    };
-    // Smaller than wanted at `low`, at least as large at `high`.
-    let (mut low, mut high) = (0, 1);
-    while at(high)?.1 < wanted {
-        if f64::from(high) > WIDEST * WIDTHS {
-            return Err(Error::usage(format!("no width of the network makes it as large as {wanted}")));
-        }
-        (low, high) = (high, high * 2);
-    }
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if at(middle)?.1 < wanted { low = middle } else { high = middle }
-    }
-    let (upper, above) = at(high)?;
-    if low == 0 {
-        return Ok(upper);
-    }
-    let (lower, below) = at(low)?;
-    Ok(if above - wanted < wanted - below { upper } else { lower })
+/// The active counts of a network's parameters, here and at the end of the run; `None` for dense.
+struct Counts {
+    now: Vec<Option<usize>>,
+    end: Vec<Option<usize>>,
+    scored: Option<Score>,
 }
 
-/// The weights of a graph as a method sees them, in the graph's order.
-fn layers(graph: &Graph) -> Result<Vec<Layer>> {
-    let mut first = true;
-    graph
-        .weights()
-        .map(|(_, p)| {
-            let kind = match p.kind {
-                ParameterKind::LinearWeight => LayerKind::Linear,
-                ParameterKind::ConvWeight => match graph.node(p.node).op {
-                    Op::Conv2d { groups, .. } if groups > 1 && p.shape[1] == 1 => LayerKind::Depthwise,
-                    _ => LayerKind::Conv,
-                },
-                other => return Err(Error::internal(format!("no kind of layer for `{other}`"))),
-            };
-            Layer::new(&p.name, &p.shape, kind, std::mem::replace(&mut first, false))
-        })
-        .collect()
+impl Counts {
+    fn new(graph: &Graph, allocated: &[Option<usize>], method: &Method, origin: &Origin) -> Result<Counts> {
+        let allocated = || allocated.to_vec();
+        let here = |now: Vec<Option<usize>>| Counts { now, end: allocated(), scored: None };
+        let found = match origin {
+            Origin::Settled => return Ok(here(allocated())),
+            Origin::Fresh if method.prunes() => {
+                let all = graph.parameters().iter().zip(allocated()).map(|(p, count)| count.map(|_| p.len()));
+                return Ok(here(all.collect()));
+            }
+            Origin::Fresh => {
+                let scored = match method.start() {
+                    Some(First::Saliency) => Some(Score::Saliency),
+                    Some(First::Magnitude) => Some(Score::Magnitude),
+                    Some(First::Random) | None => None,
+                    Some(First::Given) => {
+                        let name = &method.name;
+                        return Err(Error::usage(format!(
+                            "method `{name}` starts from the patterns of another run"
+                        ))
+                        .hint("--set method.start-from=RUN"));
+                    }
+                };
+                return Ok(Counts { scored, ..here(allocated()) });
+            }
+            Origin::Run(run) => {
+                taken::counts(graph, &run.state, &allocated(), method).map_err(|e| run.from.context(e))?
+            }
+            Origin::Resumed(latest) => resumed(graph, latest)
+                .map_err(|e| e.context(format!("checkpoint `{}`", latest.path().display())))?,
+        };
+        // A decaying density still ends at what the configuration says, all others as they are.
+        let end = |(found, allocated): (&Option<usize>, Option<usize>)| match method.prunes() {
+            true => allocated.or(*found).min(*found),
+            false => *found,
+        };
+        Ok(Counts { end: found.iter().zip(allocated()).map(end).collect(), now: found, scored: None })
+    }
+}
+
+/// The active counts in a checkpoint of this network.
+fn resumed(graph: &Graph, latest: &Latest) -> Result<Vec<Option<usize>>> {
+    let Checkpoint { metadata, state } = latest.checkpoint();
+    if metadata.graph != graph.to_text() {
+        return Err(Error::data("holds another network than the configuration describes"));
+    }
+    graph.parameters().iter().map(|p| Ok(Found::of(p, state)?.count())).collect()
 }
 
 #[cfg(test)]
-mod tests {
-    use rigl_topology::Distribution;
-
-    use super::*;
-
-    fn wide(change: impl FnOnce(&mut Config)) -> Result<Design> {
-        let mut config = Config::default();
-        config.model.name = "wrn-22-2".into();
-        config.method.distribution = Distribution::Erk;
-        change(&mut config);
-        Design::new(&config, &Registry::default(), &[3, 32, 32], 10)
-    }
-
-    #[test]
-    fn erk_of_wrn_22_2_leaves_the_papers_share_of_operations() {
-        for (sparsity, share) in [(0.5, 0.728), (0.8, 0.352), (0.9, 0.174), (0.95, 0.088)] {
-            let cost = wide(|config| config.method.sparsity = sparsity).unwrap().cost;
-            let found = cost.flops as f64 / cost.dense_flops as f64;
-            assert!((found - share).abs() < 5e-4, "{sparsity}: {found}");
-        }
-    }
-
-    #[test]
-    fn at_sparsity_90_erk_leaves_four_layers_of_wrn_22_2_dense() {
-        let design = wide(|config| config.method.sparsity = 0.9).unwrap();
-        let rows = design.cost.parameters.iter().filter(|row| row.kind.is_weight());
-        let dense: Vec<_> =
-            rows.filter(|row| row.active == row.weights).map(|row| row.name.as_str()).collect();
-        assert_eq!(
-            dense,
-            [
-                "conv1.weight",
-                "block1.layer.0.convShortcut.weight",
-                "block2.layer.0.convShortcut.weight",
-                "fc.weight"
-            ]
-        );
-    }
-
-    #[test]
-    fn uniform_leaves_the_first_convolution_dense() {
-        let design = wide(|config| config.method.distribution = Distribution::Uniform).unwrap();
-        let rows: Vec<_> = design.cost.parameters.iter().filter(|row| row.kind.is_weight()).collect();
-        assert!(!rows[0].sparse);
-        assert!(rows[1..].iter().all(|row| row.sparse && (row.sparsity - 0.9).abs() < 1e-2));
-    }
-
-    #[test]
-    fn norms_and_biases_are_never_sparse() {
-        let design = wide(|_| ()).unwrap();
-        for (parameter, active) in design.graph.parameters().iter().zip(&design.active) {
-            assert!(parameter.is_weight() || active.is_none(), "{}", parameter.name);
-        }
-    }
-
-    #[test]
-    fn options_reach_the_network_or_are_refused() {
-        let design = wide(|config| {
-            config.model.name = "wide-resnet".into();
-            config.model.depth = Some(10);
-            config.model.width = Some(1.5);
-            config.model.dropout = Some(0.3);
-            config.model.bn_momentum = Some(0.01);
-        })
-        .unwrap();
-        let ops = || design.graph.nodes().iter().map(|node| &node.op);
-        assert!(ops().any(|op| *op == Op::Dropout { probability: 0.3 }));
-        assert!(ops().any(|op| matches!(op, Op::BatchNorm { momentum: 0.01, .. })));
-        assert_eq!(design.graph.parameter(design.graph.find_parameter("fc.weight").unwrap()).shape, [10, 96]);
-
-        let error = wide(|config| config.model.depth = Some(16)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "`wrn-22-2` has no option `depth`, allowed are `width`, `dropout`, `bn-momentum`"
-        );
-    }
-
-    #[test]
-    fn only_convolutions_of_single_channels_in_groups_are_depthwise() {
-        let mut g = rigl_graph::Builder::new("net");
-        let conv = rigl_graph::Conv2d::k3();
-        let x = g.input("image", &[1, 8, 8]);
-        let h = g.conv2d("first", x, 4, conv);
-        let h = g.conv2d("grouped", h, 4, conv.groups(2));
-        let h = g.conv2d("depthwise", h, 8, conv.groups(4));
-        let h = g.global_avg_pool(h);
-        g.cross_entropy(h, 8, 0.0);
-        let kinds: Vec<_> = layers(&g.finish().unwrap()).unwrap().iter().map(Layer::kind).collect();
-        assert_eq!(kinds, [LayerKind::Conv, LayerKind::Conv, LayerKind::Depthwise]);
-    }
-}
+mod tests;

@@ -10,7 +10,7 @@ use rigl_engine::{Batch, Outcome, Packer, Preprocessing, Session};
 ///
 /// # Errors
 /// Of reading the samples, or of the engine.
-pub fn evaluate(
+pub(crate) fn evaluate(
     session: &mut Session,
     set: &Arc<dyn Dataset>,
     preprocessing: &Preprocessing,
@@ -36,7 +36,7 @@ pub struct Logits {
 ///
 /// # Errors
 /// As [`evaluate`]; [`Kind::Environment`](rigl_base::Kind::Environment) if the numbers do not fit into memory.
-pub fn logits(
+pub(crate) fn logits(
     session: &mut Session,
     set: &Arc<dyn Dataset>,
     preprocessing: &Preprocessing,
@@ -128,7 +128,7 @@ impl Packed {
 
     /// What was packed, or the error, which is told once.
     pub(crate) fn parts(&mut self) -> Result<&[Batch]> {
-        self.error.take().map_or(Ok(&self.parts), Err)
+        self.error.take().map_or(Ok(self.parts.as_slice()), Err)
     }
 }
 

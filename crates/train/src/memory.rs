@@ -1,73 +1,74 @@
 //! How much memory training takes, told before a byte of it is asked for.
 
-use rigl_base::Result;
-use rigl_engine::{Extra, Options, Session};
-use rigl_graph::Parameter;
-use rigl_topology::{Gradients, Start};
+use rigl_base::{Error, Result};
+use rigl_engine::{Extra, Session};
+use rigl_graph::Graph;
+use rigl_topology::Gradients;
 
-use crate::config::Config;
-use crate::design::Design;
-use crate::recipe::Recipe;
+use crate::machine::MachineOptions;
+use crate::settings::Settings;
 
 /// Batches prepared ahead of use.
 pub(crate) const LOADER_DEPTH: usize = 8;
 
-/// Bytes that training of a network under `config`, on samples of this shape, holds at once: parameters with their
-/// slots, activations, batches ahead of use. The data set itself is not among them.
-///
-/// # Errors
-/// If the network cannot be run.
-pub fn planned_bytes(
-    design: &Design,
-    recipe: &Recipe,
-    config: &Config,
-    sample_shape: &[usize],
-    threads: usize,
-) -> Result<u64> {
-    let gradients = recipe.updates.gradients();
-    let options = options(config, threads, None);
-    let momentum = config.optimizer.momentum != 0.0;
-    let parts = config.data.micro_batches > 1;
-    let extra = Extra {
-        scored: gradients == Gradients::Dense && !parts,
-        // Over the parts of a batch all are summed.
-        gradients: gradients == Gradients::Kept || (gradients == Gradients::Dense && parts),
-        slots: design.method.slots(),
-    };
-    let planned =
-        |active: &[Option<usize>]| Session::planned_bytes(&design.graph, active, &options, momentum, &extra);
-    // Networks that begin dense take most then.
-    let first = |(p, &count): (&Parameter, &Option<usize>)| match design.method.start()? {
-        _ if design.method.prunes() => count.map(|_| p.len()),
-        Start::Random | Start::Given => count,
-        Start::Saliency | Start::Magnitude => None,
-    };
-    let first: Vec<_> = design.graph.parameters().iter().zip(&design.active).map(first).collect();
-    let engine = planned(&design.active)?.max(planned(&first)?);
-    let inputs: usize = sample_shape.iter().product();
-    // Packed, and the samples they are packed from.
-    let each = config.data.batch.next_multiple_of(64).saturating_mul(inputs).saturating_mul(4 + 1);
-    Ok((engine as u64).saturating_add(each.saturating_mul(LOADER_DEPTH + 2) as u64))
+/// Bytes that training holds at once. The data set itself is not among them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Memory {
+    /// Parameters with their slots, activations, gradients, and what the method keeps.
+    pub engine: u64,
+    /// Batches ahead of use.
+    pub batches: u64,
 }
 
-/// What the engine is made with.
-pub(crate) fn options(config: &Config, threads: usize, isa: Option<String>) -> Options {
-    Options {
-        batch: micro_batch(config),
-        evaluation_batch: evaluation_batch(micro_batch(config)),
-        threads,
-        isa,
-        compute: config.compute,
-        seed: config.seeds.init,
+impl Memory {
+    /// All of it.
+    pub fn bytes(&self) -> u64 {
+        self.engine.saturating_add(self.batches)
+    }
+
+    /// What training of this network takes, on samples of this shape, whose active counts are these, one
+    /// after the other, and whose batches need `gradients` at most.
+    pub(crate) fn planned(
+        graph: &Graph,
+        counts: &[Vec<Option<usize>>],
+        gradients: Gradients,
+        settings: &Settings,
+        sample_shape: &[usize],
+        machine: &MachineOptions,
+    ) -> Result<Memory> {
+        let options = settings.engine(machine, 0);
+        let parts = settings.parts() > 1;
+        let extra = Extra {
+            scored: gradients == Gradients::Dense && !parts,
+            // Over the parts of a batch all are summed.
+            gradients: gradients == Gradients::Kept || (gradients == Gradients::Dense && parts),
+            slots: settings.method().slots(),
+        };
+        let momentum = settings.optimizer.momentum != 0.0;
+        let mut engine = 0;
+        for active in counts {
+            engine = engine.max(Session::planned_bytes(graph, active, &options, momentum, &extra)?);
+        }
+        let inputs: usize = sample_shape.iter().product();
+        // Packed, and the samples they are packed from.
+        let each = settings.batch().next_multiple_of(64).saturating_mul(inputs).saturating_mul(4 + 1);
+        Ok(Memory { engine: engine as u64, batches: each.saturating_mul(LOADER_DEPTH + 2) as u64 })
     }
 }
 
-/// Samples of one part of a step's batch.
-pub(crate) fn micro_batch(config: &Config) -> usize {
-    config.data.batch / config.data.micro_batches.max(1)
-}
-
-/// Samples of an evaluation batch, for training (micro-)batches of so many.
-pub(crate) fn evaluation_batch(micro_batch: usize) -> usize {
-    micro_batch.max(500)
+/// Refuses what the machine has no memory for; `fits` gives what would fit, as a hint, of a limit in bytes.
+pub(crate) fn check(what: &str, planned: u64, fits: impl FnOnce(u64) -> Option<String>) -> Result<()> {
+    // A part of it is for samples, the program itself and the copies made while saving.
+    let limit = rigl_metrics::machine::memory_limit_bytes().map(|limit| limit / 16 * 15);
+    let Some(limit) = limit.filter(|&limit| planned > limit) else { return Ok(()) };
+    let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+    let error = Error::environment(format!(
+        "{what} needs {:.1} GiB of memory, and the machine has {:.1} GiB for it",
+        gib(planned),
+        gib(limit)
+    ));
+    Err(match fits(limit) {
+        Some(hint) => error.hint(hint),
+        None => error,
+    })
 }

@@ -21,6 +21,10 @@ pub struct Progress {
     pub accuracy: f64,
     /// Learning rate of the last step.
     pub learning_rate: f64,
+    /// Topology updates done.
+    pub updates: u64,
+    /// Topology updates of the whole run.
+    pub all_updates: u64,
     /// Share of weights that are inactive.
     pub sparsity: f64,
     /// Training samples per second since this process began training, its first step left out.

@@ -11,8 +11,12 @@ use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_graph::{Graph, Parameter};
 use rigl_metrics::event;
 use rigl_topology::{Explored, Pattern};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::start::BEGAN_WITH;
+use crate::design::Design;
+use crate::entries::{json, text};
+use crate::origin::BeganWith;
 
 /// The counters and sums of a run: where its next step begins.
 #[derive(Clone, Debug)]
@@ -23,22 +27,81 @@ pub(crate) struct Position {
     pub(crate) draw: u64,
     /// Whether the topology update due at `step` has been done.
     pub(crate) updated: bool,
-    /// Topology updates done.
-    pub(crate) updates: u64,
-    /// Operations of training so far, per sample of a batch and summed over batches.
-    pub(crate) flops: u128,
-    /// What the first values were, of a run that started from another ([`BEGAN_WITH`]).
-    pub(crate) began_with: Option<String>,
-    /// What the method remembers, once it has updated.
-    pub(crate) threshold: Option<f64>,
-    /// Sums since the last record of the log.
-    pub(crate) interval: Outcome,
-    /// The last evaluation on the test set.
-    pub(crate) evaluation: Option<event::Evaluation>,
-    /// The best validation accuracy so far.
-    pub(crate) best: Option<f64>,
+    /// Counters and sums.
+    pub(crate) sums: Sums,
     /// Per parameter of the graph: the positions that were ever active, where it is sparse.
     pub(crate) explored: Vec<Option<Explored>>,
+}
+
+/// What a checkpoint says of a run besides its tensors and what its metadata have fields for: text by name, numbers such
+/// that they are read back to the bit.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) struct Sums {
+    /// Topology updates done.
+    #[serde(with = "text")]
+    pub(crate) updates: u64,
+    /// Operations of training so far, per sample of a batch and summed over batches.
+    #[serde(with = "text")]
+    pub(crate) training_flops: u128,
+    /// Since the last record of the log.
+    #[serde(with = "text")]
+    interval_loss: f64,
+    #[serde(with = "text")]
+    interval_correct: usize,
+    #[serde(with = "text")]
+    interval_samples: usize,
+    /// What the first values were, of a run that started from another.
+    #[serde(with = "text::option", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) began_with: Option<BeganWith>,
+    /// What the method remembers, once it has updated.
+    #[serde(with = "text::option", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) threshold: Option<f64>,
+    /// The last evaluation on the test set.
+    #[serde(with = "json", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) evaluation: Option<event::Evaluation>,
+    /// The best validation accuracy so far.
+    #[serde(with = "text::option", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) best_validation_accuracy: Option<f64>,
+}
+
+/// The entry of a release whose methods kept every count: batches that took the dense gradient too.
+const DENSE_UPDATES: &str = "dense-updates";
+const TRAINING_FLOPS: &str = "training-flops";
+
+impl Sums {
+    /// Sums since the last record of the log.
+    pub(crate) fn interval(&self) -> Outcome {
+        Outcome { loss: self.interval_loss, correct: self.interval_correct, samples: self.interval_samples }
+    }
+
+    /// Begins an interval with these sums.
+    pub(crate) fn set_interval(&mut self, outcome: Outcome) {
+        let Outcome { loss, correct, samples } = outcome;
+        (self.interval_loss, self.interval_correct, self.interval_samples) = (loss, correct, samples);
+    }
+
+    /// As the entries that metadata have no field for.
+    pub(crate) fn write(&self) -> Result<BTreeMap<String, String>> {
+        serde_json::to_value(self)
+            .and_then(serde_json::from_value)
+            .map_err(|e| Error::internal("the sums of a run cannot be printed").caused_by(e))
+    }
+
+    fn read(metadata: &Metadata, cost: &Cost) -> Result<Sums> {
+        let mut entries: serde_json::Map<String, Value> =
+            metadata.extra.iter().map(|(key, text)| (key.clone(), text.clone().into())).collect();
+        if let Some(dense) = metadata.extra.get(DENSE_UPDATES) {
+            // 3 f_S for a batch, and the dense gradient of some.
+            let dense: u64 =
+                dense.parse().map_err(|e| Error::data(format!("`{DENSE_UPDATES}`")).caused_by(e))?;
+            let flops = u128::from(metadata.draw) * u128::from(3 * cost.flops)
+                + u128::from(dense) * u128::from(cost.dense_flops.saturating_sub(cost.flops));
+            entries.insert(TRAINING_FLOPS.into(), flops.to_string().into());
+        }
+        serde_json::from_value(Value::Object(entries))
+            .map_err(|e| Error::data("the sums of the run do not read").caused_by(e))
+    }
 }
 
 impl Position {
@@ -48,13 +111,7 @@ impl Position {
             step: 0,
             draw: 0,
             updated: false,
-            updates: 0,
-            flops: 0,
-            began_with: None,
-            threshold: None,
-            interval: Outcome::default(),
-            evaluation: None,
-            best: None,
+            sums: Sums::default(),
             explored: patterns.iter().map(|p| p.map(Explored::new)).collect(),
         }
     }
@@ -85,76 +142,29 @@ impl Position {
         graph.parameters().iter().zip(&self.explored).filter_map(tensor).collect()
     }
 
-    /// The entries that the metadata have no field for.
-    pub(crate) fn extra(&self) -> Result<BTreeMap<String, String>> {
-        let mut extra = BTreeMap::from([
-            ("updates".to_string(), self.updates.to_string()),
-            ("training-flops".to_string(), self.flops.to_string()),
-            // Printed so that it is read back to the bit.
-            ("interval-loss".to_string(), format!("{:?}", self.interval.loss)),
-            ("interval-correct".to_string(), self.interval.correct.to_string()),
-            ("interval-samples".to_string(), self.interval.samples.to_string()),
-        ]);
-        if let Some(evaluation) = &self.evaluation {
-            let text = serde_json::to_string(evaluation)
-                .map_err(|e| Error::internal("cannot print an evaluation").caused_by(e))?;
-            extra.insert("evaluation".to_string(), text);
-        }
-        if let Some(values) = &self.began_with {
-            extra.insert(BEGAN_WITH.to_string(), values.clone());
-        }
-        if let Some(threshold) = self.threshold {
-            extra.insert("threshold".to_string(), format!("{threshold:?}"));
-        }
-        if let Some(best) = self.best {
-            extra.insert("best-validation-accuracy".to_string(), format!("{best:?}"));
-        }
-        Ok(extra)
-    }
-
     /// Reads a position back. `patterns` are those of the state read with it, `cost` theirs.
     ///
     /// # Errors
-    /// [`Kind::Data`](rigl_base::Kind::Data) if something is missing or does not fit the graph.
+    /// [`Kind::Data`](rigl_base::Kind::Data) if something is missing, or does not fit the graph or the length of the run.
     pub(crate) fn read(
         metadata: &Metadata,
         state: &[Tensor<'_>],
-        graph: &Graph,
+        design: &Design,
         patterns: &[Option<&Pattern>],
         cost: &Cost,
     ) -> Result<Position> {
-        let mut position = Position::start(patterns);
-        position.step = metadata.step;
-        position.draw = metadata.draw;
-        position.updated = metadata.updated;
-        position.updates = number(metadata, "updates")?;
-        position.flops = match metadata.extra.contains_key("dense-updates") {
-            // Of a release whose methods kept every count: 3 f_S for a batch, and the dense gradient of some.
-            true => {
-                let dense: u64 = number(metadata, "dense-updates")?;
-                u128::from(metadata.draw) * u128::from(3 * cost.flops)
-                    + u128::from(dense) * u128::from(cost.dense_flops.saturating_sub(cost.flops))
-            }
-            false => number(metadata, "training-flops")?,
-        };
-        position.began_with = metadata.extra.get(BEGAN_WITH).cloned();
-        position.interval = Outcome {
-            loss: number(metadata, "interval-loss")?,
-            correct: number(metadata, "interval-correct")?,
-            samples: number(metadata, "interval-samples")?,
-        };
-        if let Some(text) = metadata.extra.get("evaluation") {
-            let evaluation = serde_json::from_str(text);
-            position.evaluation =
-                Some(evaluation.map_err(|e| Error::data("checkpoint: `evaluation`").caused_by(e))?);
+        let Metadata { step, draw, updated, .. } = *metadata;
+        let steps = design.recipe().steps;
+        // A batch for each step, one for each update in the place of a step, one for scores.
+        if step > steps || draw > 2 * steps + 1 {
+            return Err(Error::data(format!(
+                "checkpoint: is of step {step} and batch {draw}, but the run has {steps} steps"
+            )));
         }
-        if metadata.extra.contains_key("threshold") {
-            position.threshold = Some(number(metadata, "threshold")?);
-        }
-        if metadata.extra.contains_key("best-validation-accuracy") {
-            position.best = Some(number(metadata, "best-validation-accuracy")?);
-        }
-        for (p, slot) in graph.parameters().iter().zip(&mut position.explored) {
+        let context = |e: Error| e.context("checkpoint");
+        let sums = Sums::read(metadata, cost).map_err(context)?;
+        let mut position = Position { step, draw, updated, sums, ..Position::start(patterns) };
+        for (p, slot) in design.graph().parameters().iter().zip(&mut position.explored) {
             let Some(slot) = slot else { continue };
             *slot = explored(state, p)?
                 .ok_or_else(|| Error::data(format!("checkpoint: what `{}` explored is missing", p.name)))?;
@@ -183,9 +193,83 @@ pub fn explored(state: &[Tensor<'_>], parameter: &Parameter) -> Result<Option<Ex
     .map_err(|e| Error::data(format!("checkpoint: what `{}` explored", parameter.name)).caused_by(e))
 }
 
-fn number<T: std::str::FromStr>(metadata: &Metadata, key: &str) -> Result<T> {
-    let found = metadata.extra.get(key);
-    found.and_then(|text| text.parse().ok()).ok_or_else(|| {
-        Error::data(format!("checkpoint: `{key}` is `{}`, expected a number", found.map_or("missing", |s| s)))
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sums() -> Sums {
+        Sums {
+            updates: 7,
+            training_flops: u128::MAX,
+            interval_loss: 0.1 + 0.2,
+            interval_correct: 3,
+            interval_samples: 5,
+            began_with: Some(BeganWith::Seed(u64::MAX)),
+            threshold: Some(1e-3 / 3.0),
+            evaluation: Some(event::Evaluation {
+                split: "test".into(),
+                loss: 1.0 / 3.0,
+                accuracy: None,
+                samples: 9,
+            }),
+            best_validation_accuracy: Some(2.0 / 3.0),
+        }
+    }
+
+    fn cost() -> Cost {
+        let graph = rigl_graph::Models::default().build("mlp", &rigl_graph::ModelSpec::new(&[3], 2)).unwrap();
+        Cost::dense(&graph).unwrap()
+    }
+
+    fn read(extra: BTreeMap<String, String>) -> Result<Sums> {
+        Sums::read(&Metadata { draw: 10, extra, ..Metadata::default() }, &cost())
+    }
+
+    #[test]
+    fn sums_survive_being_text_to_the_bit() {
+        for sums in [sums(), Sums::default(), Sums { began_with: Some(BeganWith::Trained), ..sums() }] {
+            assert_eq!(read(sums.write().unwrap()).unwrap(), sums);
+        }
+        let names: Vec<_> = sums().write().unwrap().into_keys().collect();
+        let expected = [
+            "began-with",
+            "best-validation-accuracy",
+            "evaluation",
+            "interval-correct",
+            "interval-loss",
+            "interval-samples",
+            "threshold",
+            "training-flops",
+            "updates",
+        ];
+        assert_eq!(names, expected, "as docs/file-format.md has them");
+    }
+
+    #[test]
+    fn sums_as_earlier_releases_wrote_them_read() {
+        let entries = |entries: &[(&str, &str)]| {
+            entries.iter().map(|(key, text)| (key.to_string(), text.to_string())).collect::<BTreeMap<_, _>>()
+        };
+        let common = [
+            ("updates", "7"),
+            ("interval-loss", "2.5e-7"),
+            ("interval-correct", "0"),
+            ("interval-samples", "0"),
+        ];
+        let with = |more: &[(&str, &str)]| read(entries(&[&common[..], more].concat()));
+        let found = with(&[("training-flops", "123"), ("began-with", "trained"), ("of-a-later-one", "?")]);
+        let expected = Sums {
+            updates: 7,
+            interval_loss: 2.5e-7,
+            training_flops: 123,
+            began_with: Some(BeganWith::Trained),
+            ..Sums::default()
+        };
+        assert_eq!(found.unwrap(), expected);
+        // Of methods that kept every count: 3 f_S for a batch, and the dense gradient of some.
+        let flops = u128::from(10 * 3 * cost().flops);
+        assert_eq!(with(&[("dense-updates", "4")]).unwrap().training_flops, flops);
+        assert!(with(&[]).unwrap_err().to_string().contains("`training-flops`"));
+        assert!(with(&[("training-flops", "-1")]).unwrap_err().to_string().contains("`-1`"));
+    }
 }

@@ -53,11 +53,13 @@ pub fn find<'a>(name: &str, presets: &'a [Preset]) -> Result<&'a Preset> {
 
 #[cfg(test)]
 mod tests {
-    use rigl_topology::{Decay, Distribution, Method};
+    use rigl_topology::{Decay, Distribution};
 
     use super::*;
     use crate::config::{Augment, Base, Config, Known, Layers, Sources, Standardize, UpdateEnd};
     use crate::recipe::Recipe;
+    use crate::registry::Registry;
+    use crate::settings::Settings;
 
     fn resolved(name: &str) -> Config {
         Config::resolve(&Sources { base: Base::Preset(name), overrides: &[] }, &Known::default()).unwrap()
@@ -110,7 +112,8 @@ mod tests {
                 (Augment::CropFlip, Standardize::PerImage)
             );
             assert_eq!((config.model.name.as_str(), config.model.dropout), ("wrn-22-2", Some(0.3)));
-            let recipe = Recipe::new(&config, &Method::RIGL, 50_000).unwrap();
+            let settings = Settings::new(config.clone(), &Registry::default()).unwrap();
+            let recipe = Recipe::new(&settings, 50_000).unwrap();
             assert_eq!(recipe.steps, 97_656);
             let rates = [0, 29_999, 30_000, 60_000, 90_000, 97_655].map(|step| recipe.learning_rate(step));
             for (found, expected) in rates.into_iter().zip([0.1, 0.1, 0.02, 0.004, 0.000_8, 0.000_8]) {

@@ -5,9 +5,10 @@
 //! training samples; the update interval ΔT stays as it is.
 
 use rigl_base::{Error, Result, counts};
-use rigl_topology::{Method, UpdateSchedule, Updates};
+use rigl_topology::{UpdateSchedule, Updates};
 
-use crate::config::{Config, Unit, UpdateEnd};
+use crate::config::{Unit, UpdateEnd};
+use crate::settings::Settings;
 
 /// The longest run, in steps: far beyond any, and its products fit 64 bits.
 const MAX_STEPS: u64 = 1_000_000_000_000;
@@ -32,17 +33,17 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    /// The recipe of `config`, whose method is `row`, on `samples` training samples (what is left of them after the
-    /// validation split).
+    /// The recipe of these settings on `samples` training samples (what is left of them after the validation split).
     ///
     /// # Errors
     /// [`Kind::Data`](rigl_base::Kind::Data) without samples; [`Kind::Usage`](rigl_base::Kind::Usage) if the
     /// run is longer than 10¹² steps, if its updates would end before they begin, or if density would still decay
     /// when it is over.
-    pub fn new(config: &Config, row: &Method, samples: usize) -> Result<Recipe> {
+    pub fn new(settings: &Settings, samples: usize) -> Result<Recipe> {
         if samples == 0 {
             return Err(Error::data("no training samples, expected at least 1"));
         }
+        let (config, row) = (settings.config(), settings.method());
         let (schedule, method, scale) = (&config.schedule, &config.method, config.multiplier);
         let steps_per_epoch = samples as f64 / config.data.batch.max(1) as f64;
         let point = |x: f64| match schedule.unit {
@@ -142,16 +143,17 @@ fn whole(x: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rigl_topology::Method;
 
     use super::*;
     use crate::config::arbitrary::configuration;
-    use crate::config::{Base, Known, Override, Sources};
+    use crate::config::{Base, Config, Known, Override, Sources};
+    use crate::registry::Registry;
 
     fn recipe(base: Base, settings: &[&str], samples: usize) -> Result<Recipe> {
         let overrides: Vec<_> = settings.iter().map(|text| Override::parse("--set", text).unwrap()).collect();
-        let known = Known::default();
-        let config = Config::resolve(&Sources { base, overrides: &overrides }, &known)?;
-        Recipe::new(&config, &config.method_row(&known.methods)?, samples)
+        let config = Config::resolve(&Sources { base, overrides: &overrides }, &Known::default())?;
+        Recipe::new(&Settings::new(config, &Registry::default())?, samples)
     }
 
     fn mnist(settings: &[&str]) -> Recipe {
@@ -315,7 +317,8 @@ mod tests {
         #[test]
         fn every_recipe_is_finite_and_in_order(config in configuration(), samples in 1..1_000_000usize) {
             let row = if config.method.update_interval % 2 == 0 { Method::PRUNING } else { Method::RIGL };
-            if let Ok(recipe) = Recipe::new(&config, &row, samples) {
+            let settings = Settings::new(config.with_method(&row), &Registry::default()).unwrap();
+            if let Ok(recipe) = Recipe::new(&settings, samples) {
                 prop_assert!((1..=MAX_STEPS).contains(&recipe.steps));
                 let schedule = recipe.updates.schedule();
                 schedule.check().unwrap();

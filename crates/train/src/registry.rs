@@ -147,7 +147,7 @@ mod tests {
     use rigl_graph::{Builder, Linear, ModelOption};
 
     use super::*;
-    use crate::{Config, Design, MachineOptions, Prepared};
+    use crate::{Config, DataSpec, Design, MachineOptions, Origin, Prepared, Settings};
 
     #[test]
     fn a_network_without_a_loss_has_a_cost_and_is_not_trained() {
@@ -164,8 +164,10 @@ mod tests {
         config.model.name = "encoder".into();
         // Files that are not there: nobody looks for them.
         config.data.name = "mnist".into();
-        let design = Design::new(&config, &registry, &[1, 28, 28], 10).unwrap();
-        assert_eq!(design.cost.weights, 5 * 784);
+        let settings = Settings::new(config.clone(), &registry).unwrap();
+        let data = DataSpec { shape: vec![1, 28, 28], classes: 10, samples: 100 };
+        let design = Design::new(&settings, &registry, &data, &Origin::Fresh).unwrap();
+        assert_eq!(design.cost().weights, 5 * 784);
         let machine = MachineOptions { data_folder: None, threads: 1, isa: None };
         let error = Prepared::new(config, &registry, &machine).map(drop).unwrap_err();
         assert_eq!(error.kind(), rigl_base::Kind::Usage);

@@ -5,14 +5,15 @@ use std::sync::atomic::AtomicBool;
 
 use rigl_base::{Error, Result, files};
 use rigl_engine::ARITHMETIC_VERSION;
-use rigl_formats::Store;
+use rigl_formats::{Latest, Store};
 use rigl_metrics::{Machine, RunFolder, RunWriter, Summary};
 
 use crate::config::{Config, Difference, Known, read_text};
+use crate::machine::MachineOptions;
 use crate::observer::Observer;
-use crate::prepare::{MachineOptions, Prepared};
+use crate::prepare::Prepared;
 use crate::registry::Registry;
-use crate::trainer::{Ended, From, train};
+use crate::trainer::{Ended, train};
 
 /// Name and version of this program, as runs note them.
 pub const PROGRAM: &str = concat!("rigl ", env!("CARGO_PKG_VERSION"));
@@ -30,11 +31,10 @@ pub fn train_in(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Ended> {
-    let mut prepared = Prepared::new(config, registry, machine)?;
-    prepared.read_start(registry)?;
+    let prepared = Prepared::new(config, registry, machine)?;
     let writer = RunFolder::create_at(folder.as_ref())?;
     begin(&prepared, &writer)?;
-    train(&prepared, &writer, None, PROGRAM, observer, stop)
+    train(prepared, &writer, PROGRAM, observer, stop)
 }
 
 /// Goes on with the run in `folder` from its newest checkpoint, to the end or until `stop` is set: what
@@ -52,8 +52,8 @@ pub fn resume_in(
     match reopen(folder.as_ref(), false, registry, machine)? {
         Reopened::Finished(summary) => Ok(Ended::Finished(summary)),
         Reopened::Begun(begun) => {
-            let Begun { prepared, writer, from } = *begun;
-            train(&prepared, &writer, from, PROGRAM, observer, stop)
+            let Begun { prepared, writer } = *begun;
+            train(prepared, &writer, PROGRAM, observer, stop)
         }
     }
 }
@@ -68,12 +68,10 @@ pub enum Reopened {
 
 /// A run that can be gone on with.
 pub struct Begun {
-    /// Everything it needs.
+    /// Everything it needs. It goes on from a checkpoint, or begins anew if it was ended before it wrote its first.
     pub prepared: Prepared,
     /// Its folder, locked.
     pub writer: RunWriter,
-    /// Where it goes on; `None` if it was ended before it wrote its first checkpoint, and begins anew.
-    pub from: Option<From>,
 }
 
 /// Opens the run in `folder` for going on with it.
@@ -96,15 +94,14 @@ pub fn reopen(
     let known = registry.known();
     let text = read_text(&writer.config())?;
     let config = Config::from_text(&writer.config().display().to_string(), &text, &known)?;
-    let from = last_checkpoint(&writer, accept_arithmetic)?;
-    if let Some(from) = &from {
-        same_configuration(&config, from, &known)?;
-    }
-    let mut prepared = Prepared::new(config, registry, machine)?;
-    if from.is_none() {
-        prepared.read_start(registry)?;
-    }
-    Ok(Reopened::Begun(Box::new(Begun { prepared, writer, from })))
+    let prepared = match newest_checkpoint(&writer, accept_arithmetic)? {
+        Some(newest) => {
+            same_configuration(&config, &newest, &known)?;
+            Prepared::resume(config, registry, machine, newest)?
+        }
+        None => Prepared::new(config, registry, machine)?,
+    };
+    Ok(Reopened::Begun(Box::new(Begun { prepared, writer })))
 }
 
 /// Writes a new run's configuration, which makes its folder a run.
@@ -112,7 +109,8 @@ pub fn reopen(
 /// # Errors
 /// [`Kind::Environment`](rigl_base::Kind::Environment) if it cannot be written.
 pub fn begin(prepared: &Prepared, writer: &RunWriter) -> Result<()> {
-    let text = configuration_text(&prepared.config, prepared.threads, prepared.isa.as_deref());
+    let machine = prepared.machine();
+    let text = configuration_text(prepared.config(), machine.threads(), machine.isa.as_deref());
     files::write_atomic(&writer.config(), text.as_bytes())
 }
 
@@ -130,18 +128,18 @@ pub fn configuration_text(config: &Config, threads: usize, isa: Option<&str>) ->
 }
 
 /// A run goes on as it began: what would change its weights must be in `config.toml` as it was.
-fn same_configuration(config: &Config, from: &From, known: &Known) -> Result<()> {
-    let begun = Config::from_text(&from.file, &from.checkpoint.metadata.configuration, known)?;
+fn same_configuration(config: &Config, newest: &Latest, known: &Known) -> Result<()> {
+    let file = newest.path().file_name().unwrap_or_default().to_string_lossy();
+    let begun = Config::from_text(&file, &newest.checkpoint().metadata.configuration, known)?;
     let Some(Difference { key, here, there }) = begun.difference(config) else { return Ok(()) };
     Err(Error::usage(format!(
-        "checkpoint `{}` belongs to another configuration: `{key}` is `{here}` there, `{there}` in `config.toml`",
-        from.file
+        "checkpoint `{file}` belongs to another configuration: `{key}` is `{here}` there, `{there}` in `config.toml`"
     ))
     .hint("`rigl train` on that `config.toml` begins a new run with it"))
 }
 
 /// The checkpoint to go on from; `None` if the run was ended before it wrote the first.
-fn last_checkpoint(run: &RunWriter, accept_arithmetic: bool) -> Result<Option<From>> {
+fn newest_checkpoint(run: &RunWriter, accept_arithmetic: bool) -> Result<Option<Latest>> {
     if !run.checkpoints().is_dir() {
         files::create_folder(&run.checkpoints())?;
     }
@@ -150,7 +148,7 @@ fn last_checkpoint(run: &RunWriter, accept_arithmetic: bool) -> Result<Option<Fr
         return Ok(None);
     }
     let latest = store.latest()?;
-    let found = latest.checkpoint.metadata.arithmetic_version;
+    let found = latest.checkpoint().metadata.arithmetic_version;
     if found != ARITHMETIC_VERSION && !accept_arithmetic {
         return Err(Error::usage(format!(
             "`{}` was begun under version {found} of the arithmetic, this is version {ARITHMETIC_VERSION}: \
@@ -159,6 +157,5 @@ fn last_checkpoint(run: &RunWriter, accept_arithmetic: bool) -> Result<Option<Fr
         ))
         .hint(format!("rigl train --resume {} --accept-arithmetic", run.path().display())));
     }
-    let file = latest.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Some(From { checkpoint: latest.checkpoint, file, warnings: latest.warnings }))
+    Ok(Some(latest))
 }

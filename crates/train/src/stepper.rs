@@ -1,34 +1,30 @@
 //! One iteration of any method on a network: gradients, optimiser step, topology update, as the method's row says.
 //! Nothing is recorded here, so that what trains and what only measures time do the same.
 
+use std::sync::Arc;
+
 use rigl_base::random::{Purpose, Stream, name_id, pair_id};
 use rigl_base::{Error, Result};
 use rigl_engine::{Batch, Growth, MicroBatch, Outcome, Session, StepConstants, Take};
-use rigl_graph::Graph;
 use rigl_graph::account::Cost;
 use rigl_topology::{
-    Change, Gradients, Grown, LayerBudget, Method, MethodState, Needs, OptimizerStep, Pattern, Update,
-    UpdateRequest, growth_stream,
+    Change, Gradients, Grown, LayerBudget, MethodState, Needs, OptimizerStep, Pattern, Update, UpdateRequest,
+    growth_stream,
 };
 
-use crate::config::Config;
 use crate::design::Design;
-use crate::recipe::Recipe;
-use crate::weights::{self, Noise};
+use crate::weights::{self, Noise, Score};
 
 /// A network under a method, with what that remembers.
 pub struct Stepper {
     /// The network.
     pub session: Session,
     /// What the method remembers besides what the session keeps per weight.
-    pub memory: MethodState,
-    method: Method,
-    config: Config,
-    recipe: Recipe,
-    /// Parameters that the method sees, by number in the graph, and the active counts meant for them.
+    pub(crate) memory: MethodState,
+    design: Arc<Design>,
+    /// Parameters that the method sees, by number in the graph, and the active counts that they end with.
     sparse: Vec<usize>,
     targets: Vec<usize>,
-    names: Vec<String>,
 }
 
 /// Where an iteration stands in its run.
@@ -53,32 +49,35 @@ pub struct Iteration {
 }
 
 impl Stepper {
-    /// A stepper for this session, whose patterns are those to begin or to go on with. What the method keeps of each
-    /// weight is begun if the session does not hold it yet.
+    /// A stepper for a session of this design. What the method keeps of each weight is begun if the session does not hold
+    /// it yet and the first patterns are there.
     ///
     /// # Errors
     /// [`Kind::Internal`](rigl_base::Kind::Internal) if session and design do not fit.
-    pub fn new(mut session: Session, design: &Design, config: &Config, recipe: &Recipe) -> Result<Stepper> {
-        let parameters = design.graph.parameters();
-        let sparse: Vec<usize> = (0..parameters.len()).filter(|&p| session.pattern(p).is_some()).collect();
-        let target = |&p: &usize| {
-            // A network that starts from a run may be sparse where this configuration leaves it dense.
-            let active = session.pattern(p).map(|pattern| pattern.count());
-            design.active.get(p).copied().flatten().or(active).unwrap_or(0)
-        };
-        let targets = sparse.iter().map(target).collect();
-        let method = design.method.clone();
-        weights::keep(&mut session, &sparse, &method.slots(), config.seeds.init)?;
-        Ok(Stepper {
+    pub fn new(session: Session, design: Arc<Design>) -> Result<Stepper> {
+        let mut stepper = Stepper {
             session,
-            memory: method.state(),
-            method,
-            config: config.clone(),
-            recipe: recipe.clone(),
-            names: parameters.iter().map(|p| p.name.clone()).collect(),
-            sparse,
-            targets,
-        })
+            memory: design.method().state(),
+            sparse: design.layers().iter().map(|layer| layer.parameter).collect(),
+            targets: design.layers().iter().map(|layer| layer.end).collect(),
+            design,
+        };
+        if stepper.design.scored().is_none() {
+            stepper.keep()?;
+        }
+        Ok(stepper)
+    }
+
+    /// Begins to keep what the method needs of each weight.
+    fn keep(&mut self) -> Result<()> {
+        let settings = self.design.settings();
+        weights::keep(&mut self.session, &self.sparse, &settings.method().slots(), settings.seeds.init)
+    }
+
+    /// Chooses the first patterns of a dense network by these scores; for saliencies, by the gradients of the last pass.
+    pub(crate) fn choose(&mut self, score: Score) -> Result<()> {
+        weights::choose(&mut self.session, &self.sparse, &self.targets, score)?;
+        self.keep()
     }
 
     /// Parameters that the method sees, by number in the graph.
@@ -86,19 +85,29 @@ impl Stepper {
         &self.sparse
     }
 
+    /// The pattern of each parameter of the graph; `None` for dense.
+    pub(crate) fn patterns(&self) -> Vec<Option<&Pattern>> {
+        let parameters = self.design.graph().parameters().len();
+        (0..parameters).map(|p| self.session.pattern(p)).collect()
+    }
+
+    /// The name of the first parameter that holds a number that is not finite, in its values or its gradient.
+    pub(crate) fn non_finite(&self) -> Option<&str> {
+        self.session.non_finite()
+    }
+
     /// What the network costs with the patterns that it has.
     ///
     /// # Errors
-    /// [`Kind::Internal`](rigl_base::Kind::Internal) if it is of another graph.
-    pub fn cost(&self, graph: &Graph) -> Result<Cost> {
-        let count = |p| self.session.pattern(p).map(Pattern::count);
-        let active: Vec<_> = (0..graph.parameters().len()).map(count).collect();
-        Cost::of(graph, &active)
+    /// None for a session of this design.
+    pub fn cost(&self) -> Result<Cost> {
+        let active: Vec<_> = self.patterns().into_iter().map(|p| p.map(Pattern::count)).collect();
+        Cost::of(self.design.graph(), &active)
     }
 
     /// What the iteration at this point needs.
     pub fn needs(&self, at: At) -> Needs {
-        self.recipe.updates.needs(at.step, at.updated)
+        self.design.updates().needs(at.step, at.updated)
     }
 
     /// One batch, in its parts: an optimiser step, a topology update, or both. If the loss is not finite, nothing is
@@ -127,12 +136,12 @@ impl Stepper {
             }
             _ => Vec::new(),
         };
-        let outcome = gradients(&mut self.session, parts, at.draw, self.config.seeds.data, &growth)?;
+        let outcome = self.gradients(parts, at.draw, &growth)?;
         if !outcome.loss.is_finite() {
             return Ok(Iteration { outcome, needs, changes: Vec::new() });
         }
         if needs.gradients == Gradients::Kept
-            && let Some(share) = self.method.average()
+            && let Some(share) = self.design.method().average()
         {
             weights::average(&mut self.session, &self.sparse, share)?;
         }
@@ -150,23 +159,30 @@ impl Stepper {
         Ok(Iteration { outcome, needs, changes })
     }
 
+    /// Forward and backward over the parts of batch `draw`.
+    pub(crate) fn gradients(&mut self, parts: &[Batch], draw: u64, growth: &[Growth]) -> Result<Outcome> {
+        let (of_samples, seed) = (parts.iter().map(Batch::samples).sum(), self.design.settings().seeds.data);
+        let mut outcome = Outcome::default();
+        for (i, batch) in parts.iter().enumerate() {
+            let (number, first, last) = (i as u64, i == 0, i + 1 == parts.len());
+            let part = MicroBatch { batch, of_samples, draw, number, seed, first, last };
+            outcome.add(self.session.accumulate(part, growth)?);
+        }
+        Ok(outcome)
+    }
+
     /// The optimiser step, and the noise after it.
     fn step(&mut self, step: u64) -> Result<()> {
-        let optimizer = &self.config.optimizer;
-        let learning_rate = self.recipe.learning_rate(step);
-        self.session.step(StepConstants {
-            learning_rate,
-            momentum: optimizer.momentum,
-            nesterov: optimizer.nesterov,
-            l2: optimizer.l2,
-        })?;
-        if let Some(rigl_topology::Noise { pull, temperature }) = self.method.noise() {
+        let settings = self.design.settings();
+        let learning_rate = self.design.recipe().learning_rate(step);
+        self.session.step(StepConstants { learning_rate, ..settings.optimizer })?;
+        if let Some(rigl_topology::Noise { pull, temperature }) = self.design.method().noise() {
             // Bellec et al., ICLR 2018, equation (1): deviation √(2ηT).
             let temperature = temperature.unwrap_or(learning_rate * pull * pull / 2.0);
             let noise = Noise {
                 pull: learning_rate * pull,
                 deviation: rigl_base::math::sqrt(2.0 * learning_rate * temperature),
-                seed: self.config.seeds.topology,
+                seed: settings.seeds.topology,
                 step,
             };
             weights::noise(&mut self.session, &self.sparse, noise)?;
@@ -178,41 +194,26 @@ impl Stepper {
     fn requests(&mut self, update: &Update) -> Result<Vec<(usize, UpdateRequest)>> {
         let threshold = self.memory.threshold;
         let statistics = weights::statistics(&self.session, &self.sparse, &self.targets, threshold)?;
-        let budgets = self.method.budget(update, &statistics, &mut self.memory);
-        let (seed, step) = (self.config.seeds.topology, update.step);
+        let (method, parameters) = (self.design.method(), self.design.graph().parameters());
+        let budgets = method.budget(update, &statistics, &mut self.memory);
+        let (seed, step) = (self.design.settings().seeds.topology, update.step);
+        let learning_rate = self.design.recipe().learning_rate(step);
         let request = |(&parameter, budget): (&usize, LayerBudget)| {
-            let name = self.names.get(parameter).ok_or_else(|| Error::internal("no such parameter"))?;
+            let of = parameters.get(parameter).ok_or_else(|| Error::internal("no such parameter"))?;
+            let name = &of.name;
             let request = UpdateRequest {
                 budget,
-                drop: self.method.drop_score(),
-                grow: self.method.grow_score(),
+                drop: method.drop_score(),
+                grow: method.grow_score(),
                 stream: growth_stream(seed, name, step),
                 grown: Grown {
-                    init: self.method.grown_init(),
+                    init: method.grown_init(),
                     stream: Stream::new(seed, Purpose::Grown, pair_id(name_id(name), step)),
-                    learning_rate: self.recipe.learning_rate(step),
+                    learning_rate,
                 },
             };
             Ok((parameter, request))
         };
         self.sparse.iter().zip(budgets).map(request).collect()
     }
-}
-
-/// Forward and backward over the parts of batch `draw`; dropout is drawn by `seed`.
-pub(crate) fn gradients(
-    session: &mut Session,
-    parts: &[Batch],
-    draw: u64,
-    seed: u64,
-    growth: &[Growth],
-) -> Result<Outcome> {
-    let of_samples = parts.iter().map(Batch::samples).sum();
-    let mut outcome = Outcome::default();
-    for (i, batch) in parts.iter().enumerate() {
-        let (number, first, last) = (i as u64, i == 0, i + 1 == parts.len());
-        let part = MicroBatch { batch, of_samples, draw, number, seed, first, last };
-        outcome.add(session.accumulate(part, growth)?);
-    }
-    Ok(outcome)
 }

@@ -6,24 +6,24 @@ use std::sync::Arc;
 use rigl_base::{Error, Result, math};
 use rigl_data::Dataset;
 use rigl_engine::{Batch, Options, Outcome, Preprocessing, Session};
-use rigl_formats::{Checkpoint, Metadata, Store, checkpoint};
+use rigl_formats::{Checkpoint, Metadata, checkpoint};
 use rigl_graph::Graph;
-use rigl_graph::state::{self, Role};
+use rigl_graph::state;
 use rigl_metrics::RunFolder;
-use rigl_topology::Pattern;
 
 use crate::config::Config;
 use crate::evaluate::{Logits, evaluate, logits};
-use crate::memory::{evaluation_batch, micro_batch, options};
-use crate::prepare::{MachineOptions, inputs};
+use crate::machine::MachineOptions;
+use crate::origin::last_checkpoint;
 use crate::registry::Registry;
+use crate::settings::Settings;
+use crate::taken;
 
 /// A network with its trained weights, and how samples become its numbers.
 pub struct Trained {
     session: Session,
     preprocessing: Preprocessing,
-    batch: usize,
-    config: Config,
+    settings: Settings,
     metadata: Metadata,
 }
 
@@ -47,11 +47,12 @@ impl Trained {
         if path.is_file() {
             return Trained::new(checkpoint::read(path)?, &path.display().to_string(), registry, machine);
         }
-        let latest = Store::new(RunFolder::open(path)?.checkpoints()).latest()?;
-        if let Some(damage) = latest.warnings.into_iter().next() {
+        let latest = last_checkpoint(&RunFolder::open(path)?)?;
+        if let Some(damage) = latest.warnings().first() {
             return Err(Error::data(damage));
         }
-        Trained::new(latest.checkpoint, &latest.path.display().to_string(), registry, machine)
+        let (checkpoint, file) = latest.warned(drop);
+        Trained::new(checkpoint, &file.display().to_string(), registry, machine)
     }
 
     /// The network in a checkpoint; `file` is the name of that in messages.
@@ -72,24 +73,19 @@ impl Trained {
         let graph = Graph::parse(&metadata.graph).map_err(context)?;
         // Before memory is asked for by what the graph claims.
         state::check(&graph, &state).map_err(context)?;
-        let (preprocessing, _) = inputs(&config, shape(&graph)?).map_err(context)?;
-        let pattern = |parameter: &rigl_graph::Parameter| {
-            let found = state::find(&state, &Role::Parameter, &parameter.name);
-            let indices = found.and_then(|tensor| tensor.indices.as_deref());
-            indices.map(|indices| Pattern::new(parameter.len(), indices.to_vec())).transpose()
-        };
-        let patterns = graph.parameters().iter().map(pattern).collect::<Result<_>>().map_err(context)?;
-        let batch = evaluation_batch(micro_batch(&config));
+        let settings = Settings::new(config, registry).map_err(context)?;
+        let (preprocessing, _) = settings.inputs(shape(&graph)?).map_err(context)?;
+        let patterns = taken::patterns(&graph, &state).map_err(context)?;
         // Nothing is trained: the least there can be is planned for that.
-        let options = Options { batch: 1, ..options(&config, machine.threads(), machine.isa.clone()) };
+        let options = Options { batch: 1, ..settings.engine(machine, settings.seeds.init) };
         let mut session = Session::new(&graph, patterns, &options)?;
         session.load(&state).map_err(context)?;
-        Ok(Trained { session, preprocessing, batch, config, metadata })
+        Ok(Trained { session, preprocessing, settings, metadata })
     }
 
     /// The configuration that it was trained under.
     pub fn config(&self) -> &Config {
-        &self.config
+        self.settings.config()
     }
 
     /// The network.
@@ -112,7 +108,7 @@ impl Trained {
     /// # Errors
     /// Of reading the samples, or of the engine.
     pub fn evaluate(&mut self, set: &Arc<dyn Dataset>) -> Result<Outcome> {
-        evaluate(&mut self.session, set, &self.preprocessing, self.batch)
+        evaluate(&mut self.session, set, &self.preprocessing, self.settings.evaluation_batch())
     }
 
     /// The same, with what the network reads and answers.
@@ -120,7 +116,7 @@ impl Trained {
     /// # Errors
     /// As [`Trained::evaluate`]; [`Kind::Environment`](rigl_base::Kind::Environment) if the numbers do not fit into memory.
     pub fn logits(&mut self, set: &Arc<dyn Dataset>) -> Result<Logits> {
-        logits(&mut self.session, set, &self.preprocessing, self.batch)
+        logits(&mut self.session, set, &self.preprocessing, self.settings.evaluation_batch())
     }
 
     /// What the network says of each of these images: bytes in the order of [`sample_shape`](Trained::sample_shape), as
@@ -132,7 +128,7 @@ impl Trained {
     pub fn predict(&mut self, images: &[&[u8]]) -> Result<Vec<Prediction>> {
         let packer = self.session.packer(&self.preprocessing);
         let (mut batch, mut numbers) = (Batch::default(), Vec::new());
-        for images in images.chunks(self.batch) {
+        for images in images.chunks(self.settings.evaluation_batch()) {
             // The label decides the loss alone, which nobody asks for.
             packer.pack(images.iter().map(|&image| (image, 0)), &mut batch)?;
             self.session.evaluate(&batch, Some(&mut numbers))?;

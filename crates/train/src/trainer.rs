@@ -5,6 +5,7 @@
 //! alone. A run's state is (step, draw, updated at this step) with the weights: from there it goes on to the bit.
 
 mod clock;
+mod recorder;
 mod saving;
 
 use std::sync::Arc;
@@ -12,38 +13,31 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rigl_base::{Error, Kind, Result};
-use rigl_data::{Dataset, Loader, LoaderOptions, Order, Sample};
-use rigl_engine::{ARITHMETIC_VERSION, Outcome};
+use rigl_data::{Dataset, Loader, LoaderOptions, Order, Sample, Sets};
+use rigl_engine::{ARITHMETIC_VERSION, Outcome, Preprocessing};
 use rigl_formats::{Checkpoint, Store};
 use rigl_graph::account::Cost;
-use rigl_metrics::{EventLog, Machine, RunWriter, Status, Summary, TensorBoard, event};
-use rigl_topology::{Change, Gradients, OptimizerStep, Pattern, Update};
+use rigl_metrics::{Machine, RunWriter, Status, Summary, event};
+use rigl_topology::{Change, Gradients, OptimizerStep, Update};
 
 use crate::cost::batch_flops;
+use crate::design::Design;
 use crate::evaluate::{Packed, evaluate};
 use crate::memory::LOADER_DEPTH;
 use crate::observer::{Observer, Progress};
 use crate::position::Position;
 use crate::prepare::Prepared;
-use crate::start::{Score, Start, score};
-use crate::stepper::{At, Iteration, Stepper, gradients};
-use clock::{Clock, Pace};
+use crate::start::Beginning;
+use crate::stepper::{At, Iteration, Stepper};
+use crate::weights::Score;
+use clock::Pace;
+use recorder::{Before, Recorder};
 
 /// Progress is reported this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// What may help a run that diverged.
 const SMALLER: &str = "--set schedule.learning-rate=… (a smaller one)";
-
-/// What a run goes on from, if not from its beginning.
-pub struct From {
-    /// The state to begin with.
-    pub checkpoint: Checkpoint,
-    /// The name of its file.
-    pub file: String,
-    /// What was not as it should be.
-    pub warnings: Vec<String>,
-}
 
 /// How training ended.
 #[derive(Debug)]
@@ -57,18 +51,21 @@ pub enum Ended {
 /// Trains to the end, or until `stop` is set. The program's name and version go into the log.
 ///
 /// # Errors
-/// [`Kind::Diverged`] if the loss is not finite: the last checkpoint before that is kept. Else whatever the
-/// engine, the data or the disk refuses.
+/// [`Kind::Diverged`] if a number is not finite: the last checkpoint before that is kept. Else whatever the engine, the
+/// data or the disk refuses.
 pub fn train(
-    prepared: &Prepared,
+    prepared: Prepared,
     run: &RunWriter,
-    from: Option<From>,
     program: &str,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Ended> {
-    let mut trainer = Trainer::new(prepared, run, from, program, observer)?;
-    let ended = trainer.run(stop);
+    let (mut trainer, resumed) = Trainer::new(prepared, run, observer)?;
+    let begun = match resumed {
+        None => trainer.begin(program),
+        Some(resumed) => trainer.go_on(resumed, program),
+    };
+    let ended = begun.and_then(|()| trainer.run(stop));
     if let Err(error) = &ended
         && error.kind() == Kind::Diverged
     {
@@ -78,53 +75,63 @@ pub fn train(
 }
 
 struct Trainer<'a> {
-    prepared: &'a Prepared,
+    design: Arc<Design>,
+    sets: Sets,
+    preprocessing: Preprocessing,
     run: &'a RunWriter,
-    observer: &'a mut dyn Observer,
+    recorder: Recorder<'a>,
     stepper: Stepper,
     position: Position,
     /// What the network costs as it is.
     cost: Cost,
     store: Store,
-    log: EventLog,
-    tensorboard: Option<TensorBoard>,
     loader: Loader<Packed>,
-    clock: Clock,
+}
+
+/// The checkpoint that a run goes on from: the name of its file, and what was not as it should be.
+struct Resumed {
+    file: String,
+    warnings: Vec<String>,
 }
 
 impl<'a> Trainer<'a> {
     fn new(
-        prepared: &'a Prepared,
+        prepared: Prepared,
         run: &'a RunWriter,
-        from: Option<From>,
-        program: &str,
         observer: &'a mut dyn Observer,
-    ) -> Result<Trainer<'a>> {
-        let graph = &prepared.design.graph;
-        let parameters = graph.parameters().len();
-        let mut session = match &from {
-            None => prepared.begin()?,
-            Some(from) => {
-                if from.checkpoint.metadata.graph != graph.to_text() {
-                    return Err(Error::data(format!(
-                        "checkpoint `{}` holds another network than the configuration describes",
-                        from.file
-                    )));
-                }
-                let mut session = prepared.session()?;
-                session
-                    .load(&from.checkpoint.state)
-                    .map_err(|e| e.context(format!("checkpoint `{}`", from.file)))?;
-                session
+    ) -> Result<(Trainer<'a>, Option<Resumed>)> {
+        let Prepared { design, sets, start, machine, preprocessing, augmentation } = prepared;
+        let design = Arc::new(design);
+        let (session, begun) = start.session(&design, &machine)?;
+        let stepper = Stepper::new(session, Arc::clone(&design))?;
+        let cost = stepper.cost()?;
+        let settings = design.settings();
+        let mut store = Store::new(run.checkpoints()).keeping(settings.records.checkpoints_kept);
+        let (position, before, resumed) = match begun {
+            Beginning::Anew(began_with) => {
+                let mut position = Position::start(&stepper.patterns());
+                position.sums.began_with = began_with;
+                (position, Before::default(), None)
+            }
+            Beginning::Resumed(latest) => {
+                store = store.knowing(&latest);
+                let mut warnings = Vec::new();
+                let (Checkpoint { metadata, state }, path) = latest.warned(|warning| warnings.push(warning));
+                let position = Position::read(&metadata, &state, &design, &stepper.patterns(), &cost)?;
+                let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let before = Before {
+                    step: metadata.step,
+                    draw: metadata.draw,
+                    log_length: metadata.log_length,
+                    seconds: metadata.elapsed_s,
+                };
+                (position, before, Some(Resumed { file, warnings }))
             }
         };
-        let config = &prepared.config;
-        let first_draw = from.as_ref().map_or(0, |from| from.checkpoint.metadata.draw);
-        let order = Order { seed: config.seeds.data, batch: config.data.batch, first_draw };
-        let packer = session.packer(&prepared.preprocessing);
-        let (parts, augmentation) = (config.data.micro_batches, prepared.augmentation);
-        let mut loader = Loader::new(
-            Arc::clone(&prepared.sets.train),
+        let order = Order { seed: settings.seeds.data, batch: settings.batch(), first_draw: before.draw };
+        let (packer, parts) = (stepper.session.packer(&preprocessing), settings.parts());
+        let loader = Loader::new(
+            Arc::clone(&sets.train),
             order,
             LoaderOptions { threads: 1, depth: LOADER_DEPTH },
             Packed::default,
@@ -132,109 +139,79 @@ impl<'a> Trainer<'a> {
                 packed.augment_and_fill(augmentation.as_ref(), &packer, draw, samples, parts);
             },
         )?;
-        let mut scoring = 0;
-        if let (Some(by), None) = (prepared.scored(), &from) {
-            if by == Score::Saliency {
-                let mut packed = loader.next()?;
-                let outcome = gradients(&mut session, packed.parts()?, 0, config.seeds.data, &[])?;
-                loader.recycle(packed);
-                if !outcome.loss.is_finite() {
-                    return Err(Error::diverged("the loss before step 0 is not finite"));
-                }
-                scoring = 1;
-            }
-            score(&mut session, &prepared.design, by)?;
-        }
-        let mut stepper = Stepper::new(session, &prepared.design, config, &prepared.recipe)?;
-        let cost = stepper.cost(graph)?;
-        let patterns: Vec<Option<&Pattern>> = (0..parameters).map(|p| stepper.session.pattern(p)).collect();
-        let position = match &from {
-            None => Position {
-                draw: scoring,
-                began_with: prepared.start.as_ref().map(Start::began_with),
-                flops: u128::from(scoring * batch_flops(Gradients::Kept, cost.dense_flops, cost.dense_flops)),
-                ..Position::start(&patterns)
-            },
-            Some(from) => {
-                let Checkpoint { metadata, state } = &from.checkpoint;
-                Position::read(metadata, state, graph, &patterns, &cost)?
-            }
-        };
-        if let Some(threshold) = position.threshold {
-            stepper.memory.threshold = threshold;
-        }
-        let (log_length, before_s) = from
-            .as_ref()
-            .map_or((0, 0.0), |f| (f.checkpoint.metadata.log_length, f.checkpoint.metadata.elapsed_s));
-        let log = EventLog::open(&run.log(), log_length)?;
-        let tensorboard = match config.log.tensorboard {
-            true => Some(TensorBoard::begin(run, position.step, before_s)?),
-            false => None,
-        };
-        let mut trainer = Trainer {
-            prepared,
-            run,
-            observer,
-            stepper,
-            position,
-            cost,
-            store: Store::new(run.checkpoints()).keeping(config.checkpoint.keep),
-            log,
-            tensorboard,
-            loader,
-            clock: Clock::new(before_s, first_draw),
-        };
-        trainer.log_beginning(from, program)?;
-        Ok(trainer)
+        let recorder = Recorder::open(run, observer, settings.records.tensorboard, before)?;
+        let trainer =
+            Trainer { design, sets, preprocessing, run, recorder, stepper, position, cost, store, loader };
+        Ok((trainer, resumed))
     }
 
-    fn log_beginning(&mut self, from: Option<From>, program: &str) -> Result<()> {
-        let machine = Machine::of(self.stepper.session.threads() as u32, self.stepper.session.isa());
-        match from {
-            Some(from) => {
-                for warning in &from.warnings {
-                    self.observer.warning(warning);
-                }
-                self.record(event::Resume {
-                    program: program.to_string(),
-                    checkpoint: from.file,
-                    machine,
-                    warnings: from.warnings,
-                })
-            }
-            None => {
-                self.record(event::Run {
-                    program: program.to_string(),
-                    commit: None,
-                    arithmetic_version: ARITHMETIC_VERSION,
-                    configuration: self.prepared.config.to_toml(),
-                    machine,
-                })?;
-                let cost = &self.cost;
-                let parameters =
-                    self.stepper.session.parameters().iter().zip(&cost.parameters).map(|(p, cost)| {
-                        event::NetworkParameter {
-                            name: p.name().to_string(),
-                            shape: p.shape().iter().map(|&n| n as u64).collect(),
-                            weights: p.len() as u64,
-                            active: p.active() as u64,
-                            storage: p.storage().to_string(),
-                            flops: cost.flops,
-                        }
-                    });
-                let network = event::Network { parameters: parameters.collect() };
-                self.record(network)?;
-                if self.prepared.config.log.patterns > 0 {
-                    self.save_patterns()?;
-                }
-                // Proves the disk, and makes a kill at any later moment resumable.
-                self.checkpoint()
-            }
+    /// The beginning of a run that goes on.
+    fn go_on(&mut self, Resumed { file, warnings }: Resumed, program: &str) -> Result<()> {
+        if let Some(threshold) = self.position.sums.threshold {
+            self.stepper.memory.threshold = threshold;
         }
+        for warning in &warnings {
+            self.recorder.observer.warning(warning);
+        }
+        let (program, machine) = (program.to_string(), self.machine());
+        self.record(event::Resume { program, checkpoint: file, machine, warnings })
+    }
+
+    /// The beginning of a new run.
+    fn begin(&mut self, program: &str) -> Result<()> {
+        self.record(event::Run {
+            program: program.to_string(),
+            commit: None,
+            arithmetic_version: ARITHMETIC_VERSION,
+            configuration: self.design.settings().config().to_toml(),
+            machine: self.machine(),
+        })?;
+        self.choose()?;
+        let parameters = self.stepper.session.parameters().iter().zip(&self.cost.parameters);
+        let parameters = parameters.map(|(p, cost)| event::NetworkParameter {
+            name: p.name().to_string(),
+            shape: p.shape().iter().map(|&n| n as u64).collect(),
+            weights: p.len() as u64,
+            active: p.active() as u64,
+            storage: p.storage().to_string(),
+            flops: cost.flops,
+        });
+        let network = event::Network { parameters: parameters.collect() };
+        self.record(network)?;
+        if self.design.settings().records.patterns > 0 {
+            self.save_patterns()?;
+        }
+        // Proves the disk, and makes a kill at any later moment resumable.
+        self.checkpoint()
+    }
+
+    /// Chooses the first patterns, where they are chosen by scores.
+    fn choose(&mut self) -> Result<()> {
+        let Some(score) = self.design.scored() else { return Ok(()) };
+        if score == Score::Saliency {
+            let mut packed = self.loader.next()?;
+            let outcome = self.stepper.gradients(packed.parts()?, 0, &[]);
+            self.loader.recycle(packed);
+            self.position.draw = 1;
+            let dense = self.cost.dense_flops;
+            self.position.sums.training_flops = u128::from(batch_flops(Gradients::Kept, dense, dense));
+            if !outcome?.loss.is_finite() {
+                return Err(self.diverged("the loss before step 0"));
+            }
+            self.check_finite("before step 0")?;
+        }
+        self.stepper.choose(score)?;
+        self.cost = self.stepper.cost()?;
+        self.position.explored = Position::start(&self.stepper.patterns()).explored;
+        Ok(())
+    }
+
+    fn machine(&self) -> Machine {
+        Machine::of(self.stepper.session.threads() as u32, self.stepper.session.isa())
     }
 
     fn run(&mut self, stop: &AtomicBool) -> Result<Ended> {
-        let steps = self.prepared.recipe.steps;
+        let steps = self.design.recipe().steps;
         while self.position.step < steps {
             if stop.load(Ordering::Relaxed) {
                 self.checkpoint()?;
@@ -243,10 +220,10 @@ impl<'a> Trainer<'a> {
             }
             self.iteration()?;
         }
-        if self.position.evaluation.is_none() {
+        if self.position.sums.evaluation.is_none() {
             self.evaluate()?;
         }
-        if self.prepared.config.log.patterns > 0 {
+        if self.design.settings().records.patterns > 0 {
             self.save_patterns()?;
         }
         let summary = self.summary()?;
@@ -259,9 +236,8 @@ impl<'a> Trainer<'a> {
 
     /// One batch: an optimiser step, a topology update, or both.
     fn iteration(&mut self) -> Result<()> {
-        let Prepared { recipe, config, .. } = self.prepared;
         let Position { step, draw, updated, .. } = self.position;
-        let learning_rate = recipe.learning_rate(step);
+        let learning_rate = self.design.recipe().learning_rate(step);
         let mut packed = self.loader.next()?;
         let done = self.stepper.iterate(packed.parts()?, At { step, draw, updated });
         self.loader.recycle(packed);
@@ -269,9 +245,11 @@ impl<'a> Trainer<'a> {
         if !outcome.loss.is_finite() {
             return Err(self.diverged(&format!("the loss at step {step}")));
         }
-        self.position.interval.add(outcome);
+        let mut interval = self.position.sums.interval();
+        interval.add(outcome);
+        self.position.sums.set_interval(interval);
         self.position.draw = draw + 1;
-        self.position.flops +=
+        self.position.sums.training_flops +=
             u128::from(batch_flops(needs.gradients, self.cost.dense_flops, self.cost.flops));
         // The step is over before its update is recorded, so that records tell steps done.
         match needs.step {
@@ -285,21 +263,23 @@ impl<'a> Trainer<'a> {
             self.after_update(update, &changes)?;
         }
         let draw = self.position.draw;
-        self.clock.warm.get_or_insert_with(|| Pace::new(Instant::now(), draw));
+        self.recorder.clock.warm.get_or_insert_with(|| Pace::new(Instant::now(), draw));
         self.report(outcome, learning_rate);
         if needs.step == OptimizerStep::Taken {
             self.after_step(learning_rate)?;
         }
-        if self.clock.last_checkpoint.elapsed() >= Duration::from_secs_f64(config.checkpoint.every_seconds) {
+        if self.recorder.clock.last_checkpoint.elapsed() >= self.design.settings().records.checkpoint_every {
             self.checkpoint()?;
         }
         Ok(())
     }
 
     fn after_update(&mut self, update: Update, changes: &[(usize, Change)]) -> Result<()> {
-        let Prepared { design, config, .. } = self.prepared;
-        self.position.updates += 1;
-        self.position.threshold = Some(self.stepper.memory.threshold);
+        let records = self.design.settings().records;
+        let sums = &mut self.position.sums;
+        sums.updates += 1;
+        sums.threshold = Some(self.stepper.memory.threshold);
+        let updates = sums.updates;
         let mut parameters = Vec::with_capacity(changes.len());
         for (parameter, change) in changes {
             let explored = self.position.explored[*parameter]
@@ -307,7 +287,7 @@ impl<'a> Trainer<'a> {
                 .ok_or_else(|| Error::internal("an update of a dense parameter"))?;
             explored.insert_new(&change.fresh())?;
             parameters.push(event::UpdateParameter {
-                name: design.graph.parameters()[*parameter].name.clone(),
+                name: self.design.graph().parameters()[*parameter].name.clone(),
                 active: change.pattern().count() as u64,
                 dropped: change.dropped() as u64,
                 grown: change.grown() as u64,
@@ -316,41 +296,46 @@ impl<'a> Trainer<'a> {
             });
         }
         if changes.iter().any(|(_, change)| change.dropped() != change.grown()) {
-            self.cost = self.stepper.cost(&design.graph)?;
+            self.cost = self.stepper.cost()?;
         }
         // A method that updates at every step would fill the log.
-        let each = if design.method.every_step() { config.log.every_steps } else { 1 };
-        if self.position.updates.is_multiple_of(each) {
+        let each = if self.design.method().every_step() { records.every_steps } else { 1 };
+        if updates.is_multiple_of(each) {
             self.record(event::Update { drop_fraction: update.fraction, parameters })?;
         }
-        let every = config.log.patterns;
-        if every > 0 && self.position.updates.is_multiple_of(every) {
+        if records.patterns > 0 && updates.is_multiple_of(records.patterns) {
             self.save_patterns()?;
         }
         Ok(())
     }
 
     fn after_step(&mut self, learning_rate: f64) -> Result<()> {
-        let Prepared { recipe, config, .. } = self.prepared;
         let done = self.position.step;
-        if done.is_multiple_of(config.log.every_steps) || done == recipe.steps {
-            let interval = std::mem::take(&mut self.position.interval);
+        let (settings, recipe) = (self.design.settings(), self.design.recipe());
+        let evaluates = recipe.evaluates_after(done);
+        if done.is_multiple_of(settings.records.every_steps) || done == recipe.steps {
+            let interval = self.position.sums.interval();
             let (now, draw) = (Instant::now(), self.position.draw);
-            let batches_per_s = self.clock.record.batches_per_s(now, draw);
-            self.record(event::Train {
+            let (batches_per_s, batch) =
+                (self.recorder.clock.record.batches_per_s(now, draw), settings.batch() as f64);
+            let train = event::Train {
                 epoch: recipe.epochs(done),
                 loss: interval.mean_loss(),
                 accuracy: Some(interval.accuracy()),
                 learning_rate,
-                samples_per_s: batches_per_s * config.data.batch as f64,
-                training_flops: self.position.flops as f64 * config.data.batch as f64,
-            })?;
-            self.clock.record = Pace::new(Instant::now(), draw);
+                samples_per_s: batches_per_s * batch,
+                training_flops: self.position.sums.training_flops as f64 * batch,
+            };
+            self.position.sums.set_interval(Outcome::default());
+            self.record(train)?;
+            // A number that is not finite may hide behind a finite loss, in what does not reach it.
+            self.check_finite(&format!("after step {done}"))?;
+            self.recorder.clock.record = Pace::new(Instant::now(), draw);
         }
-        if recipe.evaluates_after(done) {
+        if evaluates {
             let begun = Instant::now();
             self.evaluate()?;
-            self.clock.record.pause(begun.elapsed());
+            self.recorder.clock.record.pause(begun.elapsed());
         }
         Ok(())
     }
@@ -358,15 +343,16 @@ impl<'a> Trainer<'a> {
     /// Tells the observer where the run stands, if it has been a while.
     fn report(&mut self, outcome: Outcome, learning_rate: f64) {
         let now = Instant::now();
-        if now.duration_since(self.clock.last_progress) < PROGRESS_EVERY {
+        if now.duration_since(self.recorder.clock.last_progress) < PROGRESS_EVERY {
             return;
         }
-        self.clock.last_progress = now;
-        let Prepared { recipe, config, .. } = self.prepared;
-        let interval = if self.position.interval.samples > 0 { self.position.interval } else { outcome };
-        let batches_per_s = self.clock.warm.map(|pace| pace.batches_per_s(now, self.position.draw));
-        let samples_per_s = batches_per_s.map_or(f64::NAN, |rate| rate * config.data.batch as f64);
-        self.observer.progress(&Progress {
+        self.recorder.clock.last_progress = now;
+        let (recipe, sums) = (self.design.recipe(), &self.position.sums);
+        let interval = if sums.interval().samples > 0 { sums.interval() } else { outcome };
+        let batches_per_s = self.recorder.clock.warm.map(|pace| pace.batches_per_s(now, self.position.draw));
+        let samples_per_s =
+            batches_per_s.map_or(f64::NAN, |rate| rate * self.design.settings().batch() as f64);
+        self.recorder.observer.progress(&Progress {
             step: self.position.step,
             steps: recipe.steps,
             epoch: recipe.epochs(self.position.step),
@@ -375,32 +361,32 @@ impl<'a> Trainer<'a> {
             mean_loss: interval.mean_loss(),
             accuracy: interval.accuracy(),
             learning_rate,
+            updates: sums.updates,
+            all_updates: self.design.updates().count(),
             sparsity: self.cost.sparsity,
             samples_per_s,
-            elapsed_s: self.clock.elapsed_s(),
+            elapsed_s: self.recorder.clock.elapsed_s(),
         });
     }
 
     /// Evaluates on the validation split, if there is one, and on the test set.
     fn evaluate(&mut self) -> Result<()> {
-        if let Some(set) = self.prepared.sets.validation.clone() {
+        if let Some(set) = self.sets.validation.clone() {
             let evaluation = self.evaluate_on(&set, "validation")?;
-            let better = evaluation.accuracy > self.position.best;
-            if better {
-                self.position.best = evaluation.accuracy;
-            }
-            if better {
+            let best = &mut self.position.sums.best_validation_accuracy;
+            if evaluation.accuracy > *best {
+                *best = evaluation.accuracy;
                 self.save_best()?;
             }
         }
-        let set = Arc::clone(&self.prepared.sets.test);
-        self.position.evaluation = Some(self.evaluate_on(&set, "test")?);
+        let set = Arc::clone(&self.sets.test);
+        self.position.sums.evaluation = Some(self.evaluate_on(&set, "test")?);
         Ok(())
     }
 
     fn evaluate_on(&mut self, set: &Arc<dyn Dataset>, split: &str) -> Result<event::Evaluation> {
-        let batch = self.prepared.evaluation_batch();
-        let outcome = evaluate(&mut self.stepper.session, set, &self.prepared.preprocessing, batch)?;
+        let batch = self.design.settings().evaluation_batch();
+        let outcome = evaluate(&mut self.stepper.session, set, &self.preprocessing, batch)?;
         let evaluation = event::Evaluation {
             split: split.to_string(),
             loss: outcome.mean_loss(),
@@ -414,9 +400,17 @@ impl<'a> Trainer<'a> {
         Ok(evaluation)
     }
 
-    /// The error for a loss that is not finite.
+    /// Ends a run that holds a number that is not finite.
+    fn check_finite(&self, when: &str) -> Result<()> {
+        match self.stepper.non_finite() {
+            None => Ok(()),
+            Some(_) => Err(self.diverged(&format!("a number {when}"))),
+        }
+    }
+
+    /// The error for something that is not finite.
     fn diverged(&self, what: &str) -> Error {
-        let parameter = match self.stepper.session.non_finite() {
+        let parameter = match self.stepper.non_finite() {
             Some(parameter) => format!("; the first parameter with such a number is `{parameter}`"),
             None => String::new(),
         };

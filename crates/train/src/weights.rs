@@ -6,7 +6,37 @@ use rigl_base::{Error, Result};
 use rigl_engine::{Parameter, Session};
 use rigl_graph::initial::InitialValues;
 use rigl_topology::slots::{self, AVERAGE, KEPT, SIGN};
-use rigl_topology::{Change, LayerStatistics, MethodSlot, UpdateRequest};
+use rigl_topology::{Change, LayerStatistics, MethodSlot, Pattern, UpdateRequest};
+
+/// By what the positions of a dense layer are scored.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Score {
+    /// |w|.
+    Magnitude,
+    /// |w · g|, with the gradient of the last pass.
+    Saliency,
+}
+
+/// Leaves each of these dense parameters so many weights, those of best score.
+///
+/// # Errors
+/// [`Kind::Internal`](rigl_base::Kind::Internal) if one is not dense, or has fewer weights.
+pub(crate) fn choose(
+    session: &mut Session,
+    parameters: &[usize],
+    counts: &[usize],
+    score: Score,
+) -> Result<()> {
+    let make_sparse = |place: usize, p: &mut Parameter| {
+        let scores = match score {
+            Score::Magnitude => slots::magnitudes(&p.values()),
+            Score::Saliency => slots::saliencies(&p.values(), &p.gradient()),
+        };
+        let count = counts.get(place).ok_or_else(|| Error::internal("no count for a parameter"))?;
+        p.make_sparse(Pattern::of_largest(&scores, *count)?)
+    };
+    session.with_parameters(parameters, &make_sparse).map(drop)
+}
 
 /// A pull towards 0 and noise for a step; see [`slots::add_noise`].
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 
 use rigl_metrics::event::Update;
 use rigl_topology::Method;
-use rigl_train::cost::training;
 
-use support::{NEVER, config, prepared, run};
+use support::{NEVER, config, machine, prepared, run};
 
 /// Every row, and what rows can be combined with.
 fn methods() -> Vec<String> {
@@ -58,9 +57,9 @@ fn threads_arithmetic_and_interruptions_change_no_bit() {
 #[test]
 fn budgets_are_kept_where_they_are_promised() {
     let expected: BTreeMap<String, usize> = {
-        let design = prepared(config("name = 'static'", "auto"), 1).design;
-        let rows = design.graph.parameters().iter().zip(&design.active);
-        rows.filter_map(|(p, count)| Some((p.name.clone(), (*count)?))).collect()
+        let prepared = prepared(config("name = 'static'", "auto"), 1);
+        let (parameters, layers) = (prepared.design().graph().parameters(), prepared.design().layers());
+        layers.iter().map(|layer| (parameters[layer.parameter].name.clone(), layer.end)).collect()
     };
     let total: u64 = expected.values().map(|&n| n as u64).sum();
     for method in methods() {
@@ -107,7 +106,7 @@ fn a_summary_counts_the_operations_that_the_schedule_foretells() {
     for method in methods() {
         let (summary, _) = run(&method, "auto", 1, NEVER);
         let prepared = prepared(config(&method, "auto"), 1);
-        let planned = training(&prepared.design, &prepared.recipe).unwrap();
+        let planned = prepared.design().training().unwrap();
         assert_eq!(summary.draws, planned.batches, "{method}");
         // Some move weights between layers.
         let moves = method.contains("dsr") || method.contains("redistribution");
@@ -124,11 +123,12 @@ fn planned_memory_holds_the_dense_gradients_of_all_layers_where_batches_have_par
         config.data.micro_batches = parts;
         prepared(config, 1)
     };
-    let bytes = |method, parts| prepared(method, parts).planned_bytes().unwrap();
+    let bytes = |method, parts| prepared(method, parts).design().memory(&machine(1)).unwrap().bytes();
     let extra = |parts| bytes("rigl", parts) - bytes("static", parts);
-    let design = prepared("rigl", 1).design;
-    let sparse = || design.graph.parameters().iter().zip(&design.active).filter(|(_, count)| count.is_some());
-    let all: usize = sparse().map(|(p, _)| p.len()).sum();
-    let largest = sparse().filter(|(p, _)| p.shape.len() == 4).map(|(p, _)| p.len()).max().unwrap();
+    let rigl = prepared("rigl", 1);
+    let (parameters, layers) = (rigl.design().graph().parameters(), rigl.design().layers());
+    let sparse = || layers.iter().map(|layer| &parameters[layer.parameter]);
+    let all: usize = sparse().map(|p| p.len()).sum();
+    let largest = sparse().filter(|p| p.shape.len() == 4).map(|p| p.len()).max().unwrap();
     assert_eq!((extra(1), extra(2)), (4 * largest as u64, 4 * all as u64));
 }

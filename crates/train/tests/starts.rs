@@ -9,9 +9,9 @@ use rigl_base::files;
 use rigl_formats::Store;
 use rigl_graph::initial::InitialValues;
 use rigl_metrics::RunFolder;
-use rigl_train::{Config, Prepared, Silent, train};
+use rigl_train::{Config, Design, Prepared, Silent, SparseLayer, train};
 
-use support::{NEVER, config, prepared, registry, resumed, run, run_in, seeds};
+use support::{NEVER, config, machine, prepared, registry, run, run_in, seeds};
 
 /// Trains a network of this seed to its end.
 fn finished(folder: &Path, method: &str, seed: u64) {
@@ -29,31 +29,42 @@ fn started(method: &str, run: &Path, values: &str, seed: u64) -> Prepared {
 }
 
 /// A run that was stopped before its first step.
-fn begun(folder: &Path, prepared: &Prepared) {
+fn begun(folder: &Path, prepared: Prepared) {
     let run = RunFolder::create_at(folder).unwrap();
-    files::write_atomic(&run.config(), prepared.config.to_toml().as_bytes()).unwrap();
-    train(prepared, &run, None, "a test", &mut Silent, &AtomicBool::new(true)).unwrap();
+    files::write_atomic(&run.config(), prepared.design().settings().config().to_toml().as_bytes()).unwrap();
+    train(prepared, &run, "a test", &mut Silent, &AtomicBool::new(true)).unwrap();
 }
 
 /// A tensor of a run's last checkpoint.
 fn tensor(run: &Path, key: &str) -> (Option<Vec<u32>>, Vec<f32>) {
-    let state = Store::new(run.join("checkpoints")).latest().unwrap().checkpoint.state;
-    let tensor = state.into_iter().find(|t| t.key() == key).unwrap();
+    let latest = Store::new(run.join("checkpoints")).latest().unwrap();
+    let tensor = latest.checkpoint().state.iter().find(|t| t.key() == key).unwrap();
     (tensor.indices.clone().map(|i| i.to_vec()), tensor.values.as_f32().unwrap().to_vec())
 }
 
 /// A tensor at the beginning of a run.
-fn first(prepared: &Prepared, key: &str) -> (Option<Vec<u32>>, Vec<f32>) {
+fn first(prepared: Prepared, key: &str) -> (Option<Vec<u32>>, Vec<f32>) {
     let folder = tempfile::tempdir().unwrap();
     begun(&folder.path().join("run"), prepared);
     tensor(&folder.path().join("run"), key)
 }
 
 /// The initial values of `fc1.weight` at these positions.
-fn initial(prepared: &Prepared, seed: u64, at: &[u32]) -> Vec<f32> {
-    let graph = &prepared.design.graph;
+fn initial(seed: u64, at: &[u32]) -> Vec<f32> {
+    let prepared = prepared(config("name = 'dense'", "auto"), 1);
+    let graph = prepared.design().graph();
     let initial = InitialValues::new(graph.parameter(graph.find_parameter("fc1.weight").unwrap()), seed);
     at.iter().map(|&i| initial.at(i as usize)).collect()
+}
+
+/// Why a run with this configuration cannot begin.
+fn refusal(config: Config) -> String {
+    Prepared::new(config, &registry(), &machine(1)).err().unwrap().to_string()
+}
+
+fn layer(design: &Design, name: &str) -> SparseLayer {
+    let parameter = design.graph().find_parameter(name).unwrap().index();
+    *design.layers().iter().find(|layer| layer.parameter == parameter).unwrap()
 }
 
 const FC1: &str = "parameter/fc1.weight";
@@ -65,17 +76,17 @@ fn a_lottery_ticket_has_the_mask_of_the_trained_network_and_its_initial_values()
     finished(&dense, "name = 'dense'", 7);
     let (_, trained) = tensor(&dense, FC1);
     let ticket = started("static", &dense, "initial", 8);
-    let parameter = ticket.design.graph.find_parameter("fc1.weight").unwrap();
+    let count = layer(ticket.design(), "fc1.weight").end;
     let mut order: Vec<u32> = (0..trained.len() as u32).collect();
     order.sort_by(|&a, &b| trained[b as usize].abs().total_cmp(&trained[a as usize].abs()));
-    order.truncate(ticket.design.active[parameter.index()].unwrap());
+    order.truncate(count);
     order.sort_unstable();
     let indices = Some(order.clone());
-    assert_eq!(first(&ticket, FC1), (indices.clone(), initial(&ticket, 7, &order)));
+    assert_eq!(first(ticket, FC1), (indices.clone(), initial(7, &order)));
     let redrawn = started("static", &dense, "redrawn", 8);
-    assert_eq!(first(&redrawn, FC1), (indices.clone(), initial(&ticket, 8, &order)));
+    assert_eq!(first(redrawn, FC1), (indices.clone(), initial(8, &order)));
     let kept: Vec<f32> = order.iter().map(|&i| trained[i as usize]).collect();
-    assert_eq!(first(&started("static", &dense, "trained", 8), FC1), (indices, kept));
+    assert_eq!(first(started("static", &dense, "trained", 8), FC1), (indices, kept));
 }
 
 #[test]
@@ -85,12 +96,11 @@ fn a_ticket_of_a_ticket_has_the_values_that_the_first_run_began_with() {
     finished(&dense, "name = 'dense'", 1);
     finished(&one, &from("static", &dense, "initial"), 2);
     let two = started("static", &one, "initial", 3);
-    let (indices, values) = first(&two, FC1);
-    assert_eq!(values, initial(&two, 1, &indices.unwrap()));
+    let (indices, values) = first(two, FC1);
+    assert_eq!(values, initial(1, &indices.unwrap()));
 
     finished(&trained, &from("static", &dense, "trained"), 2);
-    let mut refused = resumed(config(&from("static", &trained, "initial"), "auto"), 1);
-    let error = refused.read_start(&registry()).unwrap_err().to_string();
+    let error = refusal(config(&from("static", &trained, "initial"), "auto"));
     assert!(error.contains("began with trained ones"), "{error}");
 }
 
@@ -115,7 +125,7 @@ fn pruning_goes_on_from_what_a_run_has_to_what_the_sparsity_says() {
     let goal = run("name = 'static'", "auto", 1, NEVER).0.active;
     for (origin, share) in [(&dense, 1.0), (&half, 0.5)] {
         let text = from("pruning", origin, "trained");
-        let (indices, _) = first(&prepared(config(&text, "auto"), 1), FC1);
+        let (indices, _) = first(prepared(config(&text, "auto"), 1), FC1);
         assert_eq!(indices.unwrap().len(), (share * 32.0 * 32.0) as usize, "all that was there");
         let (whole, updates) = run(&text, "auto", 1, NEVER);
         assert_eq!(whole.active, goal);
@@ -131,10 +141,10 @@ fn values_that_a_method_keeps_are_those_of_the_run_it_starts_from() {
     finished(&dense, "name = 'dense'", 5);
     const KEPT: &str = "method/kept/fc1.weight";
     let (_, trained) = tensor(&dense, FC1);
-    assert_eq!(first(&started("dnw", &dense, "trained", 6), KEPT), (None, trained));
+    assert_eq!(first(started("dnw", &dense, "trained", 6), KEPT), (None, trained));
     let ticket = started("dnw", &dense, "initial", 6);
     let all: Vec<u32> = (0..32 * 32).collect();
-    assert_eq!(first(&ticket, KEPT), (None, initial(&ticket, 5, &all)));
+    assert_eq!(first(ticket, KEPT), (None, initial(5, &all)));
 }
 
 #[test]
@@ -142,8 +152,7 @@ fn a_start_that_cannot_be_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let refusal = |from: &Path| {
         let text = format!("name = 'static'\nstart-from = '{}'", from.display());
-        let mut prepared = resumed(config(&text, "auto"), 1);
-        prepared.read_start(&registry()).unwrap_err().to_string()
+        self::refusal(config(&text, "auto"))
     };
     let absent = refusal(&folder.path().join("absent"));
     assert!(absent.starts_with("`method.start-from` = `"), "{absent}");
@@ -159,7 +168,7 @@ fn a_start_that_cannot_be_is_refused() {
     );
     // One that is not finished.
     let unfinished = folder.path().join("unfinished");
-    begun(&unfinished, &prepared(self::config("name = 'dense'", "auto"), 1));
+    begun(&unfinished, prepared(self::config("name = 'dense'", "auto"), 1));
     let unfinished = refusal(&unfinished);
     assert!(unfinished.contains("not finished"), "{unfinished}");
 }

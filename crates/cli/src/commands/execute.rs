@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use rigl_base::Result;
 use rigl_metrics::{RunWriter, Summary};
-use rigl_train::{Ended, From, PROGRAM, Prepared, train};
+use rigl_train::{Ended, PROGRAM, Prepared, train};
 
 use crate::output::{Display, Printer};
 use crate::signals::Signals;
@@ -16,16 +16,15 @@ pub(crate) const DENSE: &str = "dense";
 
 /// Trains, with a display. `None`: interrupted.
 pub(crate) fn execute(
-    prepared: &Prepared,
+    prepared: Prepared,
     writer: &RunWriter,
-    from: Option<From>,
     label: &str,
     printer: &Printer,
     bar: bool,
     signals: &Signals,
 ) -> Result<Option<Summary>> {
-    let mut display = Display::new(printer, label, &prepared.recipe, bar);
-    let ended = train(prepared, writer, from, PROGRAM, &mut display, signals.stop());
+    let mut display = Display::new(printer, label, prepared.design().recipe(), bar);
+    let ended = train(prepared, writer, PROGRAM, &mut display, signals.stop());
     display.finish();
     Ok(match ended? {
         Ended::Finished(summary) => Some(*summary),

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use rigl_base::Result;
-use rigl_train::{Design, Prepared, Recipe, Registry, cost};
+use rigl_train::{Design, Origin, Prepared, Registry, Settings};
 use serde_json::json;
 
 use super::named::{Named, Samples};
@@ -44,14 +44,17 @@ pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Resul
     let mut train_samples = named.train_samples;
     let samples = named.samples(|config| {
         let prepared = Prepared::new(config.clone(), registry, &args.machine.options()?)?;
-        train_samples = Some(prepared.sets.train.len());
-        let spec = prepared.sets.train.spec();
+        train_samples = Some(prepared.sets().train.len());
+        let spec = prepared.sets().train.spec();
         Ok(Samples { shape: spec.shape.clone(), classes: spec.classes.len() })
     })?;
-    let design = named.design(&samples, registry)?;
-    let interval = named.config.method.update_interval;
     // Only where the run is counted in epochs of data that nobody knows is its length a guess.
-    let training = training(&named, &samples, train_samples.unwrap_or(EPOCH), registry)?;
+    let count_of_samples = train_samples.unwrap_or(EPOCH);
+    let settings = Settings::new(named.config.clone(), registry)?;
+    let origin = Origin::begin(&settings, registry)?;
+    let design = named.design(&settings, &samples, count_of_samples, &origin, registry)?;
+    let interval = design.updates().schedule().interval;
+    let training = training(&design, &origin, registry)?;
     if printer.json() {
         let training: serde_json::Map<_, _> = training
             .into_iter()
@@ -66,11 +69,11 @@ pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Resul
             })
             .collect();
         printer.json_result(&json!({
-            "model": design.graph.name(),
+            "model": design.graph().name(),
             "sample_shape": samples.shape,
             "classes": samples.classes,
-            "network": network::value(&design.cost),
-            "epsilon": design.epsilon,
+            "network": network::value(design.cost()),
+            "epsilon": design.epsilon(),
             "update_interval": interval,
             "training": training,
         }))?;
@@ -97,7 +100,7 @@ pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Resul
     printer.note(&format!(
         "{} for samples of {} and {} classes\nFLOPs: 2 for each multiply-accumulate of a forward pass of one sample, \
          backward twice as many; while topology updates go on, every {} steps",
-        design.graph.name(),
+        design.graph().name(),
         Shape::text(&samples.shape, "×"),
         count(samples.classes as u64),
         count(interval),
@@ -115,27 +118,25 @@ struct Training<'r> {
 }
 
 /// By every method there is, each with its own active weights; the recipe's own method with its own columns.
-fn training<'r>(
-    named: &Named,
-    samples: &Samples,
-    train_samples: usize,
-    registry: &'r Registry,
-) -> Result<Vec<Training<'r>>> {
+fn training<'r>(own: &Design, origin: &Origin, registry: &'r Registry) -> Result<Vec<Training<'r>>> {
+    let config = own.settings().config();
+    let by = |method| {
+        let settings = Settings::new(config.with_method(method), registry)?;
+        Design::new(&settings, registry, own.data(), origin)
+    };
     let mut all = Vec::new();
     for method in &registry.methods {
-        let own = named.config.method.name == method.name;
-        let config = if own { named.config.clone() } else { named.config.with_method(method) };
-        let planned = Design::new(&config, registry, &samples.shape, samples.classes)
-            .and_then(|design| Ok((Recipe::new(&config, &design.method, train_samples)?, design)));
-        let costs = match planned {
-            Ok((recipe, design)) => {
-                let cost = cost::training(&design, &recipe)?;
-                let dense = 3.0 * design.reference_flops as f64;
+        let design = match config.method.name == method.name {
+            true => Some(own.clone()),
+            // What another method cannot do is no mistake in this recipe.
+            false => by(method).ok(),
+        };
+        let costs = match design {
+            Some(design) => {
+                let (cost, dense) = (design.training()?, 3.0 * design.reference_flops() as f64);
                 Some([cost.per_sample, cost.mean].map(|flops| [flops, flops / dense]))
             }
-            // What another method cannot do is no mistake in this recipe.
-            Err(_) if !own => None,
-            Err(error) => return Err(error),
+            None => None,
         };
         all.push(Training { method: &method.name, costs });
     }

@@ -21,7 +21,7 @@ pub(crate) mod train;
 use std::path::Path;
 
 use rigl_base::{Error, Result};
-use rigl_formats::{Checkpoint, Store, checkpoint};
+use rigl_formats::{Checkpoint, checkpoint};
 use rigl_metrics::RunFolder;
 pub(crate) use rigl_train::config::read_text;
 use rigl_train::config::{Base, Override, Sources};
@@ -60,9 +60,9 @@ pub(crate) fn read_checkpoint(path: &Path, command: &str, printer: &Printer) -> 
     if path.is_file() {
         return Ok((checkpoint::read(path)?, path.display().to_string()));
     }
-    let latest = Store::new(open_run(path, command)?.checkpoints()).latest()?;
-    latest.warnings.iter().for_each(|warning| printer.warning(warning));
-    Ok((latest.checkpoint, latest.path.display().to_string()))
+    let latest = rigl_train::last_checkpoint(&open_run(path, command)?)?;
+    let (checkpoint, path) = latest.warned(|warning| printer.warning(&warning));
+    Ok((checkpoint, path.display().to_string()))
 }
 
 /// The checkpoint of a run's best validation accuracy; and the file's name.

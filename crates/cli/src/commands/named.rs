@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rigl_base::{Error, Result, unknown};
 use rigl_train::config::{Base, Override, Sources};
-use rigl_train::{Config, Design, Registry};
+use rigl_train::{Config, DataSpec, Design, Origin, Registry, Settings};
 
 use super::configuration;
 use crate::args::{Keys, SampleFlags, Shape};
@@ -81,9 +81,19 @@ impl Named {
         Ok(Samples { shape: shape.unwrap_or(known.shape), classes: classes.unwrap_or(known.classes) })
     }
 
-    /// The network for these samples.
-    pub(crate) fn design(&self, samples: &Samples, registry: &Registry) -> Result<Design> {
-        let build = |shape: &[usize], classes| Design::new(&self.config, registry, shape, classes);
+    /// The network for so many of these samples.
+    pub(crate) fn design(
+        &self,
+        settings: &Settings,
+        samples: &Samples,
+        count: usize,
+        origin: &Origin,
+        registry: &Registry,
+    ) -> Result<Design> {
+        let build = |shape: &[usize], classes| {
+            let data = DataSpec { shape: shape.to_vec(), classes, samples: count };
+            Design::new(settings, registry, &data, origin)
+        };
         build(&samples.shape, samples.classes).map_err(|error| {
             // Where only the samples are to blame, those that the network is usually for can be had.
             match registry.models.find(&self.config.model.name).and_then(|model| model.usual) {

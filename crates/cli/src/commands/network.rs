@@ -3,6 +3,7 @@
 use rigl_base::Result;
 use rigl_graph::ParameterKind;
 use rigl_graph::account::{Cost, ParameterCost};
+use rigl_topology::OptimizerStep;
 use rigl_train::{Design, Prepared};
 use serde_json::{Value, json};
 
@@ -11,16 +12,17 @@ use crate::output::{Align, Printer, Table, bytes, count, percent, si};
 
 /// `--dry-run`: what would be trained.
 pub(crate) fn show(prepared: &Prepared, printer: &Printer) -> Result<()> {
-    let Prepared { config, design, recipe, sets, .. } = prepared;
-    let planned = prepared.planned_bytes()?;
+    let (design, sets) = (prepared.design(), prepared.sets());
+    let config = design.settings().config();
     if printer.json() {
         return printer.json_result(&json!({
-            "network": value(&design.cost),
+            "network": value(design.cost()),
             "method": config.method.name,
-            "steps": recipe.steps,
+            "steps": design.recipe().steps,
+            "updates": design.updates().count(),
             "train_samples": sets.train.len(),
             "test_samples": sets.test.len(),
-            "planned_bytes": planned,
+            "planned_bytes": design.memory(prepared.machine())?.bytes(),
             "configuration": config.to_toml(),
         }));
     }
@@ -34,25 +36,44 @@ pub(crate) fn note(prepared: &Prepared, printer: &Printer) -> Result<()> {
 }
 
 fn text(prepared: &Prepared) -> Result<String> {
-    let Prepared { config, design, recipe, sets, .. } = prepared;
+    let (design, sets) = (prepared.design(), prepared.sets());
+    let (config, recipe) = (design.settings().config(), design.recipe());
     Ok(format!(
-        "{}\n{} on `{}`: {} training and {} test samples, {} steps of {} samples ({} epochs), {} of memory planned\n",
+        "{}\n{} on `{}`: {} training and {} test samples, {} steps of {} samples ({} epochs), {}, {} of memory planned\n",
         table(design),
         config.method.name,
         config.data.name,
         count(sets.train.len() as u64),
         count(sets.test.len() as u64),
         count(recipe.steps),
-        config.data.batch,
+        design.settings().batch(),
         crate::output::epochs(recipe.epochs(recipe.steps)),
-        bytes(prepared.planned_bytes()?),
+        updates(design),
+        bytes(design.memory(prepared.machine())?.bytes()),
     ))
+}
+
+/// How many topology updates fall into the run.
+fn updates(design: &Design) -> String {
+    let (updates, steps) = (design.updates(), design.recipe().steps);
+    // What grows then is never trained.
+    let taken = |step| updates.interval() > 1 && updates.needs(step, false).step == OptimizerStep::Taken;
+    let late = match updates.last() {
+        Some(last) if last + 1 == steps && taken(last) => ", the last of them after the last step",
+        _ => "",
+    };
+    match updates.count() {
+        0 if design.method().updates() => "into which no topology update falls".into(),
+        0 => "no topology updates".into(),
+        1 => format!("1 topology update{late}"),
+        n => format!("{} topology updates{late}", count(n)),
+    }
 }
 
 /// Layer, shape, weights, active weights, density, FLOPs and bytes, with totals against dense. Norms, of which there
 /// are many and which cost next to nothing, have one row.
 pub(crate) fn table(design: &Design) -> Table {
-    let cost = &design.cost;
+    let cost = design.cost();
     let mut table = Table::new(&[
         ("parameter", Align::Left),
         ("shape", Align::Left),
@@ -149,7 +170,7 @@ pub(crate) fn flops(x: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use rigl_train::{Config, Registry};
+    use rigl_train::{Config, DataSpec, Origin, Registry, Settings};
 
     use super::*;
 
@@ -157,7 +178,10 @@ mod tests {
     fn norms_have_one_row() {
         let mut config = Config::default();
         config.model.name = "wrn-22-2".into();
-        let design = Design::new(&config, &Registry::default(), &[3, 32, 32], 10).unwrap();
+        let registry = Registry::default();
+        let settings = Settings::new(config, &registry).unwrap();
+        let data = DataSpec { shape: vec![3, 32, 32], classes: 10, samples: 50_000 };
+        let design = Design::new(&settings, &registry, &data, &Origin::Fresh).unwrap();
         let text = table(&design).to_string();
         let rows: Vec<&str> = text.lines().collect();
         // Heading, two rules, 22 convolutions, the classifier with its bias, the norms, three totals.

@@ -23,17 +23,18 @@ pub(crate) fn run(
 ) -> Result<ExitCode> {
     let one = |path: &Path| -> Result<Option<Summary>> {
         let reopened = reopen(path, accept_arithmetic, registry, machine).map_err(|e| begin_anew(e, path))?;
-        let Begun { prepared, writer, from } = match reopened {
+        let Begun { prepared, writer } = match reopened {
             Reopened::Begun(begun) => *begun,
             Reopened::Finished(summary) => {
                 printer.note(&format!("`{}` is finished already", path.display()));
                 return Ok(Some(*summary));
             }
         };
-        if from.is_none() {
+        if !prepared.goes_on() {
             printer.note(&format!("`{}` has no checkpoint yet: it begins anew", path.display()));
         }
-        execute(&prepared, &writer, from, &prepared.config.method.name, printer, bar, signals)
+        let label = prepared.config().method.name.clone();
+        execute(prepared, &writer, &label, printer, bar, signals)
     };
     let is_comparison = !path.join("config.toml").exists()
         && [SPARSE, DENSE].iter().all(|name| path.join(name).join("config.toml").is_file());

@@ -81,21 +81,20 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
     let overrides = args.keys.overrides()?;
     let recipe = args.recipe.as_deref().unwrap_or("quickstart");
     let config = configuration(recipe, &overrides, registry)?;
-    let mut prepared = Prepared::new(config, registry, &machine)?;
-    prepared.read_start(registry)?;
+    let prepared = Prepared::new(config, registry, &machine)?;
     if args.dry_run {
         return network::show(&prepared, printer).map(|()| ExitCode::SUCCESS);
     }
-    if args.recipe.is_none() && prepared.design.method.topology != Topology::Dense {
+    if args.recipe.is_none() && prepared.design().method().topology != Topology::Dense {
         return compare(args, prepared, recipe, overrides, registry, &machine, printer);
     }
-    let writer = folder(args, &run_name_of(&prepared.config, &prepared.config.method.name))?;
+    let label = prepared.config().method.name.clone();
+    let writer = folder(args, &run_name_of(prepared.config(), &label))?;
     begin(&prepared, &writer)?;
     printer.note(&format!("run: {}", writer.path().display()));
     network::note(&prepared, printer)?;
     let signals = listen(args)?;
-    let label = prepared.config.method.name.clone();
-    match execute(&prepared, &writer, None, &label, printer, bar, &signals)? {
+    match execute(prepared, &writer, &label, printer, bar, &signals)? {
         None => Ok(interrupted(writer.path(), printer, &signals)),
         Some(summary) => results::single(&summary, writer.path(), printer).map(|()| ExitCode::SUCCESS),
     }
@@ -115,7 +114,7 @@ fn compare(
     overrides.retain(|setting| !setting.key.starts_with("method."));
     overrides.push(Override { origin: "--method".into(), key: "method.name".into(), value: "dense".into() });
     let dense = Prepared::new(configuration(recipe, &overrides, registry)?, registry, machine)?;
-    let name = run_name_of(&sparse.config, &format!("{}-and-dense", sparse.config.method.name));
+    let name = run_name_of(sparse.config(), &format!("{}-and-dense", sparse.config().method.name));
     let parent = match &args.run_dir {
         Some(dir) => {
             make_way(dir, args.overwrite)?;
@@ -133,9 +132,9 @@ fn compare(
     network::note(&sparse, printer)?;
     let signals = listen(args)?;
     let mut summaries = Vec::new();
-    for (prepared, writer) in [(&sparse, &first), (&dense, &second)] {
-        let label = &prepared.config.method.name;
-        match execute(prepared, writer, None, label, printer, !args.no_progress, &signals)? {
+    for (prepared, writer) in [(sparse, &first), (dense, &second)] {
+        let label = prepared.config().method.name.clone();
+        match execute(prepared, writer, &label, printer, !args.no_progress, &signals)? {
             None => return Ok(interrupted(&parent, printer, &signals)),
             Some(summary) => summaries.push(summary),
         }

@@ -73,8 +73,12 @@ fn left(p: &Progress) -> f64 {
 }
 
 fn text(p: &Progress) -> String {
+    let updates = match p.all_updates {
+        0 => String::new(),
+        all => format!("  update {}/{all}", p.updates),
+    };
     format!(
-        "step {}/{}  loss {:.4}  mean {:.4}  accuracy {}  sparsity {}  lr {:.3e}  {}samples/s  {} left",
+        "step {}/{}  loss {:.4}  mean {:.4}  accuracy {}  sparsity {}{updates}  lr {:.3e}  {}samples/s  {} left",
         p.step,
         p.steps,
         p.loss,

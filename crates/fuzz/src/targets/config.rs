@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use rigl_base::Kind;
 use rigl_train::config::{Base, Known, Override, Sources};
-use rigl_train::{Config, Design, Recipe, Registry};
+use rigl_train::{Config, DataSpec, Design, Origin, Recipe, Registry, Settings, SparseLayer};
 
 use crate::signal::Signal;
 
@@ -130,9 +130,13 @@ fn accepted(config: &Config) -> Signal {
     schedule(config).and(network(config))
 }
 
+/// What an accepted configuration means.
+fn meaning(config: &Config) -> Settings {
+    Settings::new(config.clone(), &WORLD.registry).expect("an accepted configuration has a method")
+}
+
 fn schedule(config: &Config) -> Signal {
-    let method = config.method_row(&WORLD.registry.methods).expect("an accepted configuration has a method");
-    let recipe = match Recipe::new(config, &method, 60_000) {
+    let recipe = match Recipe::new(&meaning(config), 60_000) {
         Err(error) => return Signal::refused(&error, &[Kind::Usage]),
         Ok(recipe) => recipe,
     };
@@ -153,12 +157,15 @@ fn network(config: &Config) -> Signal {
     if config.model.depth.is_some_and(|depth| depth > MAX_DEPTH) {
         return Signal::accepted(&[]);
     }
-    let design = match Design::new(config, &WORLD.registry, &[1, 28, 28], 10) {
+    let data = DataSpec { shape: vec![1, 28, 28], classes: 10, samples: 60_000 };
+    let design = match Design::new(&meaning(config), &WORLD.registry, &data, &Origin::Fresh) {
         Err(error) => return Signal::refused(&error, &[Kind::Usage]),
         Ok(design) => design,
     };
-    for (parameter, &active) in design.graph.parameters().iter().zip(&design.active) {
-        assert!(active.is_none_or(|active| (1..=parameter.len()).contains(&active)), "{}", parameter.name);
+    let parameters = design.graph().parameters();
+    for SparseLayer { parameter, now, end } in design.layers() {
+        let all = parameters[*parameter].len();
+        assert!((1..=all).contains(now) && (1..=*now).contains(end), "{}", parameters[*parameter].name);
     }
-    Signal::accepted(&[design.active.len(), design.active.iter().flatten().count()])
+    Signal::accepted(&[parameters.len(), design.layers().len()])
 }

@@ -8,73 +8,50 @@ use rigl_formats::Metadata;
 use rigl_graph::state::{Role, State, Tensor, Values};
 use rigl_metrics::event::{self, Event};
 use rigl_metrics::summary::{self, Flops};
-use rigl_metrics::{Record, Status, Summary, TensorBoard};
+use rigl_metrics::{Status, Summary};
 
 use rigl_topology::Pattern;
 
 use super::{SMALLER, Trainer};
-use crate::config::Standardize;
-use crate::prepare::Prepared;
 
 impl Trainer<'_> {
     pub(super) fn record(&mut self, event: impl Into<Event>) -> Result<()> {
-        let record = Record {
-            step: self.position.step,
-            draw: self.position.draw,
-            time_s: self.clock.elapsed_s(),
-            event: event.into(),
-        };
-        self.log.write(&record)?;
-        if let Some(tensorboard) = &mut self.tensorboard {
-            tensorboard.write(&record)?;
-        }
-        self.observer.event(&record);
-        Ok(())
-    }
-
-    fn sync_log(&mut self) -> Result<()> {
-        self.log.sync()?;
-        self.tensorboard.as_mut().map_or(Ok(()), TensorBoard::sync)
+        self.recorder.record(self.position.step, self.position.draw, event)
     }
 
     pub(super) fn state(&self) -> State<'_> {
         let mut state = self.stepper.session.state();
-        state.extend(self.position.tensors(&self.prepared.design.graph));
+        state.extend(self.position.tensors(self.design.graph()));
         state
     }
 
     pub(super) fn metadata(&self) -> Result<Metadata> {
-        let Prepared { config, design, sets, .. } = self.prepared;
+        let settings = self.design.settings();
         Ok(Metadata {
             arithmetic_version: ARITHMETIC_VERSION,
             step: self.position.step,
             draw: self.position.draw,
             updated: self.position.updated,
-            elapsed_s: self.clock.elapsed_s(),
-            log_length: self.log.len(),
-            configuration: config.to_toml(),
-            graph: design.graph.to_text(),
-            classes: sets.train.spec().classes.clone(),
-            preprocessing: match config.data.standardize {
-                Standardize::Fixed => format!("(x / 255 - {:?}) / {:?}", config.data.mean, config.data.std),
-                Standardize::PerImage => {
-                    "(x / 255 - mean) / max(deviation, 1 / sqrt(n)), of each image".into()
-                }
-            },
-            extra: self.position.extra()?,
+            elapsed_s: self.recorder.clock.elapsed_s(),
+            log_length: self.recorder.log_length(),
+            configuration: settings.config().to_toml(),
+            graph: self.design.graph().to_text(),
+            classes: self.sets.train.spec().classes.clone(),
+            preprocessing: settings.inputs_text(),
+            extra: self.position.sums.write()?,
             ..Metadata::default()
         })
     }
 
     /// Makes the state safe, log first: the checkpoint tells how much of the log belongs to it.
     pub(super) fn checkpoint(&mut self) -> Result<()> {
-        self.sync_log()?;
+        self.recorder.sync()?;
         let metadata = self.metadata()?;
         let mut state = self.stepper.session.state();
-        state.extend(self.position.tensors(&self.prepared.design.graph));
+        state.extend(self.position.tensors(self.design.graph()));
         let saved = self.store.save(&state, &metadata);
         let (path, bytes) = saved.map_err(|e| self.after_step_number(e))?;
-        self.clock.last_checkpoint = Instant::now();
+        self.recorder.clock.last_checkpoint = Instant::now();
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         self.record(event::Checkpoint { file, bytes })
     }
@@ -96,7 +73,7 @@ impl Trainer<'_> {
 
     /// The patterns as they are, in a file of their own.
     pub(super) fn save_patterns(&self) -> Result<()> {
-        let graph = &self.prepared.design.graph;
+        let graph = self.design.graph();
         let tensor = |&p: &usize| {
             let pattern = self.stepper.session.pattern(p)?;
             Some(Tensor {
@@ -117,7 +94,7 @@ impl Trainer<'_> {
 
     pub(super) fn log_end(&mut self, status: Status, reason: &str) -> Result<()> {
         let cost = &self.cost;
-        let evaluation = self.position.evaluation.as_ref();
+        let evaluation = self.position.sums.evaluation.as_ref();
         let end = event::End {
             status,
             reason: reason.to_string(),
@@ -128,19 +105,19 @@ impl Trainer<'_> {
             explored: self.position.explored_fraction(),
         };
         self.record(end)?;
-        self.sync_log()
+        self.recorder.sync()
     }
 
     pub(super) fn summary(&self) -> Result<Summary> {
-        let Prepared { config, design, .. } = self.prepared;
+        let (settings, sums) = (self.design.settings(), &self.position.sums);
         let cost = &self.cost;
-        let evaluation = self.position.evaluation.as_ref();
+        let evaluation = self.position.sums.evaluation.as_ref();
         let accuracy = evaluation.and_then(|e| e.accuracy);
-        let reference = design.reference_flops as f64;
+        let reference = self.design.reference_flops() as f64;
         // Per sample, as the mean over every batch of the run.
-        let training = self.position.flops as f64 / self.position.draw.max(1) as f64;
-        let seconds = self.clock.elapsed_s();
-        let weights = design.graph.weights().map(|(id, p)| {
+        let training = sums.training_flops as f64 / self.position.draw.max(1) as f64;
+        let seconds = self.recorder.clock.elapsed_s();
+        let weights = self.design.graph().weights().map(|(id, p)| {
             let explored = self.position.explored[id.index()].as_ref();
             summary::Layer {
                 name: p.name.clone(),
@@ -154,10 +131,10 @@ impl Trainer<'_> {
         Ok(Summary {
             version: summary::VERSION,
             status: Status::Finished,
-            method: config.method.name.clone(),
+            method: settings.config().method.name.clone(),
             sparsity: cost.sparsity,
-            distribution: config.method.distribution.to_string(),
-            seed: config.seeds.init,
+            distribution: settings.budget.distribution.to_string(),
+            seed: settings.seeds.init,
             accuracy,
             test_error: accuracy.map(|a| 1.0 - a),
             loss: evaluation.map_or(f64::NAN, |e| e.loss),
@@ -169,9 +146,9 @@ impl Trainer<'_> {
             training: Flops::new(training, 3.0 * reference),
             steps: self.position.step,
             draws: self.position.draw,
-            updates: self.position.updates,
+            updates: sums.updates,
             seconds,
-            samples_per_s: self.position.draw as f64 * config.data.batch as f64 / seconds,
+            samples_per_s: self.position.draw as f64 * settings.batch() as f64 / seconds,
             peak_memory_bytes: rigl_metrics::machine::peak_memory_bytes(),
             weights_crc32c,
             layers: weights.collect(),

@@ -13,7 +13,7 @@ use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, Model, ModelOption, 
 use rigl_metrics::event::{Event, Update};
 use rigl_metrics::{Record, RunFolder, Summary};
 use rigl_train::config::Seeds;
-use rigl_train::{Config, Ended, From, MachineOptions, Observer, Prepared, Registry, train};
+use rigl_train::{Config, Ended, MachineOptions, Observer, Prepared, Registry, train};
 
 fn network(spec: &ModelSpec) -> Result<Graph> {
     let channels = ((16.0 * spec.number("width")?).round() as usize).max(1);
@@ -67,16 +67,12 @@ pub fn config(method: &str, compute: &str) -> Config {
     Config::from_text("a test", &text, &registry().known()).unwrap()
 }
 
-/// What a run that goes on has: nothing of the run it started from.
-pub fn resumed(config: Config, threads: usize) -> Prepared {
-    let machine = MachineOptions { threads, ..MachineOptions::default() };
-    Prepared::new(config, &registry(), &machine).unwrap()
+pub fn machine(threads: usize) -> MachineOptions {
+    MachineOptions { threads, ..MachineOptions::default() }
 }
 
 pub fn prepared(config: Config, threads: usize) -> Prepared {
-    let mut prepared = resumed(config, threads);
-    prepared.read_start(&registry()).unwrap();
-    prepared
+    Prepared::new(config, &registry(), &machine(threads)).unwrap()
 }
 
 /// Notes updates, and stops the run after some checkpoints.
@@ -103,22 +99,19 @@ impl Observer for Watch<'_> {
 pub fn run_in(folder: &Path, config: Config, threads: usize, checkpoints: usize) -> (Summary, Vec<Update>) {
     let mut prepared = prepared(config.clone(), threads);
     let run = RunFolder::create_at(folder).unwrap();
-    files::write_atomic(&run.config(), prepared.config.to_toml().as_bytes()).unwrap();
+    files::write_atomic(&run.config(), config.to_toml().as_bytes()).unwrap();
     let stop = AtomicBool::new(false);
     let mut watch = Watch { checkpoints, stop: &stop, updates: Vec::new() };
-    let mut from = None;
     loop {
         watch.checkpoints = checkpoints;
         stop.store(false, Ordering::Relaxed);
-        let ended = train(&prepared, &run, from, "a test", &mut watch, &stop).unwrap();
+        let ended = train(prepared, &run, "a test", &mut watch, &stop).unwrap();
         if let Ended::Finished(summary) = ended {
             let summary = Summary { seconds: 0.0, samples_per_s: 0.0, peak_memory_bytes: None, ..*summary };
             return (summary, watch.updates);
         }
         let latest = Store::new(run.checkpoints()).latest().unwrap();
-        let file = latest.path.file_name().unwrap().to_string_lossy().into_owned();
-        from = Some(From { checkpoint: latest.checkpoint, file, warnings: latest.warnings });
-        prepared = resumed(config.clone(), threads);
+        prepared = Prepared::resume(config.clone(), &registry(), &machine(threads), latest).unwrap();
     }
 }
 

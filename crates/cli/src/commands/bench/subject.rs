@@ -1,19 +1,20 @@
 //! What is measured: a network with a batch of noise.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rigl_base::random::{Purpose, Stream};
-use rigl_base::{Error, Result, counts};
-use rigl_engine::{Batch, Extra, LayerTime, MicroBatch, Options, Preprocessing, Session, StepConstants};
-use rigl_graph::{Graph, ModelSpec};
+use rigl_base::{Error, Result};
+use rigl_engine::{Batch, LayerTime, MicroBatch, Preprocessing, Session, StepConstants};
+use rigl_graph::Graph;
 use rigl_metrics::machine::memory_limit_bytes;
-use rigl_topology::{Method, Start, Topology};
-use rigl_train::{At, Design, Recipe, Registry, Stepper};
+use rigl_train::config::{Layers, Model};
+use rigl_train::{At, Design, MachineOptions, Origin, Registry, Settings, Stepper};
 use serde_json::{Value, json};
 
 use super::args::Bench;
 use crate::args::Shape;
-use crate::commands::named::{Named, nothing_known};
+use crate::commands::named::{Named, Samples, nothing_known};
 use crate::output::bytes;
 
 /// What is measured: a network under a method, with a batch of noise.
@@ -37,57 +38,52 @@ const CONSTANTS: StepConstants =
 impl Subject {
     pub(super) fn new(args: &Bench, registry: &Registry) -> Result<Subject> {
         let mut named = Named::new(&args.recipe, &args.keys, &args.samples, registry)?;
-        let left_out = leave_out(&mut named);
-        named.config.schedule.learning_rate = LEARNING_RATE;
-        named.config.schedule.warmup = 0.0;
-        let config = &named.config;
-        let design = match &args.layers {
+        let left_out = leave_out(&mut named).filter(|_| args.layers.is_none());
+        let config = &mut named.config;
+        config.schedule.learning_rate = LEARNING_RATE;
+        config.schedule.warmup = 0.0;
+        // A batch is measured as a whole.
+        config.data.batch = args.batch.map_or(config.data.batch, usize::from);
+        config.data.micro_batches = 1;
+        if let Some(density) = args.density {
+            config.method.layers = Layers(vec![("*".into(), 1.0 - density)]);
+        }
+        let sizes = args.layers.as_deref().map(sizes_of).transpose()?;
+        let samples = match &sizes {
             Some(sizes) => {
-                let sizes = sizes_of(sizes)?;
-                let spec = ModelSpec::new(&[sizes[0]], sizes[sizes.len() - 1]);
-                let spec = spec.with("hidden", sizes[1..sizes.len() - 1].to_vec());
-                Design::of_graph(config, registry, registry.models.build("mlp", &spec)?)?
+                let &[input, ref hidden @ .., classes] = sizes.as_slice() else {
+                    return Err(Error::internal("no sizes of layers"));
+                };
+                config.model = Model { name: "mlp".into(), hidden: hidden.to_vec(), ..Model::default() };
+                Samples { shape: vec![input], classes }
             }
             None => {
-                let data = &config.data.name;
-                let samples = named.samples(|_| Err(nothing_known(&format!("of data set `{data}`"))))?;
-                named.design(&samples, registry)?
+                let data = config.data.name.clone();
+                named.samples(|_| Err(nothing_known(&format!("of data set `{data}`"))))?
             }
         };
-        let graph = design.graph.clone();
-        let mut active = design.active.clone();
-        if let Some(density) = args.density {
-            for (id, p) in graph.weights() {
-                let count = counts::active(p.len(), 1.0 - density);
-                active[id.index()] = (count < p.len()).then_some(count);
-            }
+        let settings = Settings::new(named.config.clone(), registry)?.without_evaluation();
+        if args.density.is_some_and(|density| density < 1.0) && settings.method().is_dense() {
+            let method = &settings.method().name;
+            return Err(Error::usage(format!(
+                "`--density` is of sparse layers, and `{method}` leaves every layer dense"
+            ))
+            .hint("--method static"));
         }
-        // Where weights lie at first does not change how long a step takes, and where density decays its end counts.
-        let method = Method { topology: Topology::Static(Start::Random), ..design.method.clone() };
-        let patterns = Design { active: active.clone(), method, ..design.clone() };
-        let design = Design { active, ..design };
-        let samples = args.batch.map_or(config.data.batch, usize::from);
-        let machine = args.machine.options()?;
-        let options = Options {
-            batch: samples,
-            evaluation_batch: 1,
-            threads: machine.threads(),
-            isa: machine.isa.clone(),
-            compute: config.compute,
-            seed: config.seeds.init,
-        };
-        check_memory(&graph, &design.active, &options)?;
-        let session = Session::new(&graph, patterns.patterns(config.seeds.topology)?, &options)?;
-        let batch = noise(&session, &graph, samples)?;
-        let left_out = left_out.filter(|_| args.layers.is_none());
         // As many samples as make the recipe's points in epochs lie apart.
-        let recipe = Recipe::new(config, &design.method, samples.saturating_mul(1000))?;
-        let stepper = Stepper::new(session, &design, config, &recipe)?;
-        let first = recipe.updates.first().unwrap_or(0);
+        let count = settings.batch().saturating_mul(1000);
+        let design = named.design(&settings, &samples, count, &Origin::Settled, registry)?;
+        let machine = args.machine.options()?;
+        check_memory(&design, &machine)?;
+        let session = design.session(Origin::Settled, &machine)?;
+        let graph = design.graph().clone();
+        let batch = noise(&session, &graph, settings.batch())?;
+        let updates = design.updates();
+        let first = updates.first().unwrap_or(0);
         let near = || first..first.saturating_add(2);
-        let updates = |step: u64| recipe.updates.at(step).is_some() && !stepper.sparse().is_empty();
-        let update_at = near().find(|&step| updates(step));
-        let step_at = near().find(|&step| !updates(step));
+        let update_at = near().find(|&step| updates.at(step).is_some());
+        let step_at = near().find(|&step| updates.at(step).is_none());
+        let stepper = Stepper::new(session, Arc::new(design))?;
         Ok(Subject { stepper, graph, batch, update_at, step_at, left_out })
     }
 
@@ -154,23 +150,21 @@ impl Subject {
 }
 
 /// Refuses a batch for which the machine has no memory; a part of it is for the batch and the program itself.
-fn check_memory(graph: &Graph, active: &[Option<usize>], options: &Options) -> Result<()> {
-    let planned = |batch| {
-        Session::planned_bytes(graph, active, &Options { batch, ..options.clone() }, true, &Extra::default())
-    };
-    let limit = memory_limit_bytes().map_or(usize::MAX, |limit| (limit / 16 * 15) as usize);
-    let needed = planned(options.batch)?;
+fn check_memory(design: &Design, machine: &MachineOptions) -> Result<()> {
+    let planned = |batch| design.memory_at(batch, machine).map(|memory| memory.engine);
+    let limit = memory_limit_bytes().map_or(u64::MAX, |limit| limit / 16 * 15);
+    let batch = design.settings().batch();
+    let needed = planned(batch)?;
     if needed <= limit {
         return Ok(());
     }
     let error = Error::environment(format!(
-        "a step of {} samples needs {} of memory, and the machine has {} for it",
-        options.batch,
-        bytes(needed as u64),
-        bytes(limit as u64)
+        "a step of {batch} samples needs {} of memory, and the machine has {} for it",
+        bytes(needed),
+        bytes(limit)
     ));
-    let mut smaller = std::iter::successors(Some(options.batch / 2), |batch| Some(batch / 2))
-        .take_while(|&batch| batch > 0);
+    let mut smaller =
+        std::iter::successors(Some(batch / 2), |batch| Some(batch / 2)).take_while(|&batch| batch > 0);
     Err(match smaller.find(|&batch| planned(batch).is_ok_and(|needed| needed <= limit)) {
         Some(batch) => error.hint(format!("--batch {batch}")),
         None => error,

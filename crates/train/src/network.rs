@@ -1,0 +1,165 @@
+//! A network under its settings: which of its weights may be sparse, and how many of them the sparsity leaves.
+
+use rigl_base::{Error, Result};
+use rigl_graph::account::Cost;
+use rigl_graph::models::OptionValue;
+use rigl_graph::{Graph, ModelSpec, Op, ParameterKind};
+use rigl_topology::{Layer, LayerKind, NarrowTo, Topology, allocate};
+
+use crate::registry::Registry;
+use crate::settings::Settings;
+
+/// A graph, with the active counts that the distribution gives its weights.
+#[derive(Clone, Debug)]
+pub(crate) struct Network {
+    pub(crate) graph: Graph,
+    /// Active count of each parameter of the graph, as the distribution says; `None` for dense.
+    pub(crate) allocated: Vec<Option<usize>>,
+    /// The ε of the Erdős–Rényi distributions, where there is one.
+    pub(crate) epsilon: Option<f64>,
+    /// Floating-point operations of the forward pass of the dense network, per sample; of the one that was not
+    /// narrowed, where a method narrows it.
+    pub(crate) reference_flops: u64,
+}
+
+impl Network {
+    /// The network for samples of this shape and so many classes.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, or values that do not fit the network.
+    pub(crate) fn new(
+        settings: &Settings,
+        registry: &Registry,
+        sample_shape: &[usize],
+        classes: usize,
+    ) -> Result<Network> {
+        let width = settings.config().model.width;
+        let graph = build(settings, registry, sample_shape, classes, width)?;
+        let reference_flops = Cost::dense(&graph)?.dense_flops;
+        // A dense method ignores sparsities, but a mistaken glob is a mistake there too.
+        let allocation = allocate(&layers(&graph)?, &settings.budget)?;
+        let mut allocated = vec![None; graph.parameters().len()];
+        graph.weights().zip(allocation.active).for_each(|((id, _), count)| allocated[id.index()] = count);
+        let dense = |graph: Graph| {
+            let allocated = vec![None; graph.parameters().len()];
+            Ok(Network { graph, allocated, epsilon: None, reference_flops })
+        };
+        match settings.method.topology {
+            Topology::Dense => dense(graph),
+            Topology::Narrow(to) => {
+                let size = |cost: &Cost| match to {
+                    NarrowTo::Bytes => cost.bytes,
+                    NarrowTo::Weights => cost.active as u64,
+                };
+                let wanted = size(&Cost::of(&graph, &allocated)?);
+                let narrowed = |width| build(settings, registry, sample_shape, classes, Some(width));
+                dense(narrow(wanted, narrowed, |graph| Cost::dense(graph).map(|cost| size(&cost)))?)
+            }
+            Topology::Static(_) | Topology::Dynamic(..) => {
+                Ok(Network { graph, allocated, epsilon: allocation.epsilon, reference_flops })
+            }
+        }
+    }
+}
+
+/// The network of these settings, at this width.
+fn build(
+    settings: &Settings,
+    registry: &Registry,
+    sample_shape: &[usize],
+    classes: usize,
+    width: Option<f64>,
+) -> Result<Graph> {
+    let model = &settings.config().model;
+    let mut spec = ModelSpec::new(sample_shape, classes);
+    spec.label_smoothing = model.label_smoothing as f32;
+    let hidden = (!model.hidden.is_empty()).then(|| model.hidden.clone().into());
+    let options: [(&str, Option<OptionValue>); 5] = [
+        ("hidden", hidden),
+        ("depth", model.depth.map(Into::into)),
+        ("width", width.map(Into::into)),
+        ("dropout", model.dropout.map(Into::into)),
+        ("bn-momentum", model.bn_momentum.map(Into::into)),
+    ];
+    for (name, value) in options {
+        if let Some(value) = value {
+            spec.options.set(name, value);
+        }
+    }
+    registry.models.build(&model.name, &spec)
+}
+
+/// Widths are tried in thousandths.
+const WIDTHS: f64 = 1000.0;
+
+/// Wider networks are not tried.
+const WIDEST: f64 = 100.0;
+
+/// The network whose size lies nearest to the one wanted, among those of all widths; of two as near, the narrower one.
+fn narrow(
+    wanted: u64,
+    build: impl Fn(f64) -> Result<Graph>,
+    size: impl Fn(&Graph) -> Result<u64>,
+) -> Result<Graph> {
+    let at = |width: u32| -> Result<(Graph, u64)> {
+        let graph = build(f64::from(width) / WIDTHS)?;
+        let size = size(&graph)?;
+        Ok((graph, size))
+    };
+    // Smaller than wanted at `low`, at least as large at `high`.
+    let (mut low, mut high) = (0, 1);
+    while at(high)?.1 < wanted {
+        if f64::from(high) > WIDEST * WIDTHS {
+            return Err(Error::usage(format!("no width of the network makes it as large as {wanted}")));
+        }
+        (low, high) = (high, high * 2);
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if at(middle)?.1 < wanted { low = middle } else { high = middle }
+    }
+    let (upper, above) = at(high)?;
+    if low == 0 {
+        return Ok(upper);
+    }
+    let (lower, below) = at(low)?;
+    Ok(if above - wanted < wanted - below { upper } else { lower })
+}
+
+/// The weights of a graph as a method sees them, in the graph's order.
+pub(crate) fn layers(graph: &Graph) -> Result<Vec<Layer>> {
+    let mut first = true;
+    graph
+        .weights()
+        .map(|(_, p)| {
+            let kind = match p.kind {
+                ParameterKind::LinearWeight => LayerKind::Linear,
+                ParameterKind::ConvWeight => match graph.node(p.node).op {
+                    Op::Conv2d { groups, .. } if groups > 1 && p.shape[1] == 1 => LayerKind::Depthwise,
+                    _ => LayerKind::Conv,
+                },
+                other => return Err(Error::internal(format!("no kind of layer for `{other}`"))),
+            };
+            Layer::new(&p.name, &p.shape, kind, std::mem::replace(&mut first, false))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_convolutions_of_single_channels_in_groups_are_depthwise() {
+        let mut g = rigl_graph::Builder::new("net");
+        let conv = rigl_graph::Conv2d::k3();
+        let x = g.input("image", &[1, 8, 8]);
+        let h = g.conv2d("first", x, 4, conv);
+        let h = g.conv2d("grouped", h, 4, conv.groups(2));
+        let h = g.conv2d("depthwise", h, 8, conv.groups(4));
+        let h = g.global_avg_pool(h);
+        g.cross_entropy(h, 8, 0.0);
+        let kinds: Vec<_> = layers(&g.finish().unwrap()).unwrap().iter().map(Layer::kind).collect();
+        assert_eq!(kinds, [LayerKind::Conv, LayerKind::Conv, LayerKind::Depthwise]);
+    }
+}

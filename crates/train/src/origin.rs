@@ -1,0 +1,147 @@
+//! Where the weights and patterns of a run come from, read before anything is designed.
+
+use std::fmt;
+use std::num::ParseIntError;
+use std::str::FromStr;
+
+use rigl_base::{Error, Result};
+use rigl_formats::{Checkpoint, Latest, Metadata, Store, checkpoint};
+use rigl_graph::state::State;
+use rigl_metrics::RunFolder;
+
+use crate::config::{Config, StartValues};
+use crate::registry::Registry;
+use crate::settings::{Settings, StartFrom};
+
+/// Where a run begins.
+pub enum Origin {
+    /// Initial values under the first pattern that the method gives.
+    Fresh,
+    /// Initial values under random patterns of as many weights as the run ends with: what a step takes does not depend on
+    /// which weights these are, so this is how steps are measured.
+    Settled,
+    /// A finished run.
+    Run(Finished),
+    /// The run itself, from its newest good checkpoint on.
+    Resumed(Latest),
+}
+
+/// A finished run that another starts from.
+pub struct Finished {
+    pub(crate) from: StartFrom,
+    pub(crate) state: State<'static>,
+    /// Seed of the initial values; where values are taken over, of those that are not there.
+    pub(crate) seed: u64,
+}
+
+impl Origin {
+    /// What a run with these settings begins from: reads the run that they name, if they name one.
+    ///
+    /// # Errors
+    /// If that run cannot be read, is not finished, has lost its last checkpoint, or began with values that cannot be
+    /// had again.
+    pub fn begin(settings: &Settings, registry: &Registry) -> Result<Origin> {
+        let Some(from) = &settings.start_from else { return Ok(Origin::Fresh) };
+        Finished::read(from, settings, registry).map(Origin::Run).map_err(|error| from.context(error))
+    }
+}
+
+impl StartFrom {
+    /// Says which run an error is about.
+    pub(crate) fn context(&self, error: Error) -> Error {
+        error.context(format!("`method.start-from` = `{}`", self.path.display()))
+    }
+}
+
+impl Finished {
+    fn read(from: &StartFrom, settings: &Settings, registry: &Registry) -> Result<Finished> {
+        let path = &from.path;
+        let (Checkpoint { metadata, state }, file) = if path.is_dir() {
+            let run = RunFolder::open(path)?;
+            if run.finished()?.is_none() {
+                return Err(Error::usage("the run is not finished")
+                    .hint(format!("rigl train --resume {}", path.display())));
+            }
+            // Of a finished run there is nothing to warn of.
+            last_checkpoint(&run)?.warned(drop)
+        } else {
+            (checkpoint::read(path)?, path.clone())
+        };
+        let before =
+            Config::from_text(&file.display().to_string(), &metadata.configuration, &registry.known())?;
+        let seed = match from.values {
+            StartValues::Initial => first_values(&before, &metadata)?,
+            StartValues::Trained | StartValues::Redrawn => settings.seeds.init,
+        };
+        Ok(Finished { from: from.clone(), state, seed })
+    }
+}
+
+/// The newest good checkpoint of a run, for reading. Of a finished run that is the last one, and nothing else will do.
+///
+/// # Errors
+/// If there is none, or the run is finished and its last one is damaged or gone.
+pub fn last_checkpoint(run: &RunFolder) -> Result<Latest> {
+    let latest = Store::new(run.checkpoints()).latest()?;
+    let Some(summary) = run.finished()? else { return Ok(latest) };
+    let Metadata { step, draw, .. } = latest.checkpoint().metadata;
+    if latest.warnings().is_empty() && (step, draw) == (summary.steps, summary.draws) {
+        return Ok(latest);
+    }
+    let run = run.path().display();
+    let what = match latest.warnings().first() {
+        Some(warning) => warning.clone(),
+        None => format!("of step {} there is none", summary.steps),
+    };
+    Err(Error::data(format!("the last checkpoint of the finished run `{run}` cannot be read: {what}"))
+        .hint(format!("an earlier one, of step {step}, is `{}`", latest.path().display())))
+}
+
+/// What the first values were of a run that started from another.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum BeganWith {
+    /// Initial values of this seed.
+    Seed(u64),
+    /// Trained ones.
+    Trained,
+}
+
+impl BeganWith {
+    /// The entry of a checkpoint's metadata that says it.
+    const KEY: &str = "began-with";
+}
+
+const TRAINED: &str = "trained";
+
+impl fmt::Display for BeganWith {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BeganWith::Seed(seed) => seed.fmt(f),
+            BeganWith::Trained => f.write_str(TRAINED),
+        }
+    }
+}
+
+impl FromStr for BeganWith {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<BeganWith, ParseIntError> {
+        if text == TRAINED { Ok(BeganWith::Trained) } else { text.parse().map(BeganWith::Seed) }
+    }
+}
+
+/// The seed of the values that a run began with.
+fn first_values(run: &Config, metadata: &Metadata) -> Result<u64> {
+    if run.method.start_from.is_empty() {
+        return Ok(run.seeds.init);
+    }
+    let found = match metadata.extra.get(BeganWith::KEY).map(|said| said.parse()) {
+        Some(Ok(BeganWith::Seed(seed))) => return Ok(seed),
+        Some(Ok(BeganWith::Trained)) => "trained ones",
+        Some(Err(_)) | None => "values it does not tell",
+    };
+    Err(Error::usage(format!(
+        "the run began with {found}, which `method.start-values` = `initial` cannot begin with again"
+    ))
+    .hint("--set method.start-values=trained"))
+}

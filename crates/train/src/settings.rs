@@ -1,0 +1,196 @@
+//! What a configuration means: everything that follows from its keys alone, made once. Training, planning and measuring
+//! read this; the configuration itself is printed, compared and saved.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rigl_base::{Error, Result};
+use rigl_data::CropFlip;
+use rigl_engine::{Compute, Options, Preprocessing, StepConstants};
+use rigl_topology::{Budget, Method};
+
+use crate::config::{Augment, Config, Seeds, Standardize, StartValues};
+use crate::machine::MachineOptions;
+use crate::registry::Registry;
+
+/// Samples of an evaluation batch, at least.
+const EVALUATED_AT_ONCE: usize = 500;
+
+/// Pixels of padding before an image is cut.
+const PADDING: u16 = 4;
+
+/// A configuration as training reads it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    config: Config,
+    /// The method, with the configuration's columns.
+    pub(crate) method: Method,
+    /// What the network may keep, and how it is spread.
+    pub(crate) budget: Budget,
+    /// The run that this one starts from.
+    pub(crate) start_from: Option<StartFrom>,
+    /// Samples of an optimiser step, and the equal parts they are computed in.
+    batch: usize,
+    parts: usize,
+    /// Whether the network is ever evaluated.
+    evaluates: bool,
+    /// Arithmetic of sparse layers.
+    pub(crate) compute: Compute,
+    /// The optimiser's constants; the learning rate is each step's own.
+    pub(crate) optimizer: StepConstants,
+    /// Where random numbers start.
+    pub(crate) seeds: Seeds,
+    /// When something is recorded and saved.
+    pub(crate) records: Records,
+}
+
+/// The run that another starts from, and what is taken over besides its patterns.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct StartFrom {
+    pub(crate) path: PathBuf,
+    pub(crate) values: StartValues,
+}
+
+/// When something is recorded and saved.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Records {
+    /// Steps from one record of the loss to the next.
+    pub(crate) every_steps: u64,
+    /// The pattern of every n-th update is kept; 0 for none.
+    pub(crate) patterns: u64,
+    pub(crate) tensorboard: bool,
+    /// Time from one checkpoint to the next, and how many are kept.
+    pub(crate) checkpoint_every: Duration,
+    pub(crate) checkpoints_kept: usize,
+}
+
+impl Settings {
+    /// What `config` means with these methods.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is no such method, or its columns do not go together.
+    pub fn new(config: Config, registry: &Registry) -> Result<Settings> {
+        let method = config.method_row(&registry.methods)?;
+        let from = &config.method.start_from;
+        let values = config.method.start_values;
+        let (data, optimizer) = (&config.data, &config.optimizer);
+        let parts = data.micro_batches.max(1);
+        Ok(Settings {
+            budget: config.budget(),
+            start_from: (!from.is_empty()).then(|| StartFrom { path: from.into(), values }),
+            batch: data.batch,
+            parts,
+            evaluates: true,
+            compute: config.compute,
+            optimizer: StepConstants {
+                learning_rate: 0.0,
+                momentum: optimizer.momentum,
+                nesterov: optimizer.nesterov,
+                l2: optimizer.l2,
+            },
+            seeds: config.seeds.clone(),
+            records: Records {
+                every_steps: config.log.every_steps,
+                patterns: config.log.patterns,
+                tensorboard: config.log.tensorboard,
+                checkpoint_every: Duration::from_secs_f64(config.checkpoint.every_seconds),
+                checkpoints_kept: config.checkpoint.keep,
+            },
+            method,
+            config,
+        })
+    }
+
+    /// The configuration, to be printed, compared and saved.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The method, with the configuration's columns.
+    pub fn method(&self) -> &Method {
+        &self.method
+    }
+
+    /// Samples of an optimiser step.
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+
+    /// Equal parts that the samples of a step are computed in, one after the other.
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// Samples of one part of a step's batch.
+    pub fn micro_batch(&self) -> usize {
+        self.batch / self.parts
+    }
+
+    /// Samples of an evaluation batch.
+    pub fn evaluation_batch(&self) -> usize {
+        if self.evaluates { self.micro_batch().max(EVALUATED_AT_ONCE) } else { 1 }
+    }
+
+    /// The same for what is never evaluated.
+    #[must_use]
+    pub fn without_evaluation(self) -> Settings {
+        Settings { evaluates: false, ..self }
+    }
+
+    /// The same with another batch, in as many parts.
+    pub(crate) fn with_batch(&self, batch: usize) -> Settings {
+        Settings { batch, ..self.clone() }
+    }
+
+    /// What the engine is made with, for initial values of this seed.
+    pub fn engine(&self, machine: &MachineOptions, seed: u64) -> Options {
+        Options {
+            batch: self.micro_batch(),
+            evaluation_batch: self.evaluation_batch(),
+            threads: machine.threads(),
+            isa: machine.isa.clone(),
+            compute: self.compute,
+            seed,
+        }
+    }
+
+    /// How samples of this shape become numbers, and what is done to training samples at random.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if what the configuration says of them does not fit the shape.
+    pub fn inputs(&self, shape: &[usize]) -> Result<(Preprocessing, Option<CropFlip>)> {
+        let data = &self.config.data;
+        let channels = shape.first().copied().unwrap_or(1);
+        for (key, values) in [("data.mean", &data.mean), ("data.std", &data.std)] {
+            if values.len() != 1 && values.len() != channels {
+                return Err(Error::usage(format!(
+                    "`{key}` has {} values, expected 1 or one for each of the {channels} channels",
+                    values.len()
+                )));
+            }
+        }
+        let wide =
+            |values: &[f64]| if values.len() == 1 { vec![values[0]; channels] } else { values.to_vec() };
+        let preprocessing = match data.standardize {
+            Standardize::Fixed => Preprocessing::new(&wide(&data.mean), &wide(&data.std))?,
+            Standardize::PerImage => Preprocessing::per_image(),
+        };
+        let augmentation = match data.augment {
+            Augment::None => None,
+            Augment::CropFlip => {
+                let crop = CropFlip::new(self.seeds.data, shape, PADDING);
+                Some(crop.map_err(|e| e.context("`data.augment`"))?)
+            }
+        };
+        Ok((preprocessing, augmentation))
+    }
+
+    /// The same in words, for whoever feeds the network without this program.
+    pub(crate) fn inputs_text(&self) -> String {
+        let data = &self.config.data;
+        match data.standardize {
+            Standardize::Fixed => format!("(x / 255 - {:?}) / {:?}", data.mean, data.std),
+            Standardize::PerImage => "(x / 255 - mean) / max(deviation, 1 / sqrt(n)), of each image".into(),
+        }
+    }
+}
