@@ -269,11 +269,11 @@ fn a_dry_run_shows_what_would_be_trained_and_writes_nothing() {
     let said = place.run(&format!("{SHORT} --dry-run --run-dir run")).succeeded();
     assert!(said.out.contains("300×784") && said.out.contains("26,621"), "{}", said.out);
     assert!(said.out.contains(
-        "500 training and 200 test samples, 40 steps of 50 samples (4 epochs), 1 topology update, "
+        "500 training and 200 test samples, 40 steps of 50 samples (4 epochs), 3 topology updates, "
     ));
     assert_eq!(said.err, "");
     for (flags, updates) in [
-        ("--set method.update-interval=10", "3 topology updates"),
+        ("--set method.update-interval=100", "1 topology update"),
         ("--method static", "no topology updates"),
         (
             "--method set --set method.update-interval=13 --set method.update-end=40",
@@ -286,7 +286,7 @@ fn a_dry_run_shows_what_would_be_trained_and_writes_nothing() {
     }
     let found = place.run(&format!("{SHORT} --dry-run --json")).succeeded().json();
     assert_eq!((&found["steps"], &found["method"]), (&40.into(), &"rigl".into()));
-    assert_eq!(found["updates"], 1);
+    assert_eq!(found["updates"], 3);
     assert_eq!(found["network"]["active"], 26_621);
     assert!(found["planned_bytes"].as_u64().unwrap() > 100_000);
     assert_eq!(place.contents(), before);
