@@ -171,24 +171,28 @@ impl Parameter {
         let context = |e: Error| e.context(format!("topology update of `{}`", self.name));
         let candidates = self.candidates.take();
         let pattern = self.pattern().ok_or_else(|| context(Error::internal("it is dense")))?;
-        let (values, gradient) = (self.values(), self.gradient());
-        let [sign, average, kept] = [SIGN, AVERAGE, KEPT].map(|name| self.slot(name));
-        let state = LayerState {
-            pattern,
-            values: &values,
-            gradient: &gradient,
-            dense: &self.dense,
-            candidates,
-            sign: sign.as_deref(),
-            average: average.as_deref(),
-            kept: kept.as_deref(),
+        // Copies in the order of the pattern are gone before there is a second set of everything.
+        let done = {
+            let (values, gradient) = (self.values(), self.gradient());
+            let [sign, average, kept] = [SIGN, AVERAGE, KEPT].map(|name| self.slot(name));
+            let state = LayerState {
+                pattern,
+                values: &values,
+                gradient: &gradient,
+                dense: &self.dense,
+                candidates,
+                sign: sign.as_deref(),
+                average: average.as_deref(),
+                kept: kept.as_deref(),
+            };
+            rigl_topology::transition(state, request, initial).map_err(context)?
         };
-        let done = rigl_topology::transition(state, request, initial).map_err(context)?;
         let Some(new) = done.new else { return Ok(done.change) };
         let mut slots: Vec<Slot> = Vec::new();
         for slot in self.slots.iter().filter(|slot| slot.over == Over::Active) {
-            let carried = done.change.carry(&self.storage.sorted(&slot.values));
-            slots.push(Slot { values: carried, ..slot.clone() });
+            let Slot { name, owner, over, values } = slot;
+            let values = done.change.carry(&self.storage.sorted(values));
+            slots.push(Slot { name: name.clone(), owner: *owner, over: *over, values });
         }
         if let Some(sign) = new.sign {
             let slot = slots.iter_mut().find(|slot| slot.name == SIGN);
