@@ -5,7 +5,7 @@
 
 use rigl_base::counts;
 
-use crate::method::{DropRule, Method, UpdateRule};
+use crate::method::{DropRule, Method, MethodState, UpdateRule};
 use crate::names::Redistribution;
 use crate::pattern::Pattern;
 use crate::update::LayerBudget;
@@ -52,20 +52,6 @@ impl LayerStatistics {
                 wanted.clamp(self.target, self.active.max(self.target)).min(self.active)
             }
         }
-    }
-}
-
-/// What a method remembers from one update to the next, besides what the engine keeps per weight.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct MethodState {
-    /// The magnitude below which weights are dropped by [`DropRule::Threshold`].
-    pub threshold: f64,
-}
-
-impl Default for MethodState {
-    /// A threshold of 10⁻³, from which DSR starts.
-    fn default() -> MethodState {
-        MethodState { threshold: 1e-3 }
     }
 }
 

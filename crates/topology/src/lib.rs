@@ -61,13 +61,14 @@ pub mod transition;
 pub mod update;
 pub mod updates;
 
-pub use budget::{LayerStatistics, MethodState};
+pub use budget::LayerStatistics;
 pub use distribution::{Allocation, Budget, allocate, check_sparsity};
 pub use explored::Explored;
 pub use filter::{LayerFilter, check_glob};
 pub use layer::{Layer, LayerKind};
 pub use method::{
-    DropRule, Dynamics, GrowRule, Method, Noise, ScheduleDefaults, Start, Topology, UpdateRule, growth_stream,
+    DropRule, Dynamics, GrowRule, Method, MethodState, Noise, ScheduleDefaults, Start, Topology, UpdateRule,
+    growth_stream,
 };
 pub use names::{Decay, Distribution, DropScore, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
 pub use pattern::Pattern;

@@ -18,7 +18,6 @@ use std::borrow::Cow;
 use rigl_base::random::{Purpose, Stream, name_id, pair_id};
 use rigl_base::{Error, Result, counts};
 
-use crate::budget::MethodState;
 use crate::layer::Layer;
 use crate::names::{Decay, DropScore, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
 use crate::pattern::Pattern;
@@ -223,6 +222,20 @@ impl ScheduleDefaults {
             drop_fraction: self.drop_fraction,
             decay: self.decay,
         }
+    }
+}
+
+/// What a method remembers from one update to the next, besides what the engine keeps per weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct MethodState {
+    /// The magnitude below which weights are dropped by [`DropRule::Threshold`].
+    pub threshold: f64,
+}
+
+impl Default for MethodState {
+    /// A threshold of 10⁻³, from which DSR starts.
+    fn default() -> MethodState {
+        MethodState { threshold: 1e-3 }
     }
 }
 
