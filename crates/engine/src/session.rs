@@ -419,8 +419,4 @@ fn check_batch(batch: &Batch, plan: &Plan) -> Result<()> {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
-mod tests;
-
-#[cfg(test)]
 mod pass_tests;

@@ -2,11 +2,10 @@
 
 use std::alloc::System;
 
-use rigl_base::random::{Purpose, Stream};
-use rigl_engine::{Batch, Compute, MicroBatch, Options, Packer, Preprocessing, Session, StepConstants};
+use rigl_engine::{Batch, Compute, Options, Packer, Preprocessing, Session, StepConstants};
 use rigl_graph::models::{ModelSpec, Models};
 use rigl_graph::{Builder, Graph, Linear};
-use rigl_topology::Pattern;
+use rigl_testing::{Samples, options, part, patterns};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats, StatsAlloc};
 
 #[global_allocator]
@@ -45,38 +44,22 @@ struct Case {
 
 fn session(case: &Case, density: Option<f64>, compute: Compute, threads: usize) -> Session {
     let Case { graph, samples, .. } = case;
-    let pattern = |(i, p): (usize, &rigl_graph::Parameter)| {
-        let count = (p.len() as f64 * density.filter(|_| p.is_weight())?) as usize;
-        Some(Pattern::random(p.len(), count, Stream::new(0, Purpose::Test, i as u64)).unwrap())
-    };
-    let patterns = graph.parameters().iter().enumerate().map(pattern).collect();
-    let options =
-        Options { batch: *samples, evaluation_batch: *samples, threads, isa: None, compute, seed: 0 };
-    Session::new(graph, patterns, &options).unwrap()
+    let patterns = patterns(graph, density.unwrap_or(1.0), |_| density.is_some());
+    Session::new(graph, patterns, &Options { threads, compute, ..options(*samples) }).unwrap()
 }
 
 fn images(case: &Case) -> Vec<Vec<u8>> {
-    let mut draws = Stream::new(1, Purpose::Test, 0).draws();
-    let features: usize = case.graph.inputs().flat_map(|input| case.graph.node(input).shape.iter()).product();
-    (0..case.samples).map(|_| (0..features).map(|_| draws.word() as u8).collect()).collect()
+    let features = case.graph.inputs().flat_map(|input| case.graph.node(input).shape.iter()).product();
+    Samples::drawn(1, case.samples, features, CLASSES).images
 }
 
 /// One step on `parts` micro-batches, which are packed on the way, and an evaluation of the last one.
 fn step(session: &mut Session, packer: &Packer, images: &[Vec<u8>], parts: usize, batch: &mut Batch) {
     let each = images.len() / parts;
-    for (i, part) in images.chunks(each).enumerate() {
-        let labels = (0..part.len()).map(|sample| (sample % CLASSES) as u32);
-        packer.pack(part.iter().map(Vec::as_slice).zip(labels), batch).unwrap();
-        let part = MicroBatch {
-            batch,
-            of_samples: images.len(),
-            draw: 0,
-            number: i as u64,
-            seed: 0,
-            first: i == 0,
-            last: i + 1 == parts,
-        };
-        session.accumulate(part, &[]).unwrap();
+    for (i, chunk) in images.chunks(each).enumerate() {
+        let labels = (0..chunk.len()).map(|sample| (sample % CLASSES) as u32);
+        packer.pack(chunk.iter().map(Vec::as_slice).zip(labels), batch).unwrap();
+        session.accumulate(part(batch, i, parts, images.len()), &[]).unwrap();
     }
     let constants = StepConstants { learning_rate: 0.1, momentum: 0.9, nesterov: true, l2: 1e-4 };
     session.step(constants).unwrap();

@@ -7,17 +7,15 @@
 use std::collections::BTreeMap;
 
 use rigl_base::random::{Purpose, Stream};
-use rigl_engine::{
-    Batch, Compute, Growth, MicroBatch, Options, Outcome, Parameter, Preprocessing, Session, StepConstants,
-    Take,
-};
+use rigl_engine::{Batch, Compute, Growth, Options, Outcome, Parameter, Preprocessing, Session, Take};
 use rigl_graph::state::{self, Role, State, Tensor, Values};
 use rigl_graph::{Builder, Graph, Linear};
+use rigl_testing::golden::{Constants, close, read};
+use rigl_testing::{BARE, Samples, part, whole};
 use rigl_topology::{
     Decay, Grown, LayerStatistics, Method, MethodState, UpdateRequest, UpdateSchedule, Updates,
 };
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 
 const TRAINING: [&str; 3] = [
     include_str!("../../../reference/golden/train-nesterov-smoothing.json"),
@@ -49,14 +47,6 @@ struct Training {
     gradients: Numbers,
     steps: Vec<Step>,
     after: Numbers,
-}
-
-#[derive(Deserialize)]
-struct Constants {
-    learning_rate: f64,
-    momentum: f64,
-    nesterov: bool,
-    l2: f64,
 }
 
 #[derive(Deserialize)]
@@ -92,12 +82,6 @@ struct Schedule {
 struct Layer {
     k: usize,
     regrown: usize,
-}
-
-#[derive(Deserialize)]
-struct Samples {
-    images: Vec<Vec<u8>>,
-    labels: Vec<u32>,
 }
 
 type Numbers = BTreeMap<String, Golden>;
@@ -147,25 +131,8 @@ impl Network {
     }
 
     fn pack(&self, session: &Session, samples: &Samples) -> Batch {
-        let preprocessing = Preprocessing::new(&self.mean, &self.std).unwrap();
-        let samples = samples.images.iter().map(Vec::as_slice).zip(samples.labels.iter().copied());
-        let mut batch = Batch::default();
-        session.packer(&preprocessing).pack(samples, &mut batch).unwrap();
-        batch
+        samples.pack(session, &Preprocessing::new(&self.mean, &self.std).unwrap())
     }
-}
-
-/// Gradients alone: `w_before − w_after` is the gradient.
-const BARE: StepConstants = StepConstants { learning_rate: 1.0, momentum: 0.0, nesterov: false, l2: 0.0 };
-
-#[track_caller]
-fn close(what: &str, found: f64, golden: f64, tolerance: f64) {
-    let error = (found - golden).abs();
-    assert!(error <= tolerance, "{what}: {found}, golden {golden}, error {error:e} > {tolerance:e}");
-}
-
-fn read<T: DeserializeOwned>(json: &str) -> T {
-    serde_json::from_str(json).unwrap()
 }
 
 fn tensors<'a>(role: &Role, numbers: &'a Numbers) -> State<'a> {
@@ -197,10 +164,6 @@ fn values(state: &[Tensor<'_>], role: &Role, name: &str) -> Vec<f32> {
 
 fn momentum() -> Role {
     Role::Slot("momentum".into())
-}
-
-fn whole(batch: &Batch) -> MicroBatch<'_> {
-    MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
 }
 
 /// Checks the gradients accumulated in a session whose parameters are `before`.
@@ -248,24 +211,13 @@ fn gradients_of_inactive_positions_equal_those_of_pytorch() {
 fn gradients_added_up_over_two_parts_of_a_batch_equal_those_of_the_whole() {
     for golden in TRAINING.map(read::<Training>) {
         let before = tensors(&Role::Parameter, &golden.before);
-        let Samples { images, labels } = &golden.batches[0];
+        let all = &golden.batches[0];
         for compute in ARITHMETIC {
             let mut session = golden.network.session(compute, &before);
             let mut sum = Outcome::default();
-            for range in [0..20, 20..images.len()] {
-                let (first, last) = (range.start == 0, range.end == images.len());
-                let part = Samples { images: images[range.clone()].to_vec(), labels: labels[range].to_vec() };
-                let batch = golden.network.pack(&session, &part);
-                let part = MicroBatch {
-                    batch: &batch,
-                    of_samples: images.len(),
-                    draw: 0,
-                    number: 0,
-                    seed: 0,
-                    first,
-                    last,
-                };
-                sum.add(session.accumulate(part, &[]).unwrap());
+            for (number, range) in [0..20, 20..all.len()].into_iter().enumerate() {
+                let batch = golden.network.pack(&session, &all.range(range));
+                sum.add(session.accumulate(part(&batch, number, 2, all.len()), &[]).unwrap());
             }
             close("loss", sum.mean_loss(), golden.steps[0].loss, golden.steps[0].tolerance);
             check_gradients(&mut session, &golden, &before);
@@ -276,8 +228,6 @@ fn gradients_added_up_over_two_parts_of_a_batch_equal_those_of_the_whole() {
 #[test]
 fn losses_of_ten_steps_and_the_parameters_after_them_equal_those_of_pytorch() {
     for golden in TRAINING.map(read::<Training>) {
-        let &Constants { learning_rate, momentum, nesterov, l2 } = &golden.constants;
-        let constants = StepConstants { learning_rate, momentum, nesterov, l2 };
         for compute in ARITHMETIC {
             let mut session = golden.network.session(compute, &tensors(&Role::Parameter, &golden.before));
             for (i, step) in golden.steps.iter().enumerate() {
@@ -289,7 +239,7 @@ fn losses_of_ten_steps_and_the_parameters_after_them_equal_those_of_pytorch() {
                     close(&what, outcome.mean_loss(), step.loss, step.tolerance);
                     assert_eq!(outcome.correct, step.correct, "step {i}");
                 }
-                session.step(constants).unwrap();
+                session.step(golden.constants.into()).unwrap();
             }
             let state = session.state();
             for (name, after) in &golden.after {

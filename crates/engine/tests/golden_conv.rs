@@ -2,15 +2,14 @@
 //! `reference/layers.py` in float64. Each case is a small network in the text form of graphs; its parameters, masks,
 //! buffers and samples are drawn here as there. The tolerances are those of the files (`reference/rounding.py`).
 
-mod support;
-
 use std::collections::BTreeMap;
 
-use rigl_engine::{Compute, Options, Preprocessing, Session, StepConstants};
+use rigl_engine::{Compute, Options, Preprocessing, Session};
 use rigl_graph::Graph;
 use rigl_graph::state::{self, Role, State, Tensor, Values};
+use rigl_testing::golden::{self, Named, Numbers};
+use rigl_testing::{BARE, whole};
 use serde::Deserialize;
-use support::{Named, Numbers, Samples};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -34,9 +33,6 @@ struct Case {
     buffers: Named,
 }
 
-/// Gradients alone: `w_before − w_after` is the gradient.
-const BARE: StepConstants = StepConstants { learning_rate: 1.0, momentum: 0.0, nesterov: false, l2: 0.0 };
-
 impl Case {
     fn state(&self, graph: &Graph) -> State<'static> {
         let parameters = graph.parameters().iter().map(|p| (Role::Parameter, &p.name, &p.shape));
@@ -55,8 +51,8 @@ impl Case {
         };
         let count = shape.iter().product();
         let value = |u: f64| ((2.0 * u - 1.0) * limit + middle) as f32;
-        let all: Vec<f32> = support::units(self.seed, name, count).map(value).collect();
-        let indices = self.masks.get(name).map(|&density| support::mask(self.seed, name, count, density));
+        let all: Vec<f32> = golden::units(self.seed, name, count).map(value).collect();
+        let indices = self.masks.get(name).map(|&density| golden::mask(self.seed, name, count, density));
         let values = match &indices {
             Some(indices) => indices.iter().map(|&i| all[i as usize]).collect(),
             None => all,
@@ -74,7 +70,7 @@ impl Case {
         let graph = Graph::parse(&self.text).unwrap();
         let classes = u32::try_from(graph.classes().unwrap()).unwrap();
         let features = graph.inputs().map(|id| graph.node(id).shape.iter().product::<usize>()).sum();
-        let samples = Samples::new(self.seed, self.samples, features, classes);
+        let samples = golden::samples(self.seed, self.samples, features, classes);
         let options =
             Options { batch: self.samples, evaluation_batch: 1, threads, isa: None, compute, seed: 0 };
         let before = self.state(&graph);
@@ -82,12 +78,14 @@ impl Case {
         session.load(&before).unwrap();
 
         let each: Vec<f64> = (0..self.samples)
-            .map(|i| session.evaluate(&samples.pack(i..i + 1, &session, how), None).unwrap().mean_loss())
+            .map(|i| {
+                session.evaluate(&samples.range(i..i + 1).pack(&session, how), None).unwrap().mean_loss()
+            })
             .collect();
         self.evaluated.check(&format!("{title}: evaluated losses"), &each, |_| 0.0);
 
-        let batch = samples.pack(0..self.samples, &session, how);
-        let outcome = session.accumulate(support::whole(&batch), &[]).unwrap();
+        let batch = samples.pack(&session, how);
+        let outcome = session.accumulate(whole(&batch), &[]).unwrap();
         self.loss.check(&format!("{title}: loss"), &[outcome.mean_loss()], |_| 0.0);
         session.step(BARE).unwrap();
 
@@ -114,7 +112,7 @@ impl Case {
 }
 
 fn check(file: &str) {
-    let golden: Golden = serde_json::from_str(file).unwrap();
+    let golden: Golden = golden::read(file);
     let how = Preprocessing::new(&golden.mean, &golden.std).unwrap();
     for (title, case) in &golden.cases {
         case.check(title, &how, Compute::Auto, 1);

@@ -2,14 +2,13 @@
 //! `reference/golden/train-wrn-22-2*.json`, made by `reference/wrn.py` in float64. Initial values, masks and samples
 //! are drawn here as there.
 
-mod support;
-
-use rigl_engine::{Compute, Options, Preprocessing, Session, StepConstants};
+use rigl_engine::{Compute, Options, Preprocessing, Session};
 use rigl_graph::state::{self, Role, Tensor, Values};
 use rigl_graph::{Graph, ModelSpec, Models};
+use rigl_testing::golden::{self, Constants, Named, Numbers};
+use rigl_testing::whole;
 use rigl_topology::Pattern;
 use serde::Deserialize;
-use support::{Named, Numbers, Samples};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -26,21 +25,13 @@ struct Golden {
     evaluated: Numbers,
 }
 
-#[derive(Deserialize)]
-struct Constants {
-    learning_rate: f64,
-    momentum: f64,
-    nesterov: bool,
-    l2: f64,
-}
-
 impl Golden {
     /// All weights but the first convolution's are sparse.
     fn patterns(&self, graph: &Graph) -> Vec<Option<Pattern>> {
         let pattern = |p: &rigl_graph::Parameter| {
             let sparse = p.is_weight() && p.name != "conv1.weight";
             sparse.then(|| {
-                Pattern::new(p.len(), support::mask(self.seed, &p.name, p.len(), self.density)).unwrap()
+                Pattern::new(p.len(), golden::mask(self.seed, &p.name, p.len(), self.density)).unwrap()
             })
         };
         graph.parameters().iter().map(pattern).collect()
@@ -54,7 +45,7 @@ impl Golden {
                 name if name.ends_with(".weight") => |u: f64| 0.4 + 0.2 * u,
                 _ => |u: f64| if u < 0.5 { -1.8 + 1.2 * u } else { 0.6 + 1.2 * u },
             };
-            let units = support::units(self.seed, &tensor.name, tensor.shape[0]);
+            let units = golden::units(self.seed, &tensor.name, tensor.shape[0]);
             tensor.values = Values::F32(units.map(|u| value(u) as f32).collect());
         }
     }
@@ -80,15 +71,14 @@ impl Golden {
 
     fn check(&self, compute: Compute) {
         let mut session = self.session(compute);
-        let samples = Samples::new(self.seed, self.losses.len() * self.samples, 3 * 32 * 32, 10);
-        let Constants { learning_rate, momentum, nesterov, l2 } = self.constants;
+        let samples = golden::samples(self.seed, self.losses.len() * self.samples, 3 * 32 * 32, 10);
         let mut batch = Default::default();
         for (i, loss) in self.losses.iter().enumerate() {
             let range = i * self.samples..(i + 1) * self.samples;
-            batch = samples.pack(range, &session, &Preprocessing::per_image());
-            let outcome = session.accumulate(support::whole(&batch), &[]).unwrap();
+            batch = samples.range(range).pack(&session, &Preprocessing::per_image());
+            let outcome = session.accumulate(whole(&batch), &[]).unwrap();
             loss.check(&format!("{compute}: loss of step {i}"), &[outcome.mean_loss()], |_| 0.0);
-            session.step(StepConstants { learning_rate, momentum, nesterov, l2 }).unwrap();
+            session.step(self.constants.into()).unwrap();
         }
         let evaluated = session.evaluate(&batch, None).unwrap().mean_loss();
         self.evaluated.check(&format!("{compute}: evaluated loss"), &[evaluated], |_| 0.0);
@@ -107,7 +97,7 @@ impl Golden {
 }
 
 fn check(file: &str) {
-    let golden: Golden = serde_json::from_str(file).unwrap();
+    let golden: Golden = golden::read(file);
     for compute in [Compute::Auto, Compute::Sparse, Compute::Masked] {
         golden.check(compute);
     }

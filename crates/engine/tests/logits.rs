@@ -1,10 +1,8 @@
 //! Logits that a session lends are those that its losses and hits come from, sample by sample, whatever the batch.
 
-mod support;
-
 use rigl_engine::{Compute, Options, Preprocessing, Session};
 use rigl_graph::{ModelSpec, Models};
-use support::Samples;
+use rigl_testing::golden::samples;
 
 const CLASSES: u32 = 7;
 const SHAPE: [usize; 3] = [3, 8, 8];
@@ -31,8 +29,8 @@ fn losses_and_hits_are_those_of_the_logits() {
     for model in ["mlp", "wide-resnet"] {
         let mut session = session(model);
         for count in [1, 17, 64, 100] {
-            let samples = Samples::new(11, count, SHAPE.iter().product(), CLASSES);
-            let batch = samples.pack(0..count, &session, &Preprocessing::per_image());
+            let samples = samples(11, count, SHAPE.iter().product(), CLASSES);
+            let batch = samples.pack(&session, &Preprocessing::per_image());
             let mut logits = vec![f32::NAN];
             let outcome = session.evaluate(&batch, Some(&mut logits)).unwrap();
             assert_eq!(outcome, session.evaluate(&batch, None).unwrap());
@@ -40,7 +38,7 @@ fn losses_and_hits_are_those_of_the_logits() {
             assert_eq!(logits.len(), count * CLASSES as usize);
             let mut correct = 0;
             for (i, logits) in logits.chunks(CLASSES as usize).enumerate() {
-                let alone = samples.pack(i..i + 1, &session, &Preprocessing::per_image());
+                let alone = samples.range(i..i + 1).pack(&session, &Preprocessing::per_image());
                 let mut own = Vec::new();
                 let outcome = session.evaluate(&alone, Some(&mut own)).unwrap();
                 assert_eq!(bits(&own), bits(logits), "{model} {i}");

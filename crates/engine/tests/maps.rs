@@ -2,15 +2,13 @@
 //! every gradient (by central differences), for batches that fill no block; and against themselves: storage,
 //! threads, instruction sets and micro-batches.
 
-mod plain;
-
-use plain::Plain;
 use rigl_base::random::{Purpose, Stream};
 use rigl_engine::{
     Batch, Compute, Growth, MicroBatch, Options, Parameter, Preprocessing, Session, StepConstants, Take,
 };
 use rigl_graph::state::{self, Role};
 use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, ModelSpec, Models, Pool};
+use rigl_testing::{BARE, Plain, Samples, options, part, values, whole};
 use rigl_topology::{DropScore, GrowScore, Grown, LayerBudget, Pattern, UpdateRequest};
 
 const SHAPE: [usize; 3] = [3, 7, 6];
@@ -183,58 +181,30 @@ fn imagenet() -> [Graph; 3] {
     })
 }
 
+/// Fixed preprocessing: mean and deviation.
+const SCALE: [f64; 2] = [0.5, 0.25];
+
 fn patterns(graph: &Graph, density: f64) -> Vec<Option<Pattern>> {
-    let of = |(i, p): (usize, &rigl_graph::Parameter)| {
-        let count = ((p.len() as f64 * density) as usize).max(1);
-        // An output without inputs would lie on the bend of the ReLU behind it.
-        (p.is_weight() && !["fc1", "a.in", "b.in"].contains(&p.layer()))
-            .then(|| Pattern::random(p.len(), count, Stream::new(9, Purpose::Test, i as u64)).unwrap())
-    };
-    graph.parameters().iter().enumerate().map(of).collect()
+    // An output without inputs would lie on the bend of the ReLU behind it.
+    rigl_testing::patterns(graph, density, |p| !["fc1", "a.in", "b.in"].contains(&p.layer()))
 }
 
-fn options(batch: usize) -> Options {
-    Options { batch, evaluation_batch: batch, threads: 2, isa: None, compute: Compute::Auto, seed: 3 }
+fn samples(count: usize, salt: u64) -> Samples {
+    Samples::drawn(salt, count, SHAPE.iter().product(), CLASSES)
 }
 
-fn images(samples: usize, salt: u64) -> (Vec<Vec<u8>>, Vec<u32>) {
-    let mut draws = Stream::new(salt, Purpose::Test, 1).draws();
-    let features = SHAPE.iter().product();
-    let images = (0..samples).map(|_| (0..features).map(|_| draws.word() as u8).collect()).collect();
-    (images, (0..samples).map(|_| draws.below(CLASSES as u64) as u32).collect())
+fn pack(session: &Session, samples: &Samples) -> Batch {
+    samples.pack(session, &Preprocessing::new(&SCALE[..1], &SCALE[1..]).unwrap())
 }
 
-fn pack(session: &Session, images: &[Vec<u8>], labels: &[u32]) -> Batch {
-    let mut batch = Batch::default();
-    let packer = session.packer(&Preprocessing::new(&[0.5], &[0.25]).unwrap());
-    packer.pack(images.iter().map(Vec::as_slice).zip(labels.iter().copied()), &mut batch).unwrap();
-    batch
+fn plain<'a>(graph: &'a Graph, samples: &'a Samples) -> Plain<'a> {
+    Plain::new(graph, samples, SCALE[0], SCALE[1])
 }
 
-fn whole(batch: &Batch) -> MicroBatch<'_> {
-    MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
+/// Values of all parameters in f64.
+fn doubles(values: &[Vec<f32>]) -> Vec<Vec<f64>> {
+    values.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect()
 }
-
-/// Values of all parameters, dense, in the graph's order.
-fn values(session: &Session) -> Vec<Vec<f32>> {
-    let state = session.state();
-    let of = |p: &rigl_graph::Parameter| {
-        let tensor = state::find(&state, &Role::Parameter, &p.name).unwrap();
-        let values = tensor.values.as_f32().unwrap();
-        match &tensor.indices {
-            None => values.to_vec(),
-            Some(indices) => {
-                let mut dense = vec![0.0; p.len()];
-                indices.iter().zip(values).for_each(|(&i, &v)| dense[i as usize] = v);
-                dense
-            }
-        }
-    };
-    session.graph().parameters().iter().map(of).collect()
-}
-
-const PLAIN_STEP: StepConstants =
-    StepConstants { learning_rate: 1.0, momentum: 0.0, nesterov: false, l2: 0.0 };
 
 #[test]
 fn loss_statistics_and_every_gradient_equal_an_unpadded_network_in_f64() {
@@ -243,15 +213,14 @@ fn loss_statistics_and_every_gradient_equal_an_unpadded_network_in_f64() {
             for density in [0.3, 1.0] {
                 let patterns = patterns(&graph, density);
                 let mut session = Session::new(&graph, patterns.clone(), &options(samples)).unwrap();
-                let (images, labels) = images(samples, samples as u64);
-                let batch = pack(&session, &images, &labels);
+                let drawn = self::samples(samples, samples as u64);
+                let batch = pack(&session, &drawn);
                 let before = values(&session);
                 let outcome = session.accumulate(whole(&batch), &[]).unwrap();
-                session.step(PLAIN_STEP).unwrap();
+                session.step(BARE).unwrap();
                 let after = values(&session);
-                let plain = Plain::new(&graph, &images, &labels);
-                let doubles: Vec<Vec<f64>> =
-                    before.iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
+                let plain = plain(&graph, &drawn);
+                let doubles = doubles(&before);
                 let (loss, statistics) = plain.run(&doubles);
                 let name = graph.name();
                 assert!(
@@ -281,12 +250,7 @@ fn loss_statistics_and_every_gradient_equal_an_unpadded_network_in_f64() {
                         .fold(1e-3, f64::max);
                     for i in positions {
                         let found = f64::from(before[number][i]) - f64::from(after[number][i]);
-                        let mut moved = doubles.clone();
-                        let h = 1e-6;
-                        moved[number][i] += h;
-                        let up = plain.run(&moved).0;
-                        moved[number][i] -= 2.0 * h;
-                        let exact = (up - plain.run(&moved).0) / (2.0 * h);
+                        let exact = plain.slope(&doubles, [number, i], 1e-6);
                         assert!(
                             (found - exact).abs() < 2e-4 * scale + 1e-5,
                             "{name}, {samples} samples, density {density}: gradient of `{}` at {i}: {found}, {exact}",
@@ -312,20 +276,11 @@ fn train(graph: &Graph, options: &Options, parts: usize) -> (Vec<u64>, Vec<Vec<u
             .map(|&parameter| Growth { parameter, take: Take::Largest(2) })
             .filter(|_| updating)
             .collect();
-        let (images, labels) = images(34, step);
+        let samples = samples(34, step);
         let each = 34 / parts;
-        for part in 0..parts {
-            let range = part * each..(part + 1) * each;
-            let batch = pack(&session, &images[range.clone()], &labels[range]);
-            let part = MicroBatch {
-                batch: &batch,
-                of_samples: 34,
-                draw: step,
-                number: part as u64,
-                seed: 1,
-                first: part == 0,
-                last: part + 1 == parts,
-            };
+        for number in 0..parts {
+            let batch = pack(&session, &samples.range(number * each..(number + 1) * each));
+            let part = MicroBatch { draw: step, seed: 1, ..part(&batch, number, parts, 34) };
             losses.push(session.accumulate(part, &growth).unwrap().loss.to_bits());
         }
         if updating {
@@ -377,10 +332,7 @@ fn the_networks_for_imagenet_train_to_the_loss_of_a_plain_network_and_to_the_sam
     for graph in imagenet() {
         let base = options(34);
         let session = Session::new(&graph, patterns(&graph, 0.3), &base).unwrap();
-        let (images, labels) = images(34, 0);
-        let doubles: Vec<Vec<f64>> =
-            values(&session).iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
-        let (loss, _) = Plain::new(&graph, &images, &labels).run(&doubles);
+        let (loss, _) = plain(&graph, &samples(34, 0)).run(&doubles(&values(&session)));
         let (losses, after) = train(&graph, &base, 1);
         let found = f64::from_bits(losses[0]) / 34.0;
         assert!((found - loss).abs() < 1e-5 * loss, "{}: {found}, {loss}", graph.name());

@@ -148,15 +148,7 @@ mod tests {
         samples.iter_mut().enumerate().for_each(|(i, sample)| set.read(i, sample).unwrap());
         let graph = Models::default().build("mlp", &ModelSpec::new(&[3, 8, 8], 2)).unwrap();
         let patterns = vec![None; graph.parameters().len()];
-        let options = rigl_engine::Options {
-            batch: count,
-            evaluation_batch: 1,
-            threads: 1,
-            isa: None,
-            compute: rigl_engine::Compute::Auto,
-            seed: 0,
-        };
-        let session = Session::new(&graph, patterns, &options).unwrap();
+        let session = Session::new(&graph, patterns, &rigl_testing::options(count)).unwrap();
         (samples, session.packer(&Preprocessing::per_image()), CropFlip::new(5, &[3, 8, 8], 4).unwrap())
     }
 

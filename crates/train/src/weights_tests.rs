@@ -1,8 +1,9 @@
 //! What methods ask of a network, on a small one, in sparse and in masked storage.
 
 use rigl_base::random::normals;
-use rigl_engine::{Batch, Compute, Growth, MicroBatch, Options, Preprocessing, StepConstants, Take};
+use rigl_engine::{Batch, Compute, Growth, Options, Preprocessing, StepConstants, Take};
 use rigl_graph::{Builder, Graph, Linear};
+use rigl_testing::{Samples, options, whole};
 use rigl_topology::{DropScore, GrowScore, Grown, GrownInit, LayerBudget, Over, Pattern};
 
 use super::*;
@@ -21,27 +22,13 @@ fn graph() -> Graph {
 }
 
 fn session(batch: usize, threads: usize, compute: Compute) -> Session {
-    let of = |(i, p): (usize, &rigl_graph::Parameter)| {
-        let stream = Stream::new(9, Purpose::Test, i as u64);
-        SPARSE.contains(&i).then(|| Pattern::random(p.len(), p.len() / 5, stream).unwrap())
-    };
-    let patterns = graph().parameters().iter().enumerate().map(of).collect();
-    let options = Options { batch, evaluation_batch: batch, threads, isa: None, compute, seed: 3 };
-    Session::new(&graph(), patterns, &options).unwrap()
+    let patterns = rigl_testing::patterns(&graph(), 0.2, |p| p.layer() != "fc3");
+    Session::new(&graph(), patterns, &Options { threads, compute, ..options(batch) }).unwrap()
 }
 
 fn batch(session: &Session, samples: usize, salt: u64) -> Batch {
-    let mut draws = Stream::new(salt, Purpose::Test, 1).draws();
-    let images: Vec<Vec<u8>> = (0..samples).map(|_| (0..20).map(|_| draws.word() as u8).collect()).collect();
-    let labels: Vec<u32> = (0..samples).map(|_| draws.below(5) as u32).collect();
-    let mut batch = Batch::default();
-    let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
-    packer.pack(images.iter().map(Vec::as_slice).zip(labels), &mut batch).unwrap();
-    batch
-}
-
-fn whole(batch: &Batch) -> MicroBatch<'_> {
-    MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
+    let how = Preprocessing::new(&[0.5], &[0.5]).unwrap();
+    Samples::drawn(salt, samples, 20, 5).pack(session, &how)
 }
 
 const SIGNS: MethodSlot = MethodSlot { name: SIGN, over: Over::Active };

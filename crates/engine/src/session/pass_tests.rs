@@ -1,9 +1,9 @@
 //! What holds of every pass, whatever it computes: it touches no buffer that it does not declare, and adding to a
 //! gradient is the same as adding the gradient.
 
-use rigl_base::random::{Purpose, Stream};
 use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, Pool};
 use rigl_kernels::loss::LossSums;
+use rigl_testing::Samples;
 
 use super::*;
 use crate::plan::{backward_buffers, forward_buffers};
@@ -53,10 +53,7 @@ fn every_pass() -> Graph {
 
 fn session() -> Session {
     let graph = every_pass();
-    let patterns = graph.parameters().iter().enumerate().map(|(i, p)| {
-        let stream = Stream::new(9, Purpose::Test, i as u64);
-        p.is_weight().then(|| Pattern::random(p.len(), p.len().div_ceil(3), stream).unwrap())
-    });
+    let patterns = rigl_testing::patterns(&graph, 1.0 / 3.0, |_| true);
     let options = Options {
         batch: SAMPLES,
         evaluation_batch: SAMPLES,
@@ -65,15 +62,11 @@ fn session() -> Session {
         compute: Compute::Auto,
         seed: 3,
     };
-    Session::new(&graph, patterns.collect(), &options).unwrap()
+    Session::new(&graph, patterns, &options).unwrap()
 }
 
 fn batch(session: &Session) -> Batch {
-    let mut draws = Stream::new(5, Purpose::Test, 1).draws();
-    let features = SHAPE.iter().product();
-    let images: Vec<Vec<u8>> =
-        (0..SAMPLES).map(|_| (0..features).map(|_| draws.word() as u8).collect()).collect();
-    let labels: Vec<u32> = (0..SAMPLES).map(|_| draws.below(CLASSES as u64) as u32).collect();
+    let Samples { images, labels } = Samples::drawn(5, SAMPLES, SHAPE.iter().product(), CLASSES);
     let mut batch = Batch::default();
     let packer = session.packer(&Preprocessing::new(&[0.5], &[0.25]).unwrap());
     packer.pack(images.iter().map(Vec::as_slice).zip(labels), &mut batch).unwrap();

@@ -2,6 +2,8 @@
 
 use rigl_graph::{Graph, Op};
 
+use crate::Samples;
+
 /// A network with a batch.
 pub struct Plain<'a> {
     graph: &'a Graph,
@@ -10,10 +12,20 @@ pub struct Plain<'a> {
 }
 
 impl<'a> Plain<'a> {
-    /// Bytes become (x / 255 − .5) / .25.
-    pub fn new(graph: &'a Graph, images: &[Vec<u8>], labels: &'a [u32]) -> Plain<'a> {
-        let number = |&x: &u8| (f64::from(x) / 255.0 - 0.5) / 0.25;
-        Plain { graph, images: images.iter().map(|i| i.iter().map(number).collect()).collect(), labels }
+    /// Bytes become (x / 255 − `mean`) / `deviation`.
+    pub fn new(graph: &'a Graph, samples: &'a Samples, mean: f64, deviation: f64) -> Plain<'a> {
+        let number = |&x: &u8| (f64::from(x) / 255.0 - mean) / deviation;
+        let images = samples.images.iter().map(|image| image.iter().map(number).collect()).collect();
+        Plain { graph, images, labels: &samples.labels }
+    }
+
+    /// The derivative of the mean loss by one value of one parameter, by central differences over `step`.
+    pub fn slope(&self, parameters: &[Vec<f64>], [parameter, position]: [usize; 2], step: f64) -> f64 {
+        let mut moved = parameters.to_vec();
+        moved[parameter][position] += step;
+        let up = self.run(&moved).0;
+        moved[parameter][position] -= 2.0 * step;
+        (up - self.run(&moved).0) / (2.0 * step)
     }
 
     /// The mean loss, and the running statistics after the batch, in the order of the buffers.

@@ -1,22 +1,23 @@
-//! The engine against a plain f64 network, and against itself: storage, threads and padding change no bit.
+//! Networks of vectors in the engine against a plain network in f64, and against themselves: storage, threads and padding
+//! change no bit.
 
 use rigl_base::Result;
 use rigl_base::random::{Purpose, Stream};
-use rigl_graph::initial::InitialValues;
-use rigl_graph::{Builder, Graph, Linear};
-use rigl_topology::{Change, DropScore, GrowScore, Grown, LayerBudget, Pattern, UpdateRequest};
-
-use crate::{
+use rigl_engine::{
     Batch, Compute, Exchange, Growth, MicroBatch, Options, Outcome, Parameter, Preprocessing, Session,
     StepConstants, Take,
 };
+use rigl_graph::initial::InitialValues;
+use rigl_graph::{Builder, Graph, Linear};
+use rigl_testing::{Plain, Samples, options, part, values, whole};
+use rigl_topology::{Change, DropScore, GrowScore, Grown, LayerBudget, Pattern, UpdateRequest};
 
 const SIZES: [usize; 4] = [20, 33, 70, 5];
 const SMOOTHING: f32 = 0.1;
 const CONSTANTS: StepConstants =
     StepConstants { learning_rate: 0.1, momentum: 0.9, nesterov: true, l2: 1e-3 };
 
-pub(super) fn graph() -> Graph {
+fn graph() -> Graph {
     let mut g = Builder::new("net");
     let x = g.input("image", &[1, 4, 5]);
     let mut h = g.flatten(x);
@@ -31,18 +32,11 @@ pub(super) fn graph() -> Graph {
 }
 
 fn patterns(density: f64) -> Vec<Option<Pattern>> {
-    let graph = graph();
-    let of = |(i, p): (usize, &rigl_graph::Parameter)| {
-        let count = (p.len() as f64 * density) as usize;
-        (p.is_weight() && i != 4)
-            .then(|| Pattern::random(p.len(), count, Stream::new(9, Purpose::Test, i as u64)).unwrap())
-    };
-    graph.parameters().iter().enumerate().map(of).collect()
+    rigl_testing::patterns(&graph(), density, |p| p.layer() != "fc3")
 }
 
-pub(super) fn session(batch: usize, threads: usize, compute: Compute) -> Session {
-    let options = Options { batch, evaluation_batch: batch, threads, isa: None, compute, seed: 3 };
-    Session::new(&graph(), patterns(0.2), &options).unwrap()
+fn session(batch: usize, threads: usize, compute: Compute) -> Session {
+    Session::new(&graph(), patterns(0.2), &Options { threads, compute, ..options(batch) }).unwrap()
 }
 
 /// Updates parameters, each by its request.
@@ -56,75 +50,16 @@ fn update(session: &mut Session, requests: &[(usize, UpdateRequest)]) -> Result<
     })
 }
 
-fn images(samples: usize, salt: u64) -> (Vec<Vec<u8>>, Vec<u32>) {
-    let mut draws = Stream::new(salt, Purpose::Test, 1).draws();
-    let images = (0..samples).map(|_| (0..SIZES[0]).map(|_| draws.word() as u8).collect()).collect();
-    (images, (0..samples).map(|_| draws.below(SIZES[3] as u64) as u32).collect())
+fn samples(count: usize, salt: u64) -> Samples {
+    Samples::drawn(salt, count, SIZES[0], SIZES[3])
 }
 
-pub(super) fn batch(session: &Session, samples: usize, salt: u64) -> Batch {
-    let (images, labels) = images(samples, salt);
-    let mut batch = Batch::default();
-    let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
-    packer.pack(images.iter().map(Vec::as_slice).zip(labels), &mut batch).unwrap();
-    batch
+fn pack(session: &Session, samples: &Samples) -> Batch {
+    samples.pack(session, &Preprocessing::new(&[0.5], &[0.5]).unwrap())
 }
 
-pub(super) fn whole(batch: &Batch) -> MicroBatch<'_> {
-    MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
-}
-
-/// Loss and gradients of the network in plain f64: dense weights from `state`.
-struct Reference {
-    weights: Vec<Vec<f64>>,
-    biases: Vec<Vec<f64>>,
-}
-
-impl Reference {
-    fn of(session: &Session) -> Reference {
-        let (mut weights, mut biases) = (Vec::new(), Vec::new());
-        for p in &session.parameters {
-            let mut dense = vec![0.0; p.len()];
-            let values = p.values();
-            match p.pattern() {
-                None => values.iter().enumerate().for_each(|(i, &v)| dense[i] = f64::from(v)),
-                Some(pattern) => {
-                    pattern
-                        .indices()
-                        .iter()
-                        .zip(values.iter())
-                        .for_each(|(&i, &v)| dense[i as usize] = f64::from(v));
-                }
-            }
-            if p.is_weight { weights.push(dense) } else { biases.push(dense) }
-        }
-        Reference { weights, biases }
-    }
-
-    fn loss(&self, images: &[Vec<u8>], labels: &[u32]) -> f64 {
-        let mut total = 0.0;
-        for (image, &label) in images.iter().zip(labels) {
-            let mut h: Vec<f64> = image.iter().map(|&b| (f64::from(b) / 255.0 - 0.5) / 0.5).collect();
-            for (i, (w, b)) in self.weights.iter().zip(&self.biases).enumerate() {
-                if i > 0 {
-                    h.iter_mut().for_each(|x| *x = x.max(0.0));
-                }
-                let n = h.len();
-                h = b
-                    .iter()
-                    .enumerate()
-                    .map(|(o, b)| b + (0..n).map(|i| w[o * n + i] * h[i]).sum::<f64>())
-                    .collect();
-            }
-            let log_sum = h.iter().map(|z| z.exp()).sum::<f64>().ln();
-            let smoothing = f64::from(SMOOTHING);
-            for (c, z) in h.iter().enumerate() {
-                let q = smoothing / h.len() as f64 + if c == label as usize { 1.0 - smoothing } else { 0.0 };
-                total -= q * (z - log_sum);
-            }
-        }
-        total
-    }
+fn batch(session: &Session, count: usize, salt: u64) -> Batch {
+    pack(session, &samples(count, salt))
 }
 
 #[test]
@@ -132,47 +67,34 @@ fn loss_and_every_gradient_equal_central_differences_in_f64() {
     for samples in [1, 15, 17, 100] {
         let mut session = session(100, 1, Compute::Auto);
         // Biases away from 0: a neuron without inputs would sit on the kink of its ReLU.
-        for p in session.parameters.iter_mut().filter(|p| !p.is_weight) {
-            p.values.iter_mut().enumerate().for_each(|(i, b)| *b = 0.05 + 0.01 * (i % 7) as f32);
-        }
-        let (images, labels) = images(samples, 5);
-        let packed = batch(&session, samples, 5);
-        let outcome = session.accumulate(whole(&packed), &[]).unwrap();
-        let mut reference = Reference::of(&session);
-        let exact = reference.loss(&images, &labels);
+        let graph = graph();
+        let biases: Vec<usize> = (0..6).filter(|&p| !graph.parameters()[p].is_weight()).collect();
+        let shifted = |_: usize, p: &mut Parameter| {
+            p.set_values((0..p.len()).map(|i| 0.05 + 0.01 * (i % 7) as f32).collect())
+        };
+        session.with_parameters(&biases, &shifted).unwrap();
+        let drawn = self::samples(samples, 5);
+        let outcome = session.accumulate(whole(&pack(&session, &drawn)), &[]).unwrap();
+        let plain = Plain::new(&graph, &drawn, 0.5, 0.5);
+        let doubles: Vec<Vec<f64>> =
+            values(&session).iter().map(|v| v.iter().map(|&x| f64::from(x)).collect()).collect();
+        let exact = plain.run(&doubles).0 * samples as f64;
         assert!((outcome.loss - exact).abs() < 1e-5 * exact, "{} {exact}", outcome.loss);
-        let (mut weight, mut bias) = (0, 0);
-        for p in 0..session.parameters.len() {
-            let (gradient, indices, is_weight) = {
-                let p = &session.parameters[p];
-                let indices: Vec<usize> = match p.pattern() {
-                    None => (0..p.len()).collect(),
-                    Some(pattern) => pattern.indices().iter().map(|&i| i as usize).collect(),
-                };
-                (p.gradient().into_owned(), indices, p.is_weight)
+        for (number, p) in session.parameters().iter().enumerate() {
+            let gradient = p.gradient();
+            let indices: Vec<usize> = match p.pattern() {
+                None => (0..p.len()).collect(),
+                Some(pattern) => pattern.indices().iter().map(|&i| i as usize).collect(),
             };
-            let index = if is_weight { &mut weight } else { &mut bias };
             for (k, &i) in indices.iter().enumerate().step_by(17) {
-                let mut at = |x: f64| {
-                    let array = if is_weight { &mut reference.weights } else { &mut reference.biases };
-                    let value = &mut array[*index][i];
-                    let old = *value;
-                    *value += x;
-                    let loss = reference.loss(&images, &labels);
-                    let array = if is_weight { &mut reference.weights } else { &mut reference.biases };
-                    array[*index][i] = old;
-                    loss
-                };
-                let step = 1e-4;
-                let difference = (at(step) - at(-step)) / (2.0 * step) / samples as f64;
+                let difference = plain.slope(&doubles, [number, i], 1e-4);
                 let error = (f64::from(gradient[k]) - difference).abs();
                 assert!(
                     error < 2e-5 + 1e-4 * difference.abs(),
-                    "{samples} {p} {i}: {} {difference}",
+                    "{samples} {number} {i}: {} {difference}",
                     gradient[k]
                 );
             }
-            *index += 1;
         }
     }
 }
@@ -199,16 +121,8 @@ fn train(mut session: Session, micro_batches: usize) -> (Vec<u64>, Vec<Vec<u32>>
         let requests: Vec<(usize, UpdateRequest)> = sparse.iter().map(|p| (*p, request(p))).collect();
         let mut sum = Outcome::default();
         for micro in 0..micro_batches {
-            let part = batch(&session, 100 / micro_batches, step * 100 + micro as u64);
-            let part = MicroBatch {
-                batch: &part,
-                of_samples: 100,
-                draw: step,
-                number: micro as u64,
-                seed: 0,
-                first: micro == 0,
-                last: micro + 1 == micro_batches,
-            };
+            let batch = batch(&session, 100 / micro_batches, step * 100 + micro as u64);
+            let part = MicroBatch { draw: step, ..part(&batch, micro, micro_batches, 100) };
             let growth: &[Growth] = if updating && grow == GrowScore::Gradient { &growth } else { &[] };
             sum.add(session.accumulate(part, growth).unwrap());
         }
@@ -242,15 +156,9 @@ fn the_number_of_threads_and_the_instruction_set_change_no_bit() {
     for threads in [2, 3] {
         assert_eq!(train(session(100, threads, Compute::Auto), 1), one);
     }
-    for isa in rigl_kernels::Isa::available() {
-        let options = Options {
-            batch: 100,
-            evaluation_batch: 1,
-            threads: 1,
-            isa: Some(isa.name().into()),
-            compute: Compute::Auto,
-            seed: 3,
-        };
+    for isa in rigl_engine::instruction_sets() {
+        let isa = Some(isa.to_string());
+        let options = Options { evaluation_batch: 1, threads: 1, isa, ..options(100) };
         assert_eq!(train(Session::new(&graph(), patterns(0.2), &options).unwrap(), 1), one);
     }
 }
@@ -262,7 +170,7 @@ fn a_state_lent_and_accepted_continues_to_the_bit_in_either_storage() {
     first.accumulate(whole(&packed), &[]).unwrap();
     first.step(CONSTANTS).unwrap();
     for compute in [Compute::Sparse, Compute::Masked] {
-        let options = Options { batch: 100, evaluation_batch: 1, threads: 1, isa: None, compute, seed: 77 };
+        let options = Options { evaluation_batch: 1, threads: 1, compute, seed: 77, ..options(100) };
         let mut second = Session::new(&graph(), vec![None; 6], &options).unwrap();
         second.load(&first.state()).unwrap();
         assert_eq!(second.state(), first.state());
@@ -297,15 +205,11 @@ fn one_update(session: &mut Session, compute_growth: bool, drop: usize) -> (Vec<
     session.accumulate(whole(&packed), if compute_growth { &growth } else { &[] }).unwrap();
     let old = session.pattern(0).unwrap().clone();
     // The dense gradient, from a dense twin with the same weights.
-    let options =
-        Options { batch: 100, evaluation_batch: 1, threads: 1, isa: None, compute: Compute::Auto, seed: 0 };
+    let options = Options { evaluation_batch: 1, threads: 1, ..options(100) };
     let mut twin = Session::new(&graph(), vec![None; 6], &options).unwrap();
-    let reference = Reference::of(session);
-    let (mut weights, mut biases) = (reference.weights.into_iter(), reference.biases.into_iter());
-    for p in &mut twin.parameters {
-        let dense = if p.is_weight { weights.next() } else { biases.next() };
-        p.values = dense.unwrap().into_iter().map(|v| v as f32).collect();
-    }
+    let same = values(session);
+    twin.with_parameters(&[0, 1, 2, 3, 4, 5], &|p, twin: &mut Parameter| twin.set_values(same[p].clone()))
+        .unwrap();
     twin.accumulate(whole(&packed), &[]).unwrap();
     let request = UpdateRequest {
         budget: LayerBudget::replace(old.count(), drop),
@@ -315,14 +219,14 @@ fn one_update(session: &mut Session, compute_growth: bool, drop: usize) -> (Vec<
         grown: Grown::zeros(),
     };
     let change = update(session, &[(0, request)]).unwrap().remove(0);
-    (twin.parameters[0].gradient.clone(), old, change)
+    (twin.parameters()[0].gradient().into_owned(), old, change)
 }
 
 #[test]
 fn connections_grow_by_the_true_dense_gradient_and_never_by_a_masked_one() {
     for compute in [Compute::Sparse, Compute::Masked] {
         let mut session = session(100, 2, compute);
-        let weights = session.parameters[0].values().into_owned();
+        let weights = session.parameters()[0].values().into_owned();
         let (dense, old, change) = one_update(&mut session, true, 40);
         // By sorting: 40 smallest weights go, 40 largest gradients among all that do not remain come.
         let mut order: Vec<usize> = (0..weights.len()).collect();
@@ -350,11 +254,11 @@ fn grown_weights_start_at_zero_with_empty_slots_and_regrown_ones_keep_both() {
         let packed = batch(&session, 100, 2);
         session.accumulate(whole(&packed), &[]).unwrap();
         session.step(CONSTANTS).unwrap();
-        let p = &session.parameters[0];
+        let p = &session.parameters()[0];
         let before = (p.values().into_owned(), p.slot("momentum").unwrap().into_owned());
         assert!(before.1.iter().any(|&m| m != 0.0));
         let (_, old, change) = one_update(&mut session, true, 40);
-        let p = &session.parameters[0];
+        let p = &session.parameters()[0];
         let after = (p.values(), p.slot("momentum").unwrap());
         let mut carried = 0;
         for (k, &index) in change.pattern().indices().iter().enumerate() {
@@ -394,13 +298,9 @@ fn evaluation_counts_every_sample_once_whatever_the_batch() {
     let together = session.evaluate(&all, None).unwrap();
     assert_eq!(together.samples, 128);
     let mut apart = Outcome::default();
-    let (images, labels) = images(128, 4);
+    let samples = samples(128, 4);
     for start in (0..128).step_by(50) {
-        let end = 128.min(start + 50);
-        let views = images[start..end].iter().map(Vec::as_slice);
-        let mut part = Batch::default();
-        let packer = session.packer(&Preprocessing::new(&[0.5], &[0.5]).unwrap());
-        packer.pack(views.zip(labels[start..end].iter().copied()), &mut part).unwrap();
+        let part = pack(&session, &samples.range(start..128.min(start + 50)));
         apart.add(session.evaluate(&part, None).unwrap());
     }
     assert_eq!((together.correct, together.samples), (apart.correct, apart.samples));
@@ -445,16 +345,12 @@ fn replicas_that_exchange_gradients_step_and_grow_as_one_process_does_with_as_ma
     let bits = |session: &Session| -> Vec<u32> {
         session.state().iter().flat_map(|t| t.values.as_f32().unwrap().to_vec()).map(f32::to_bits).collect()
     };
-    fn part(batch: &Batch, number: usize, first: bool, last: bool) -> MicroBatch<'_> {
-        MicroBatch { batch, of_samples: 100, draw: 0, number: number as u64, seed: 0, first, last }
-    }
     for compute in [Compute::Sparse, Compute::Masked] {
         let mut one = session(100, 1, compute);
         for step in 0..4 {
             for number in 0..REPLICAS {
                 let batch = batch(&one, 50, step * 10 + number as u64);
-                let part = part(&batch, number, number == 0, number + 1 == REPLICAS);
-                one.accumulate(part, &growth).unwrap();
+                one.accumulate(part(&batch, number, REPLICAS, 100), &growth).unwrap();
             }
             let requests = requests(&one);
             if step == 2 {
@@ -470,7 +366,8 @@ fn replicas_that_exchange_gradients_step_and_grow_as_one_process_does_with_as_ma
             let mut meeting = Meeting { replica, left: &left, barrier: &barrier };
             for step in 0..4 {
                 let batch = batch(&session, 50, step * 10 + replica as u64);
-                session.accumulate(part(&batch, replica, true, true), &growth).unwrap();
+                let part = MicroBatch { first: true, last: true, ..part(&batch, replica, REPLICAS, 100) };
+                session.accumulate(part, &growth).unwrap();
                 session.exchange(&mut meeting).unwrap();
                 let requests = requests(&session);
                 if step == 2 {

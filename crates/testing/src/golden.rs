@@ -1,16 +1,18 @@
-//! What the golden tests of convolutional networks share: the form of the files of `reference/layers.py` and
-//! `reference/wrn.py`, and the numbers that those scripts and these tests both compute (`reference/philox.py`).
-#![allow(dead_code, reason = "each test file uses a part of this")]
+//! Golden numbers: the form of the files of `reference/golden`, and the numbers that the scripts there and the tests here
+//! both compute (`reference/philox.py`).
 
 use std::collections::BTreeMap;
 
 use rigl_base::random::{Purpose, Stream, name_id};
-use rigl_engine::{Batch, MicroBatch, Preprocessing, Session};
+use rigl_engine::StepConstants;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::Samples;
 
 /// Every `every`-th of `count` numbers, each off by `tolerance` at most; where that is not all, the sum and the sum
 /// of squares of all, each with its tolerance.
-#[derive(Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub struct Numbers {
     every: usize,
     count: usize,
@@ -20,6 +22,7 @@ pub struct Numbers {
     squares: Option<[f64; 2]>,
 }
 
+/// The same by name.
 pub type Named = BTreeMap<String, Numbers>;
 
 impl Numbers {
@@ -45,6 +48,7 @@ impl Numbers {
     }
 }
 
+/// Whether a number is within the tolerance of the golden one.
 #[track_caller]
 pub fn close(what: &str, found: f64, golden: f64, tolerance: f64) {
     let error = (found - golden).abs();
@@ -68,32 +72,33 @@ pub fn mask(seed: u64, name: &str, count: usize, density: f64) -> Vec<u32> {
     (0u32..).zip(units).filter(|&(_, u)| u < density).map(|(i, _)| i).collect()
 }
 
-/// Images and labels, one draw after another.
-pub struct Samples {
-    images: Vec<Vec<u8>>,
-    labels: Vec<u32>,
-}
-
-impl Samples {
-    pub fn new(seed: u64, count: usize, features: usize, classes: u32) -> Samples {
-        let mut bytes = stream(seed, "images").draws();
-        let mut labels = stream(seed, "labels").draws();
-        Samples {
-            images: (0..count).map(|_| (0..features).map(|_| bytes.word() as u8).collect()).collect(),
-            labels: (0..count).map(|_| labels.word() % classes).collect(),
-        }
-    }
-
-    /// The samples of a range as a batch of the session.
-    pub fn pack(&self, range: std::ops::Range<usize>, session: &Session, how: &Preprocessing) -> Batch {
-        let images = self.images[range.clone()].iter().map(Vec::as_slice);
-        let mut batch = Batch::default();
-        session.packer(how).pack(images.zip(self.labels[range].iter().copied()), &mut batch).unwrap();
-        batch
+/// Images and labels as `reference/philox.py` draws them.
+pub fn samples(seed: u64, count: usize, features: usize, classes: u32) -> Samples {
+    let mut bytes = stream(seed, "images").draws();
+    let mut labels = stream(seed, "labels").draws();
+    Samples {
+        images: (0..count).map(|_| (0..features).map(|_| bytes.word() as u8).collect()).collect(),
+        labels: (0..count).map(|_| labels.word() % classes).collect(),
     }
 }
 
-/// A batch as the whole of a step.
-pub fn whole(batch: &Batch) -> MicroBatch<'_> {
-    MicroBatch { batch, of_samples: batch.samples(), draw: 0, number: 0, seed: 0, first: true, last: true }
+/// Constants of a step as the files have them.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Constants {
+    learning_rate: f64,
+    momentum: f64,
+    nesterov: bool,
+    l2: f64,
+}
+
+impl From<Constants> for StepConstants {
+    fn from(of: Constants) -> StepConstants {
+        let Constants { learning_rate, momentum, nesterov, l2 } = of;
+        StepConstants { learning_rate, momentum, nesterov, l2 }
+    }
+}
+
+/// A file of golden numbers.
+pub fn read<T: DeserializeOwned>(json: &str) -> T {
+    serde_json::from_str(json).unwrap()
 }
