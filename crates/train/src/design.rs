@@ -87,7 +87,7 @@ impl Design {
         let Network { graph, allocated, epsilon, reference_flops } =
             Network::new(settings, registry, &data.shape, data.classes)?;
         let recipe = Recipe::new(settings, data.samples)?;
-        let counts = Counts::new(&graph, &allocated, settings.method(), origin)?;
+        let counts = Counts::new(&graph, &allocated, settings, origin)?;
         let layers: Vec<SparseLayer> = (0..allocated.len())
             .filter_map(|parameter| {
                 Some(SparseLayer { parameter, now: counts.now[parameter]?, end: counts.end[parameter]? })
@@ -246,8 +246,13 @@ struct Counts {
 }
 
 impl Counts {
-    fn new(graph: &Graph, allocated: &[Option<usize>], method: &Method, origin: &Origin) -> Result<Counts> {
-        let allocated = || allocated.to_vec();
+    fn new(
+        graph: &Graph,
+        allocated: &[Option<usize>],
+        settings: &Settings,
+        origin: &Origin,
+    ) -> Result<Counts> {
+        let (method, allocated) = (settings.method(), || allocated.to_vec());
         let here = |now: Vec<Option<usize>>| Counts { now, end: allocated(), scored: None };
         let found = match origin {
             Origin::Settled => return Ok(here(allocated())),
@@ -273,7 +278,7 @@ impl Counts {
             Origin::Run(run) => {
                 taken::counts(graph, &run.state, &allocated(), method).map_err(|e| run.from.context(e))?
             }
-            Origin::Resumed(latest) => resumed(graph, latest)
+            Origin::Resumed(latest) => resumed(graph, latest, &allocated(), settings)
                 .map_err(|e| e.context(format!("checkpoint `{}`", latest.path().display())))?,
         };
         // A decaying density still ends at what the configuration says, all others as they are.
@@ -285,13 +290,30 @@ impl Counts {
     }
 }
 
-/// The active counts in a checkpoint of this network.
-fn resumed(graph: &Graph, latest: &Latest) -> Result<Vec<Option<usize>>> {
+/// The active counts in a checkpoint of this network. A run that starts from no other has those that its distribution
+/// gives, in sum, and more only while density decays.
+fn resumed(
+    graph: &Graph,
+    latest: &Latest,
+    allocated: &[Option<usize>],
+    settings: &Settings,
+) -> Result<Vec<Option<usize>>> {
     let Checkpoint { metadata, state } = latest.checkpoint();
     if metadata.graph != graph.to_text() {
         return Err(Error::data("holds another network than the configuration describes"));
     }
-    graph.parameters().iter().map(|p| Ok(Found::of(p, state)?.count())).collect()
+    let found = graph.parameters().iter().map(|p| Ok(Found::of(p, state)?.count()));
+    let found = found.collect::<Result<Vec<_>>>()?;
+    let sum = |counts: &[Option<usize>]| counts.iter().flatten().sum::<usize>();
+    let (active, left) = (sum(&found), sum(allocated));
+    let same_layers = found.iter().zip(allocated).all(|(found, count)| found.is_some() == count.is_some());
+    let fits = if settings.method().prunes() { active >= left } else { active == left };
+    if settings.start_from.is_none() && !(same_layers && fits) {
+        return Err(Error::data(format!(
+            "has {active} active weights in sparse layers, where the configuration leaves {left}"
+        )));
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

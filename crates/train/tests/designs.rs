@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rigl_base::{Kind, files};
-use rigl_formats::Store;
+use rigl_formats::{Checkpoint, Store};
+use rigl_graph::state::{Role, Values};
 use rigl_metrics::event::{Event, Update};
 use rigl_metrics::{EventReader, Record, RunFolder, Status};
 use rigl_train::{Config, Design, Ended, Observer, Prepared, SparseLayer, last_checkpoint, train};
@@ -173,6 +174,43 @@ fn the_last_checkpoint_of_a_finished_run_or_none() {
     let name = damage(&dense);
     let error = last_checkpoint(&RunFolder::open(&dense).unwrap()).unwrap_err().to_string();
     assert!(error.contains(&name), "{error}");
+}
+
+#[test]
+fn a_checkpoint_that_no_run_of_this_configuration_has_is_refused() {
+    for method in ["rigl", "pruning", "dense"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (config, path) = (config(&format!("name = '{method}'"), "auto"), folder.path().join("run"));
+        run_in(&path, config.clone(), 1, NEVER);
+        let run = RunFolder::open(&path).unwrap();
+        let refused = |change: fn(&mut Checkpoint), expected: &str| {
+            let (mut checkpoint, _) = last_checkpoint(&run).unwrap().warned(drop);
+            change(&mut checkpoint);
+            let folder = tempfile::tempdir().unwrap();
+            let mut store = Store::new(folder.path());
+            store.save(&checkpoint.state, &checkpoint.metadata).unwrap();
+            let begun = RunFolder::create_at(&folder.path().join("run")).unwrap();
+            let stop = AtomicBool::new(true);
+            let error = Prepared::resume(config.clone(), &registry(), &machine(1), store.latest().unwrap())
+                .and_then(|prepared| train(prepared, &begun, "a test", &mut rigl_train::Silent, &stop))
+                .unwrap_err();
+            assert_eq!(error.kind(), Kind::Data, "{method}: {error}");
+            assert!(error.to_string().contains(expected), "{method}: {error}");
+        };
+        refused(|checkpoint| checkpoint.metadata.step = 15, "but the run has 14 steps");
+        refused(|checkpoint| checkpoint.metadata.draw = u64::MAX, "but the run has 14 steps");
+        let less = |checkpoint: &mut Checkpoint| {
+            for tensor in checkpoint.state.iter_mut().filter(|tensor| tensor.name == "fc1.weight") {
+                let len = tensor.values.len() - 1;
+                if tensor.role != Role::Method {
+                    let values = tensor.values.as_f32().unwrap()[..len].to_vec();
+                    tensor.indices = Some((0..len as u32).collect());
+                    tensor.values = Values::F32(values.into());
+                }
+            }
+        };
+        refused(less, "active weights in sparse layers, where the configuration leaves");
+    }
 }
 
 /// How a run ended, by its error and its log.
