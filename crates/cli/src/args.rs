@@ -106,9 +106,11 @@ impl Keys {
         ];
         let set = self.set.iter().map(|text| Override::parse("--set", text));
         let mut overrides = set.collect::<Result<Vec<_>>>()?;
-        overrides.extend(flags.into_iter().filter_map(|(origin, key, value)| {
-            Some(Override { origin: origin.into(), key: key.into(), value: value.clone()? })
-        }));
+        overrides.extend(
+            flags
+                .into_iter()
+                .filter_map(|(origin, key, value)| Some(Override::new(origin, key, value.as_deref()?))),
+        );
         Ok(overrides)
     }
 

@@ -34,6 +34,9 @@ const GRID: &str = "
 seed = [0, 1]
 ";
 
+/// What methods that never update have no use for.
+const UPDATES: &str = "'method.update-interval' = 4\n";
+
 const SWEEP: &str = "sweep grid.toml --data-dir data --jobs 2";
 
 fn place(sweep: &str) -> Place {
@@ -213,7 +216,7 @@ fn a_run_that_cannot_be_read_is_named_and_the_others_are_done() {
 #[test]
 fn what_is_done_or_has_begun_needs_no_run_to_start_from_and_what_is_done_no_data() {
     let short = GRID.replace("'static', 'set', 'rigl'", "'static'").replace("[0.9, 0.95]", "[0.9]");
-    let place = place(&short.replace("[grid]", "'method.start-from' = 'dense'\n[grid]"));
+    let place = place(&short.replace(UPDATES, "").replace("[grid]", "'method.start-from' = 'dense'\n[grid]"));
     let line = "--data-dir data --set data.name=mnist --set data.batch=20 --set schedule.unit=steps";
     place.run(&format!("train --method dense --run-dir dense --set schedule.length=5 {line}")).succeeded();
     place.run(SWEEP).succeeded();
@@ -236,7 +239,7 @@ fn runs_that_start_from_another_are_planned_with_its_patterns() {
     let short =
         GRID.replace("'static', 'set', 'rigl'", "'static', 'snip', 'dense'").replace("[0.9, 0.95]", "[0.9]");
     let short = short.replace("[0, 1]", "[0]").replace("[grid]", "'method.start-from' = 'half'\n[grid]");
-    let place = place(&short);
+    let place = place(&short.replace(UPDATES, ""));
     let note = "3 of 3 runs start from runs that cannot be taken over now, and are counted as their distribution says";
     let dry = format!("{SWEEP} --dry-run");
     assert!(place.run(&dry).succeeded().err.contains(note));

@@ -16,8 +16,10 @@ const LINEAR: f64 = 0.88;
 
 /// A short run on a small data set: `rigl train` with this and a folder.
 const SHORT: &str = "train quickstart --data-dir data --set data.name=mnist --set data.batch=50 --set schedule.unit=steps \
-    --set schedule.length=40 --set schedule.milestones=[30] --set method.update-interval=10 --set log.every-steps=1 \
-    --set log.evaluate-every=4";
+    --set schedule.length=40 --set schedule.milestones=[30] --set log.every-steps=1 --set log.evaluate-every=4";
+
+/// With methods that update.
+const UPDATING: &str = "--set method.updates.interval=10";
 
 fn place() -> Place {
     let place = Place::new();
@@ -25,9 +27,15 @@ fn place() -> Place {
     place
 }
 
-/// Trains `SHORT` with further flags.
+/// Trains `SHORT` by RigL with further flags.
 #[track_caller]
 fn short(place: &Place, run: &str, flags: &str) -> PathBuf {
+    short_by(place, run, &format!("{UPDATING} {flags}"))
+}
+
+/// Trains `SHORT` by the method that the flags name.
+#[track_caller]
+fn short_by(place: &Place, run: &str, flags: &str) -> PathBuf {
     place.run(&format!("{SHORT} --run-dir {run} {flags}")).succeeded();
     place.path(run)
 }
@@ -159,7 +167,7 @@ fn instruction_sets_change_no_bit() {
 #[test]
 fn sparse_arithmetic_is_that_of_masks_to_the_bit() {
     let place = place();
-    let config = "--set schedule.length=300 --set schedule.milestones=[200] --set method.update-interval=100 \
+    let config = "--set schedule.length=300 --set schedule.milestones=[200] --set method.updates.interval=100 \
         --set log.patterns=1";
     let runs = ["sparse", "masked"].map(|kind| short(&place, kind, &format!("--compute {kind} {config}")));
     let storage = |run: &Path| events(run, &["network"])[0]["parameters"][0]["storage"].clone();
@@ -182,7 +190,8 @@ fn sparse_arithmetic_is_that_of_masks_to_the_bit() {
 fn every_method_trains_and_keeps_its_counts() {
     let place = place();
     for (method, updates, skipped) in [("dense", 0, 0), ("static", 0, 0), ("set", 3, 0), ("rigl", 3, 3)] {
-        let run = short(&place, method, &format!("--method {method} --distribution uniform --sparsity 0.5"));
+        let flags = format!("--method {method} --distribution uniform --sparsity 0.5");
+        let run = short_by(&place, method, &if updates > 0 { format!("{flags} {UPDATING}") } else { flags });
         let found = summary(&run);
         assert_eq!((found.steps, found.updates, found.draws), (40, updates, 40 + skipped), "{method}");
         let dense = method == "dense";
@@ -266,7 +275,7 @@ fn a_trained_network_is_evaluated_from_its_checkpoint() {
 fn a_dry_run_shows_what_would_be_trained_and_writes_nothing() {
     let place = place();
     let before = place.contents();
-    let said = place.run(&format!("{SHORT} --dry-run --run-dir run")).succeeded();
+    let said = place.run(&format!("{SHORT} {UPDATING} --dry-run --run-dir run")).succeeded();
     assert!(said.out.contains("300×784") && said.out.contains("26,621"), "{}", said.out);
     assert!(said.out.contains(
         "500 training and 200 test samples, 40 steps of 50 samples (4 epochs), 3 topology updates, "
@@ -284,7 +293,7 @@ fn a_dry_run_shows_what_would_be_trained_and_writes_nothing() {
         let said = place.run(&format!("{SHORT} --dry-run {flags}")).succeeded();
         assert!(said.out.contains(&format!("(4 epochs), {updates}, ")), "{flags}: {}", said.out);
     }
-    let found = place.run(&format!("{SHORT} --dry-run --json")).succeeded().json();
+    let found = place.run(&format!("{SHORT} {UPDATING} --dry-run --json")).succeeded().json();
     assert_eq!((&found["steps"], &found["method"]), (&40.into(), &"rigl".into()));
     assert_eq!(found["updates"], 3);
     assert_eq!(found["network"]["active"], 26_621);
@@ -305,7 +314,7 @@ fn presets_are_listed_and_can_be_trained_from_as_files() {
             let mut config = Config::from_text("a.toml", &text, &Default::default()).unwrap();
             config.preset = preset.name.into();
             let again = place.run(&format!("presets {} --full", preset.name)).succeeded().out;
-            assert_eq!(config.to_toml().trim(), again.trim(), "{} {full}", preset.name);
+            assert_eq!(config.to_toml_with_all_keys().trim(), again.trim(), "{} {full}", preset.name);
         }
     }
     let text = place.run("presets mnist-lenet").succeeded().out;

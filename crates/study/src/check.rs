@@ -30,7 +30,7 @@ impl Plan {
             }
         }
         for (run, state) in &open {
-            let from = Path::new(&run.config.method.start_from);
+            let from = Path::new(&run.config.method.start.run);
             if !from.as_os_str().is_empty() && !from.exists() && run.begins(state) {
                 let (name, from) = (&run.name, from.display());
                 let message = format!("run `{name}` starts from `{from}`, which is not there");

@@ -23,7 +23,7 @@ use rigl_base::{Error, Result, nearest};
 use rigl_train::config::keys;
 use toml_edit::{Document, Item, Key as TomlKey, TableLike, Value};
 
-use crate::names::labels;
+use crate::names::spelled_labels;
 
 /// The keys of the file itself.
 const KEYS: [&str; 6] = ["preset", "base", "set", "grid", "exclude", "when"];
@@ -63,8 +63,9 @@ pub struct Axis {
     pub key: String,
     /// Its values as people read them: a string without quotes, `0.9` for `.90`.
     pub values: Vec<String>,
-    /// The same as a part of a name, each another one.
-    pub(crate) labels: Vec<String>,
+    /// The same as a part of a name, each another one: as it is spelled here, and then as the key is called now and was
+    /// called before.
+    pub(crate) labels: [Vec<String>; 3],
     /// The same as TOML, in a place of the file.
     pub(crate) settings: Vec<Setting>,
 }
@@ -86,6 +87,8 @@ pub(crate) struct Setting {
     pub(crate) string: Option<String>,
     /// "`my.toml` line 3".
     pub(crate) place: String,
+    /// Whether all runs have it, be it of use to them or not.
+    pub(crate) shared: bool,
 }
 
 /// Which combinations: for axes by number, which of their values match.
@@ -149,7 +152,7 @@ impl Reader<'_> {
         let axes = self.axes(file)?;
         let set = match file.get("set") {
             None => Vec::new(),
-            Some(item) => self.settings(self.table(file, "set", item, "[set]")?)?,
+            Some(item) => self.settings(self.table(file, "set", item, "[set]")?, true)?,
         };
         let mut exclude = Vec::new();
         for (table, place) in self.tables(file, "exclude")? {
@@ -166,7 +169,7 @@ impl Reader<'_> {
                 Some(item) => self.table(table, key, item, &format!("{key} = {{ … }}")),
                 None => Err(Error::usage(format!("{place}: `[[when]]` has no `{key}`"))),
             };
-            when.push((self.matching(part("match")?, &place, &axes)?, self.settings(part("set")?)?));
+            when.push((self.matching(part("match")?, &place, &axes)?, self.settings(part("set")?, false)?));
         }
         Ok(Sweep { name: self.name.into(), start, axes, set, exclude, when })
     }
@@ -206,17 +209,18 @@ impl Reader<'_> {
                 value: self.source(value.span()).into(),
                 string: None,
                 place: place.clone(),
+                shared: false,
             };
             let settings = list.iter().map(setting).collect();
-            axes.push(Axis { labels: labels(&key, &values), key, values, settings });
+            axes.push(Axis { labels: spelled_labels(&key, &values), key, values, settings });
         }
         if axes.is_empty() { Err(none()) } else { Ok(axes) }
     }
 
-    fn settings(&self, table: &dyn TableLike) -> Result<Vec<Setting>> {
+    fn settings(&self, table: &dyn TableLike, shared: bool) -> Result<Vec<Setting>> {
         let setting = |Entry { key, item, place, .. }: Entry| {
             let value = self.toml(item).ok_or_else(|| self.wrong(&place, &key, item, "a value"))?;
-            Ok(Setting { key, value, string: item.as_str().map(String::from), place })
+            Ok(Setting { key, value, string: item.as_str().map(String::from), place, shared })
         };
         self.entries(table)?.into_iter().map(setting).collect()
     }

@@ -42,9 +42,18 @@ impl Sweep {
 
     /// What a combination is called: each key with its value. A value added at the end of an axis changes no name.
     pub fn name_of(&self, combination: &Combination) -> String {
-        let parts: Vec<&str> =
-            self.axes.iter().zip(&combination.0).map(|(axis, &choice)| &*axis.labels[choice]).collect();
-        shorten(&parts.join("-"), LONGEST_NAME)
+        let [name, ..] = self.names_of(combination);
+        name
+    }
+
+    /// The same, and what it is called with its keys by their present names and by their older ones: runs may lie in
+    /// folders of these names.
+    pub fn names_of(&self, combination: &Combination) -> [String; 3] {
+        let parts = |spelling: usize| {
+            let labels = self.axes.iter().zip(&combination.0);
+            labels.map(|(axis, &choice)| &*axis.labels[spelling][choice]).collect::<Vec<_>>().join("-")
+        };
+        [0, 1, 2].map(|spelling| shorten(&parts(spelling), LONGEST_NAME))
     }
 
     /// The settings of a combination, later ones winning: those of all runs, the grid's, those of every `[[when]]` that
@@ -62,13 +71,13 @@ impl Sweep {
     }
 
     fn setting(&self, setting: &Setting, combination: &Combination, variant: &str) -> Result<Override> {
-        let Setting { key, value, string, place } = setting;
+        let Setting { key, value, string, place, shared } = setting;
         let value = match string.as_ref().filter(|text| text.contains(['{', '}'])) {
             None => value.clone(),
             // Without quotes, as on a command line: it may have become a number.
             Some(text) => self.filled(text, setting, combination, variant)?,
         };
-        Ok(Override { origin: place.clone(), key: key.clone(), value })
+        Ok(Override { shared: *shared, ..Override::new(place, key, &value) })
     }
 
     /// A string with its placeholders filled in.

@@ -19,7 +19,7 @@ pub use children::BUSY;
 pub use file::{Axis, Start, Sweep};
 pub use folder::{FailedRun, FinishedRun, Runs, State, read_runs};
 pub use grid::Combination;
-pub use names::variant;
+pub use names::variants;
 pub use plan::{Plan, PlannedRun, Request};
 pub use schedule::{Event, Observer, Options, Outcome, Progress, run};
 pub use table::{Group, Spread, Table};

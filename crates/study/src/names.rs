@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rigl_train::config::Override;
+use rigl_train::config::{Override, spellings};
 
 /// The longest text of one value in a name, and the longest name.
 const LONGEST_VALUE: usize = 40;
@@ -20,13 +20,38 @@ pub(crate) fn labels(key: &str, values: &[String]) -> Vec<String> {
     values.iter().map(label).collect()
 }
 
+/// These labels as key and values are spelled here, as the key is called now, and as it was called before.
+pub(crate) fn spelled_labels(key: &str, values: &[String]) -> [Vec<String>; 3] {
+    let of = |spelling: usize| {
+        let spelled: Vec<(String, String)> =
+            values.iter().map(|value| respelled(key, value, spelling)).collect();
+        let key = spelled.first().map_or(key, |(key, _)| key);
+        labels(key, &spelled.iter().map(|(_, value)| value.clone()).collect::<Vec<_>>())
+    };
+    [labels(key, values), of(0), of(1)]
+}
+
+/// A setting by the present name of its key (0), or by an older one (1) where it has one.
+fn respelled(key: &str, value: &str, spelling: usize) -> (String, String) {
+    let mut spellings = spellings(key, value);
+    spellings.swap_remove(spelling.min(spellings.len() - 1))
+}
+
 /// What the folder of a sweep is called after its file's name, so that runs with other settings than the file's lie
-/// elsewhere: `-x0.02` for a multiplier, `-model.dropout.0` for a setting.
-pub fn variant(multiplier: Option<f64>, overrides: &[Override]) -> String {
-    let multiplier = multiplier.map(|multiplier| format!("-x{multiplier}"));
-    let settings =
-        overrides.iter().map(|setting| format!("-{}.{}", plain(&setting.key), plain(&setting.value)));
-    shorten(&multiplier.into_iter().chain(settings).collect::<String>(), LONGEST_NAME)
+/// elsewhere: `-x0.02` for a multiplier, `-model.dropout.0` for a setting. And the same with keys by their present names
+/// and by their older ones: it may lie in such a folder.
+pub fn variants(multiplier: Option<f64>, overrides: &[Override]) -> [String; 3] {
+    let multiplier = multiplier.map(|multiplier| format!("-x{multiplier}")).unwrap_or_default();
+    let name = |spelled: &dyn Fn(&Override) -> (String, String)| {
+        let settings: String = overrides
+            .iter()
+            .map(spelled)
+            .map(|(key, value)| format!("-{}.{}", plain(&key), plain(&value)))
+            .collect();
+        shorten(&(multiplier.clone() + &settings), LONGEST_NAME)
+    };
+    let respelled = |spelling| move |set: &Override| respelled(&set.key, &set.value, spelling);
+    [name(&|set| (set.key.clone(), set.value.clone())), name(&respelled(0)), name(&respelled(1))]
 }
 
 /// Text as a name of a file can have it on every system.
@@ -54,8 +79,12 @@ mod tests {
     #[test]
     fn other_settings_than_the_files_have_another_folder() {
         let setting = Override::parse("--set", "model.dropout=0").unwrap();
-        assert_eq!(variant(None, &[]), "");
-        assert_eq!(variant(Some(0.02), &[]), "-x0.02");
-        assert_eq!(variant(Some(2.0), &[setting]), "-x2-model.dropout.0");
+        let same = |name: &str| [(); 3].map(|()| name.to_string());
+        assert_eq!(variants(None, &[]), same(""));
+        assert_eq!(variants(Some(0.02), &[]), same("-x0.02"));
+        assert_eq!(variants(Some(2.0), &[setting]), same("-x2-model.dropout.0"));
+        let setting = Override::parse("--set", "method.update-interval=5").unwrap();
+        let (now, before) = ("-method.updates.interval.5", "-method.update-interval.5");
+        assert_eq!(variants(None, &[setting]), [before, now, before]);
     }
 }

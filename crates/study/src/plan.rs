@@ -4,9 +4,10 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
+use rigl_base::error::short;
 use rigl_base::{Error, Result};
 use rigl_data::{DataOptions, Sets, Spec};
-use rigl_train::config::{Base, Known, Override, Sources};
+use rigl_train::config::{Base, Known, Override, Sources, named};
 use rigl_train::{Config, DataSpec, Design, MachineOptions, Origin, Registry, Settings};
 
 use crate::file::Sweep;
@@ -82,7 +83,9 @@ impl Plan {
     /// [`Kind::Usage`](rigl_base::Kind::Usage), naming file, line, key, what was found and what is allowed.
     pub fn new(request: Request<'_>) -> Result<Plan> {
         let Request { sweep, overrides, .. } = &request;
-        if let Some(set) = overrides.iter().find(|set| sweep.axes.iter().any(|axis| axis.key == set.key)) {
+        let path = |key: &str| named(key).map_or_else(|| key.to_string(), |key| key.path.clone());
+        let varied = |set: &&Override| sweep.axes.iter().any(|axis| path(&axis.key) == path(&set.key));
+        if let Some(set) = overrides.iter().find(varied) {
             return Err(Error::usage(format!(
                 "`{}`: `{}` is varied by the grid of `{}`",
                 set.origin, set.key, sweep.name
@@ -96,6 +99,16 @@ impl Plan {
         let combinations = sweep.combinations()?;
         let runs =
             combinations.iter().map(|combination| planner.run(combination)).collect::<Result<Vec<_>>>()?;
+        let set = sweep.set.iter().map(|setting| (&setting.key, &setting.place));
+        let set = set.chain(overrides.iter().map(|setting| (&setting.key, &setting.origin)));
+        for (written, place) in set {
+            let Some(key) = named(written) else { continue };
+            if !runs.iter().any(|run| key.applies_to(&run.config)) {
+                let message =
+                    format!("{}: `{}` does nothing in any of the runs", quoted(place), short(written));
+                return Err(Error::usage(message));
+            }
+        }
         let mut names = HashSet::new();
         if let Some(run) = runs.iter().find(|run| !names.insert(&run.name)) {
             return Err(Error::usage(format!("`{}`: two runs would be called `{}`", sweep.name, run.name)));
@@ -112,6 +125,11 @@ impl Plan {
         let columns = planner.shown.iter().map(|&number| sweep.axes[number].key.clone()).collect();
         Ok(Plan { folder: request.folder, columns, runs })
     }
+}
+
+/// Where a setting stands, as messages begin with it.
+fn quoted(place: &str) -> String {
+    if place.contains('`') { place.into() } else { format!("`{place}`") }
 }
 
 /// What is known of a data set: what its samples are like, and how many there are.
@@ -134,7 +152,10 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn run(&mut self, combination: &Combination) -> Result<PlannedRun> {
         let Request { sweep, folder, registry, machine, .. } = self.request;
-        let name = sweep.name_of(combination);
+        // What was trained under another spelling of the same keys is this run.
+        let names = sweep.names_of(combination);
+        let there = names.iter().find(|name| folder.join(name).exists());
+        let name = there.unwrap_or(&names[0]).clone();
         let config = self.config(combination)?;
         let of_run = |error: Error| error.context(format!("run `{name}`"));
         let Samples { spec, train: all, test } = self.samples(&config).map_err(of_run)?;
@@ -171,7 +192,7 @@ impl Planner<'_> {
     fn config(&self, combination: &Combination) -> Result<Config> {
         let Request { sweep, base, overrides, variant, multiplier, .. } = self.request;
         let mut settings = sweep.settings(combination, variant)?;
-        settings.extend_from_slice(overrides);
+        settings.extend(overrides.iter().map(|setting| Override { shared: true, ..setting.clone() }));
         let resolve = |settings: &[Override]| {
             Config::resolve(&Sources { base: *base, overrides: settings }, &self.known)
         };
@@ -179,7 +200,7 @@ impl Planner<'_> {
         let Some(multiplier) = multiplier else { return Ok(config) };
         // Resolved again, so that it is checked like any other.
         let value = (config.multiplier * multiplier).to_string();
-        settings.push(Override { origin: "--multiplier".into(), key: "multiplier".into(), value });
+        settings.push(Override::new("--multiplier", "multiplier", &value));
         resolve(&settings)
     }
 

@@ -113,8 +113,7 @@ impl Table {
         for run in runs {
             let name = &run.config.method.name;
             if !named.contains_key(name) {
-                let (origin, key, value) = ("method".into(), "method.name".into(), format!("{name:?}"));
-                let settings = [Override { origin, key, value }];
+                let settings = [Override::new("method", METHOD, &format!("{name:?}"))];
                 let config = Config::resolve(&Sources { base: Base::Default, overrides: &settings }, known)?;
                 named.insert(name.clone(), values_of(&config));
             }
@@ -127,7 +126,10 @@ impl Table {
             named.is_some_and(|values| values[number] == group.values[number])
         };
         let is_shown = |&number: &usize| {
-            let differs = groups.iter().any(|group| group.values[number] != groups[0].values[number]);
+            // What only some of the methods read is told by what makes them read it.
+            let mut read = groups.iter().map(|group| &group.values[number]).filter(|value| !value.is_empty());
+            let first = read.next();
+            let differs = read.any(|value| Some(value) != first);
             differs && (keys[number] == METHOD || !groups.iter().all(|group| by_name(group, number)))
         };
         let mut shown: Vec<usize> = (0..keys.len()).filter(is_shown).collect();
@@ -143,7 +145,7 @@ impl Table {
 }
 
 const METHOD: &str = "method.name";
-const START: &str = "method.start-from";
+const START: &str = "method.start.run";
 
 /// The name of a run's folder without its seed: runs that start from others, each from that of its own seed, differ in
 /// seeds alone.
@@ -171,6 +173,7 @@ fn group<'a>(groups: &'a mut Vec<Group>, values: &[String]) -> &'a mut Group {
 pub(crate) mod tests {
     use rigl_metrics::Status;
     use rigl_metrics::summary::Flops;
+    use rigl_train::config::StartKind;
 
     use super::*;
 
@@ -237,16 +240,21 @@ pub(crate) mod tests {
         assert_eq!(table.columns, ["method.name", "method.sparsity"]);
         assert_eq!(table.groups[2].values, ["rigl", "0.5"]);
         assert_eq!(table.groups[2].accuracy(), None);
-        // Another column than the name's.
-        runs[3].config.method.step_policy = runs[1].config.method.step_policy;
-        assert_eq!(compare(runs).columns, ["method.name", "method.sparsity", "method.step-policy"]);
+        // What a static topology has no use for makes no column.
+        let mut long = finished("rigl", 0.9, 0, None);
+        long.config.method.updates.interval = 7;
+        assert_eq!(compare(vec![finished("static", 0.9, 0, None), long]).columns, ["method.name"]);
+        // Another policy than the name's.
+        runs[3].config.method.updates.step_policy = runs[1].config.method.updates.step_policy;
+        assert_eq!(compare(runs).columns, ["method.name", "method.sparsity", "method.updates.step-policy"]);
     }
 
     #[test]
     fn runs_that_start_from_runs_of_their_seed_share_a_row() {
         let run = |seed: u64, from: &str| {
             let mut run = finished("rigl", 0.9, seed, None);
-            run.config.method.start_from = from.replace("N", &seed.to_string());
+            run.config.method.start.kind = StartKind::From;
+            run.config.method.start.run = from.replace("N", &seed.to_string());
             run
         };
         let groups = |from: &str, other: &str| {

@@ -1,6 +1,7 @@
 //! The files of `experiments/`: each is a sweep that this program can do, and the README says what it costs.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use rigl_study::{Plan, Request, Start, Sweep};
 use rigl_train::config::{Base, StartValues, read_text};
@@ -10,6 +11,22 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments")
 }
 
+fn request<'a>(sweep: &'a Sweep, base: Base<'a>, multiplier: Option<f64>, folder: &Path) -> Request<'a> {
+    static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::default);
+    static MACHINE: LazyLock<MachineOptions> =
+        LazyLock::new(|| MachineOptions { threads: 1, ..MachineOptions::default() });
+    Request {
+        sweep,
+        base,
+        multiplier,
+        overrides: &[],
+        variant: "",
+        folder: folder.into(),
+        registry: &REGISTRY,
+        machine: &MACHINE,
+    }
+}
+
 fn plan(path: &Path, multiplier: Option<f64>) -> Plan {
     let name = path.file_name().unwrap().to_string_lossy();
     let sweep = Sweep::parse(&name, &read_text(path).unwrap()).unwrap();
@@ -17,17 +34,43 @@ fn plan(path: &Path, multiplier: Option<f64>) -> Plan {
         Start::Preset(preset) => Base::Preset(preset),
         other => panic!("{name}: {other:?}"),
     };
-    let plan = Plan::new(Request {
-        sweep: &sweep,
-        base,
-        multiplier,
-        overrides: &[],
-        variant: "",
-        folder: "sweeps".into(),
-        registry: &Registry::default(),
-        machine: &MachineOptions { threads: 1, ..MachineOptions::default() },
-    });
+    let plan = Plan::new(request(&sweep, base, multiplier, Path::new("sweeps")));
     plan.unwrap_or_else(|error| panic!("{error:?}"))
+}
+
+/// The same experiments as they were written before `[method]` had tables, where that makes a difference.
+fn before() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/before");
+    std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
+#[test]
+fn older_files_make_the_same_runs_and_what_they_have_trained_is_found() {
+    assert_eq!(before().len(), 6);
+    for file in before() {
+        let now = plan(&folder().join(file.file_name().unwrap()), None).runs;
+        let older = plan(&file, None).runs;
+        assert_eq!(now.len(), older.len());
+        for (now, older) in now.iter().zip(&older) {
+            assert_eq!(now.config, older.config, "{}", now.name);
+        }
+    }
+    // Folders are looked for by all spellings.
+    let place = tempfile::tempdir().unwrap();
+    let (now, older) = ("method.updates.interval.50-seed.0", "method.update-interval.50-seed.0");
+    let names = |key: &str| {
+        let text = format!("[grid]\n\"{key}\" = [50, 100]\nseed = [0]");
+        let sweep = Sweep::parse("s.toml", &text).unwrap();
+        let plan = request(&sweep, Base::Default, None, place.path());
+        Plan::new(plan).unwrap().runs.into_iter().map(|run| run.name).collect::<Vec<_>>()
+    };
+    let [interval, update_interval] = ["method.updates.interval", "method.update-interval"];
+    assert_eq!((names(interval)[0].as_str(), names(update_interval)[0].as_str()), (now, older));
+    rigl_base::files::create_folder(&place.path().join(older)).unwrap();
+    for key in [interval, update_interval] {
+        assert_eq!(names(key)[0], older, "{key}");
+    }
+    assert_eq!(names(interval)[1], "method.updates.interval.100-seed.0");
 }
 
 fn files() -> Vec<PathBuf> {
@@ -70,12 +113,12 @@ fn tickets_are_those_of_the_dense_runs() {
     let folder = folder();
     let dense = plan(&folder.join("lottery-dense.toml"), None);
     for run in plan(&folder.join("lottery.toml"), None).runs {
-        let from = Path::new(&run.config.method.start_from);
+        let from = Path::new(&run.config.method.start.run);
         let seed =
             dense.runs.iter().find(|dense| from.ends_with(Path::new("lottery-dense").join(&dense.name)));
         let (mine, of_dense) = (&run.config.seeds, &seed.expect(&run.name).config.seeds);
         assert_eq!((mine.topology, mine.data), (of_dense.topology, of_dense.data), "{}", run.name);
-        let redrawn = run.config.method.start_values == StartValues::Redrawn;
+        let redrawn = run.config.method.start.values == StartValues::Redrawn;
         assert_eq!(mine.init != of_dense.init, redrawn, "{}", run.name);
     }
 }

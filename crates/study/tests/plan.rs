@@ -47,6 +47,27 @@ fn two_runs_with_the_same_settings_are_refused() {
 }
 
 #[test]
+fn what_all_runs_share_may_do_nothing_in_some_of_them_but_not_in_all() {
+    let grid = "[set]\n'method.updates.interval' = 50\n[grid]\n'method.name' = ['static', 'rigl']";
+    let runs = plan(grid, &Registry::default()).unwrap().runs;
+    let interval = |run: usize| runs[run].config.get("method.updates.interval");
+    assert_eq!((interval(0), interval(1).as_deref()), (None, Some("50")));
+    refused(
+        "[set]\n'method.threshold' = 0.5\n[grid]\n'method.name' = ['static', 'rigl']",
+        "`s.toml` line 2: `method.threshold` does nothing in any of the runs",
+    );
+    refused(
+        "[grid]\n'method.name' = ['static', 'rigl']\n'method.updates.interval' = [50, 100]",
+        "`s.toml` line 3: `method.updates.interval` does nothing for method `static`: it is read where the topology is \
+         updated, but not at every step",
+    );
+    let tables = "[grid]\n'method.drop' = ['magnitude', { kind = 'threshold', threshold = 0.5 }]";
+    let runs = plan(tables, &Registry::default()).unwrap().runs;
+    assert_eq!(runs[0].name, "method.drop.magnitude");
+    assert_eq!(runs[1].config.get("method.drop.threshold").as_deref(), Some("0.5"));
+}
+
+#[test]
 fn what_does_not_fit_the_samples_is_refused_before_the_first_run() {
     refused(
         "[grid]\n'data.mean' = [[0.1], [0.1, 0.2]]",

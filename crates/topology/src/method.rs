@@ -42,8 +42,8 @@ pub struct Method {
     pub summary: Cow<'static, str>,
     /// Which weights there are, and how that changes.
     pub topology: Topology,
-    /// The schedule used where the user gives none.
-    pub schedule: ScheduleDefaults,
+    /// The schedule used where the user gives none; without, that of the recipe.
+    pub schedule: Option<ScheduleDefaults>,
 }
 
 /// Which weights there are, and how that changes.
@@ -258,13 +258,14 @@ impl Method {
                 "method `{name}` shares growth out by momentum, which needs growth by momentum"
             )));
         }
-        let end = self.schedule.end;
-        if !(0.0..=1.0).contains(&end) {
+        let Some(schedule) = &self.schedule else { return Ok(()) };
+        let end = schedule.end;
+        if !(end > 0.0 && end <= 1.0) {
             return Err(Error::usage(format!(
-                "method `{name}` updates through `{end}` of a run, allowed is 0 to 1"
+                "method `{name}` updates through `{end}` of a run, allowed is above 0 and up to 1"
             )));
         }
-        self.schedule.for_steps(0).check().map_err(|e| e.context(format!("method `{name}`")))
+        schedule.for_steps(0).check().map_err(|e| e.context(format!("method `{name}`")))
     }
 
     /// Whether every layer is dense and stays so.
@@ -480,9 +481,9 @@ mod tests {
         refused(by_momentum(GrowRule::GRADIENT), "needs growth by momentum");
         by_momentum(GrowRule::MOMENTUM).check().unwrap();
         let schedule = |change: fn(&mut ScheduleDefaults)| {
-            let mut method = Method::RIGL;
-            change(&mut method.schedule);
-            method
+            let mut schedule = ScheduleDefaults::PAPER;
+            change(&mut schedule);
+            Method { schedule: Some(schedule), ..Method::RIGL }
         };
         refused(schedule(|s| s.end = 1.5), "`1.5` of a run");
         refused(schedule(|s| s.interval = 0), "method `rigl`: `update-interval`");

@@ -13,19 +13,12 @@
 
 use std::borrow::Cow;
 
-use crate::method::{
-    DropRule, Dynamics, GrowRule, Method, Noise, ScheduleDefaults, Start, Topology, UpdateRule,
-};
+use crate::method::{DropRule, Dynamics, GrowRule, Method, Noise, Start, Topology, UpdateRule};
 use crate::names::{NarrowTo, Redistribution, StepPolicy};
 
 /// A row.
 const fn row(name: &'static str, summary: &'static str, topology: Topology) -> Method {
-    Method {
-        name: Cow::Borrowed(name),
-        summary: Cow::Borrowed(summary),
-        topology,
-        schedule: ScheduleDefaults::PAPER,
-    }
+    Method { name: Cow::Borrowed(name), summary: Cow::Borrowed(summary), topology, schedule: None }
 }
 
 impl Method {

@@ -117,10 +117,10 @@ impl Updates {
     /// the method says so, and never where it neither drops nor grows.
     pub fn new(method: &Method, schedule: UpdateSchedule, steps: u64) -> Updates {
         let UpdateSchedule { begin, end, .. } = schedule;
-        let spacing = schedule.interval.max(1);
+        let spacing = if method.every_step() { 1 } else { schedule.interval.max(1) };
         let (first, interval, limit) = match method.dynamics() {
             None => (0, 1, 0),
-            Some(dynamics) if dynamics.every_step => (0, 1, steps),
+            Some(dynamics) if dynamics.every_step => (0, spacing, steps),
             Some(_) if method.prunes() => (begin, spacing, end.saturating_add(1)),
             Some(_) => (begin, spacing, end),
         };

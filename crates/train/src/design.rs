@@ -265,12 +265,14 @@ impl Counts {
                     Some(First::Saliency) => Some(Score::Saliency),
                     Some(First::Magnitude) => Some(Score::Magnitude),
                     Some(First::Random) | None => None,
+                    // The run that is named has not been read: its patterns are thought to be as the distribution says.
+                    Some(First::Given) if settings.start_from.is_some() => None,
                     Some(First::Given) => {
                         let name = &method.name;
                         return Err(Error::usage(format!(
                             "method `{name}` starts from the patterns of another run"
                         ))
-                        .hint("--set method.start-from=RUN"));
+                        .hint("--set method.start.run=RUN"));
                     }
                 };
                 return Ok(Counts { scored, ..here(allocated()) });

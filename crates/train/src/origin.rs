@@ -49,7 +49,7 @@ impl Origin {
 impl StartFrom {
     /// Says which run an error is about.
     pub(crate) fn context(&self, error: Error) -> Error {
-        error.context(format!("`method.start-from` = `{}`", self.path.display()))
+        error.context(format!("`method.start.run` = `{}`", self.path.display()))
     }
 }
 
@@ -132,7 +132,7 @@ impl FromStr for BeganWith {
 
 /// The seed of the values that a run began with.
 fn first_values(run: &Config, metadata: &Metadata) -> Result<u64> {
-    if run.method.start_from.is_empty() {
+    if run.method.start.run.is_empty() {
         return Ok(run.seeds.init);
     }
     let found = match metadata.extra.get(BeganWith::KEY).map(|said| said.parse()) {
@@ -141,7 +141,7 @@ fn first_values(run: &Config, metadata: &Metadata) -> Result<u64> {
         Some(Err(_)) | None => "values it does not tell",
     };
     Err(Error::usage(format!(
-        "the run began with {found}, which `method.start-values` = `initial` cannot begin with again"
+        "the run began with {found}, which `method.start.values` = `initial` cannot begin with again"
     ))
-    .hint("--set method.start-values=trained"))
+    .hint("--set method.start.values=trained"))
 }

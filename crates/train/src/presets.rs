@@ -96,8 +96,8 @@ mod tests {
         assert!(config.optimizer.nesterov);
         assert_eq!(config.optimizer.l2, 1e-4);
         assert_eq!(config.method.name, "rigl");
-        assert_eq!((config.method.update_interval, config.method.drop_fraction), (100, 0.3));
-        assert_eq!(config.method.update_end, UpdateEnd::Step(50_000));
+        assert_eq!((config.method.updates.interval, config.method.updates.drop_fraction), (100, 0.3));
+        assert_eq!(config.method.updates.end, UpdateEnd::Step(50_000));
         let layers = [("fc1", 0.99), ("fc2", 0.89), ("fc3", 0.0)].map(|(name, s)| (name.to_string(), s));
         assert_eq!(config.method.layers, Layers(layers.to_vec()));
     }

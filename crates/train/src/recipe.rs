@@ -55,40 +55,42 @@ impl Recipe {
             let message = format!("`schedule.length` makes {steps} steps, expected at most {MAX_STEPS}");
             return Err(Error::usage(message));
         }
-        let end = match method.update_end {
+        let updates = &method.updates;
+        let end = match updates.end {
             UpdateEnd::Auto => whole(steps as f64 * 0.75),
+            UpdateEnd::Share(share) => whole(steps as f64 * share),
             UpdateEnd::Step(step) => whole(scale * step as f64),
         };
         let decays = row.prunes();
-        let begin = match method.update_begin {
+        let begin = match updates.begin {
             Some(step) => whole(scale * step as f64),
             None if decays => whole(steps as f64 * 0.2).min(end),
             None => 0,
         };
         // Steps that differ as they are written may be one step after the multiplier.
-        let backwards = match (method.update_begin, method.update_end) {
+        let backwards = match (updates.begin, updates.end) {
             (Some(begin), UpdateEnd::Step(end)) => begin >= end,
             _ => begin > end,
         };
         if backwards {
             let message = format!(
-                "`method.update-begin` is step {begin} of {steps}, expected a step before {end}, where \
+                "`method.updates.begin` is step {begin} of {steps}, expected a step before {end}, where \
                  updates end"
             );
             return Err(Error::usage(message));
         }
         let drops = UpdateSchedule {
-            interval: method.update_interval.max(1),
+            interval: updates.interval.max(1),
             begin,
             end,
-            drop_fraction: method.drop_fraction,
-            decay: method.decay,
+            drop_fraction: updates.drop_fraction,
+            decay: updates.decay,
         };
         let updates = Updates::new(row, drops, steps);
         // Only the last update leaves as few weights as the sparsity says.
         if let Some(last) = updates.settled().filter(|&last| last >= steps) {
             let message = format!(
-                "`method.update-end` is step {end} of {steps}, whose last update at {last} would come after the run: \
+                "`method.updates.end` is step {end} of {steps}, whose last update at {last} would come after the run: \
                  expected at most {}",
                 steps - 1
             );
@@ -269,11 +271,11 @@ mod tests {
         let with = |settings: &[&str]| recipe(Base::Default, &[&run[..], settings].concat(), 100);
         assert_eq!(
             with(&["method.update-begin=80"]).unwrap_err().to_string(),
-            "`method.update-begin` is step 80 of 100, expected a step before 75, where updates end"
+            "`method.updates.begin` is step 80 of 100, expected a step before 75, where updates end"
         );
         assert_eq!(
             with(&["method.update-begin=10", "method.update-end=10"]).unwrap_err().to_string(),
-            "`method.update-begin` is step 10 of 100, expected a step before 10, where updates end"
+            "`method.updates.begin` is step 10 of 100, expected a step before 10, where updates end"
         );
         // A multiplier may bring them together.
         let short = with(&["method.update-begin=10", "method.update-end=11", "multiplier=0.1"]).unwrap();
@@ -302,7 +304,7 @@ mod tests {
         assert_eq!(span("method.update-end=99"), (20, 99));
         assert_eq!(
             recipe("method.update-end=100").unwrap_err().to_string(),
-            "`method.update-end` is step 100 of 100, whose last update at 100 would come after the run: expected at most \
+            "`method.updates.end` is step 100 of 100, whose last update at 100 would come after the run: expected at most \
              99"
         );
     }
@@ -316,7 +318,7 @@ mod tests {
     proptest! {
         #[test]
         fn every_recipe_is_finite_and_in_order(config in configuration(), samples in 1..1_000_000usize) {
-            let row = if config.method.update_interval % 2 == 0 { Method::PRUNING } else { Method::RIGL };
+            let row = if config.method.updates.interval % 2 == 0 { Method::PRUNING } else { Method::RIGL };
             let settings = Settings::new(config.with_method(&row), &Registry::default()).unwrap();
             if let Ok(recipe) = Recipe::new(&settings, samples) {
                 prop_assert!((1..=MAX_STEPS).contains(&recipe.steps));

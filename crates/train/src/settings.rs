@@ -71,8 +71,8 @@ impl Settings {
     /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is no such method, or its columns do not go together.
     pub fn new(config: Config, registry: &Registry) -> Result<Settings> {
         let method = config.method_row(&registry.methods)?;
-        let from = &config.method.start_from;
-        let values = config.method.start_values;
+        let from = &config.method.start.run;
+        let values = config.method.start.values;
         let (data, optimizer) = (&config.data, &config.optimizer);
         let parts = data.micro_batches.max(1);
         Ok(Settings {

@@ -107,7 +107,7 @@ fn so_is_that_of_a_run_that_starts_from_another() {
     let half = folder.path().join("half");
     finished(&half, "name = 'static'\nlayers = { fc1 = 0.5 }");
     for method in ["static", "rigl", "pruning", "snip"] {
-        resumed_is_unbroken(&format!("name = '{method}'\nstart-from = '{}'", half.display()));
+        resumed_is_unbroken(&format!("name = '{method}'\nstart.run = '{}'", half.display()));
     }
 }
 
@@ -121,7 +121,7 @@ fn what_starts_from_a_run_is_planned_with_what_that_run_has() {
     let half = folder.path().join("half");
     finished(&half, "name = 'static'\nlayers = { fc1 = 0.5 }");
     let from = |method: &str| {
-        let text = format!("name = '{method}'\nstart-from = '{}'", half.display());
+        let text = format!("name = '{method}'\nstart.run = '{}'", half.display());
         prepared(config(&text, "auto"), 1).design().clone()
     };
     let fresh = |method: &str| prepared(config(&format!("name = '{method}'"), "auto"), 1).design().clone();
@@ -152,14 +152,14 @@ fn the_last_checkpoint_of_a_finished_run_or_none() {
     let dense = folder.path().join("dense");
     finished(&dense, "name = 'dense'");
     let start = || {
-        let text = format!("name = 'static'\nstart-from = '{}'", dense.display());
+        let text = format!("name = 'static'\nstart.run = '{}'", dense.display());
         Prepared::new(config(&text, "auto"), &registry(), &machine(1))
     };
     start().unwrap();
     let name = damage(&dense);
     let error = start().err().unwrap();
     let beginning = format!(
-        "`method.start-from` = `{0}`: the last checkpoint of the finished run `{0}` cannot be read: checkpoint `",
+        "`method.start.run` = `{0}`: the last checkpoint of the finished run `{0}` cannot be read: checkpoint `",
         dense.display()
     );
     assert!(error.to_string().starts_with(&beginning) && error.to_string().contains(&name), "{error}");

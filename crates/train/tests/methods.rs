@@ -15,20 +15,20 @@ fn methods() -> Vec<String> {
     let mut methods: Vec<String> = Method::ALL.iter().map(|row| format!("name = '{}'", row.name)).collect();
     methods.extend(
         [
-            "name = 'snfs'\nredistribution = 'momentum'",
-            "name = 'rigl'\nredistribution = 'survivors'",
-            "name = 'rigl'\nstep-policy = 'after'",
-            "name = 'dsr'\ngrow = 'gradient'\nthreshold = 0.05",
-            "name = 'deepr'\nnoise-pull = 0.1",
+            "name = 'snfs'\ncount.by = 'momentum'",
+            "name = 'rigl'\ncount.by = 'survivors'",
+            "name = 'rigl'\nupdates.step-policy = 'after'",
+            "name = 'dsr'\ngrow = 'gradient'\ndrop.threshold = 0.05",
+            "name = 'deepr'\ndrop.pull = 0.1",
             "name = 'pruning'\ngrow = 'gradient'",
             "name = 'pruning'\ngrow = 'momentum'",
-            "name = 'pruning'\nstep-policy = 'replace'",
-            "name = 'pruning'\nupdate-timing = 'every-step'",
-            "name = 'rigl'\nupdate-timing = 'every-step'",
-            "name = 'set'\ngrown-init = 'gradient'",
-            "name = 'rigl'\ngrown-init = 'redraw'",
-            "name = 'rigl'\ngrown-init = 'normal'",
-            "name = 'rigl'\ngrown-init = 'uniform'",
+            "name = 'pruning'\nupdates.step-policy = 'replace'",
+            "name = 'pruning'\nupdates.every-step = true",
+            "name = 'rigl'\nupdates.every-step = true",
+            "name = 'set'\ngrow.init = 'gradient'",
+            "name = 'rigl'\ngrow.init = 'redraw'",
+            "name = 'rigl'\ngrow.init = 'normal'",
+            "name = 'rigl'\ngrow.init = 'uniform'",
         ]
         .map(String::from),
     );
@@ -65,7 +65,7 @@ fn budgets_are_kept_where_they_are_promised() {
     for method in methods() {
         let (summary, updates) = run(&method, "auto", 1, NEVER);
         let sum = |update: &Update| update.parameters.iter().map(|p| p.active).sum::<u64>();
-        let moves = method.contains("redistribution") || method.contains("dsr");
+        let moves = method.contains("count.by") || method.contains("dsr");
         let decays = method.contains("pruning");
         let active: BTreeMap<String, usize> = summary
             .layers
@@ -109,7 +109,7 @@ fn a_summary_counts_the_operations_that_the_schedule_foretells() {
         let planned = prepared.design().training().unwrap();
         assert_eq!(summary.draws, planned.batches, "{method}");
         // Some move weights between layers.
-        let moves = method.contains("dsr") || method.contains("redistribution");
+        let moves = method.contains("dsr") || method.contains("count.by");
         let tolerance = if moves { 0.2 } else { 1e-12 };
         let error = (summary.training.flops - planned.mean).abs() / planned.mean;
         assert!(error <= tolerance, "{method}: {} {}", summary.training.flops, planned.mean);

@@ -20,7 +20,7 @@ fn finished(folder: &Path, method: &str, seed: u64) {
 
 /// Settings of a run that starts from another.
 fn from(method: &str, run: &Path, values: &str) -> String {
-    format!("name = '{method}'\nstart-from = '{}'\nstart-values = '{values}'", run.display())
+    format!("name = '{method}'\nstart.run = '{}'\nstart.values = '{values}'", run.display())
 }
 
 /// The same, prepared with this seed.
@@ -151,11 +151,11 @@ fn values_that_a_method_keeps_are_those_of_the_run_it_starts_from() {
 fn a_start_that_cannot_be_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let refusal = |from: &Path| {
-        let text = format!("name = 'static'\nstart-from = '{}'", from.display());
+        let text = format!("name = 'static'\nstart.run = '{}'", from.display());
         self::refusal(config(&text, "auto"))
     };
     let absent = refusal(&folder.path().join("absent"));
-    assert!(absent.starts_with("`method.start-from` = `"), "{absent}");
+    assert!(absent.starts_with("`method.start.run` = `"), "{absent}");
     // Another network.
     let other = folder.path().join("other");
     let mut config = config("name = 'dense'", "auto");

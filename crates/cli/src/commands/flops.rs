@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use rigl_base::Result;
+use rigl_topology::Method;
 use rigl_train::{Design, Origin, Prepared, Registry, Settings};
 use serde_json::json;
 
@@ -54,7 +55,7 @@ pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Resul
     let origin = Origin::begin(&settings, registry)?;
     let design = named.design(&settings, &samples, count_of_samples, &origin, registry)?;
     let interval = design.updates().schedule().interval;
-    let training = training(&design, &origin, registry)?;
+    let training = training(&named, &design, &origin, registry)?;
     if printer.json() {
         let training: serde_json::Map<_, _> = training
             .into_iter()
@@ -118,15 +119,19 @@ struct Training<'r> {
 }
 
 /// By every method there is, each with its own active weights; the recipe's own method with its own columns.
-fn training<'r>(own: &Design, origin: &Origin, registry: &'r Registry) -> Result<Vec<Training<'r>>> {
-    let config = own.settings().config();
-    let by = |method| {
-        let settings = Settings::new(config.with_method(method), registry)?;
+fn training<'r>(
+    named: &Named,
+    own: &Design,
+    origin: &Origin,
+    registry: &'r Registry,
+) -> Result<Vec<Training<'r>>> {
+    let by = |method: &Method| {
+        let settings = Settings::new(named.recipe.config(Some(&method.name), registry)?, registry)?;
         Design::new(&settings, registry, own.data(), origin)
     };
     let mut all = Vec::new();
     for method in &registry.methods {
-        let design = match config.method.name == method.name {
+        let design = match named.config.method.name == method.name {
             true => Some(own.clone()),
             // What another method cannot do is no mistake in this recipe.
             false => by(method).ok(),

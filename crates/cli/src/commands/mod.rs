@@ -31,19 +31,40 @@ use crate::output::Printer;
 
 /// The configuration of a preset or a file, with settings from the command line.
 pub(crate) fn configuration(recipe: &str, overrides: &[Override], registry: &Registry) -> Result<Config> {
-    let known = registry.known();
+    configuration_by(recipe, overrides, None, registry)
+}
+
+/// The same, by another method if one is named.
+pub(crate) fn configuration_by(
+    recipe: &str,
+    overrides: &[Override],
+    method: Option<&str>,
+    registry: &Registry,
+) -> Result<Config> {
     if !recipe.ends_with(".toml") {
-        return Config::resolve(&Sources { base: Base::Preset(recipe), overrides }, &known).map_err(
-            |error| {
-                if Path::new(recipe).is_file() {
-                    return error.hint("name configuration files with the ending `.toml`");
-                }
-                error
-            },
-        );
+        return resolve(Base::Preset(recipe), overrides, method, registry).map_err(|error| {
+            if Path::new(recipe).is_file() {
+                return error.hint("name configuration files with the ending `.toml`");
+            }
+            error
+        });
     }
     let text = read_text(Path::new(recipe))?;
-    Config::resolve(&Sources { base: Base::File { name: recipe, text: &text }, overrides }, &known)
+    resolve(Base::File { name: recipe, text: &text }, overrides, method, registry)
+}
+
+/// The configuration that these sources make, by another method if one is named.
+pub(crate) fn resolve(
+    base: Base,
+    overrides: &[Override],
+    method: Option<&str>,
+    registry: &Registry,
+) -> Result<Config> {
+    let (sources, known) = (Sources { base, overrides }, registry.known());
+    match method {
+        None => Config::resolve(&sources, &known),
+        Some(method) => Config::resolve_by(&sources, method, &known),
+    }
 }
 
 /// Opens a run for reading; of a comparison, `command` on one of its two runs is named.

@@ -4,22 +4,51 @@
 use std::path::Path;
 
 use rigl_base::{Error, Result, unknown};
-use rigl_train::config::{Base, Override, Sources};
+use rigl_train::config::{Base, Override};
 use rigl_train::{Config, DataSpec, Design, Origin, Registry, Settings};
 
-use super::configuration;
+use super::{configuration_by, resolve};
 use crate::args::{Keys, SampleFlags, Shape};
 
 /// What a name on the command line stands for: a configuration, and samples for its network.
 pub(crate) struct Named {
     pub(crate) config: Config,
-    /// What the command line sets.
-    pub(crate) overrides: Vec<Override>,
+    /// What is named, with what the command line sets.
+    pub(crate) recipe: Recipe,
     /// What the data set, or else the model, says of the samples; `None` if only the data itself can tell.
     known: Option<Samples>,
     /// Samples that its data set is known to have to train on, if the network is for those.
     pub(crate) train_samples: Option<usize>,
     given: SampleFlags,
+}
+
+/// A preset, a configuration file or a model, with what the command line sets.
+pub(crate) struct Recipe {
+    name: String,
+    is_model: bool,
+    pub(crate) overrides: Vec<Override>,
+}
+
+impl Recipe {
+    fn sets(&self, key: &str) -> bool {
+        self.overrides.iter().any(|given| given.key == key)
+    }
+
+    /// Its configuration, by another method if one is named.
+    pub(crate) fn config(&self, method: Option<&str>, registry: &Registry) -> Result<Config> {
+        let name = self.name.as_str();
+        let mut config = if self.is_model {
+            let model = Override::new(&format!("`{name}`"), "model.name", name);
+            let all: Vec<Override> = std::iter::once(model).chain(self.overrides.iter().cloned()).collect();
+            resolve(Base::Default, &all, method, registry)?
+        } else {
+            configuration_by(name, &self.overrides, method, registry)?
+        };
+        if self.sets("model.name") {
+            forget_own_options(&mut config, &|key| self.sets(key));
+        }
+        Ok(config)
+    }
 }
 
 /// The samples of a network.
@@ -33,25 +62,16 @@ impl Named {
     /// What `name` with these flags stands for.
     pub(crate) fn new(name: &str, keys: &Keys, given: &SampleFlags, registry: &Registry) -> Result<Named> {
         let overrides = keys.overrides()?;
-        let asked = |key: &str| overrides.iter().any(|given| given.key == key);
         let is_file = name.ends_with(".toml");
         let is_preset = registry.presets.iter().any(|preset| preset.name == name);
         let is_model = !is_file && !is_preset && registry.models.find(name).is_some();
-        let mut config = if is_model {
-            let model =
-                Override { origin: format!("`{name}`"), key: "model.name".into(), value: name.into() };
-            let all: Vec<Override> = std::iter::once(model).chain(overrides.iter().cloned()).collect();
-            Config::resolve(&Sources { base: Base::Default, overrides: &all }, &registry.known())?
-        } else if is_preset || is_file {
-            configuration(name, &overrides, registry)?
-        } else {
+        if !(is_model || is_preset || is_file) {
             return Err(neither(name, registry));
-        };
-        if asked("model.name") {
-            forget_own_options(&mut config, &asked);
         }
+        let recipe = Recipe { name: name.into(), is_model, overrides };
+        let config = recipe.config(None, registry)?;
         let described = registry.datasets.description(&config.data.name);
-        let of_model = is_model && !asked("data.name");
+        let of_model = is_model && !recipe.sets("data.name");
         let train_samples = described.filter(|_| !of_model).map(|(_, all)| config.training_samples(all));
         let known = if of_model {
             let usual = registry.models.find(&config.model.name).and_then(|model| model.usual);
@@ -63,7 +83,7 @@ impl Named {
         } else {
             described.map(|(of, _)| Samples { shape: of.shape.clone(), classes: of.classes.len() })
         };
-        Ok(Named { config, overrides, known, train_samples, given: given.clone() })
+        Ok(Named { config, recipe, known, train_samples, given: given.clone() })
     }
 
     /// The samples: what the command line says of them, then the data set or the model, then what `load` finds in the

@@ -27,7 +27,7 @@ pub(crate) fn run(args: &Presets, registry: &Registry, printer: &Printer) -> Res
         Some(name) => {
             let preset = find(name, &registry.presets)?;
             let text = if args.full {
-                configuration(name, &[], registry)?.to_toml()
+                configuration(name, &[], registry)?.to_toml_with_all_keys()
             } else {
                 preset.text.to_string()
             };

@@ -8,7 +8,7 @@ use clap::Args;
 use rigl_base::{Error, Result, files};
 use rigl_metrics::folder::lock_folder;
 use rigl_metrics::machine;
-use rigl_study::{FailedRun, Options, Outcome, Plan, Request, Start, State, Table, variant};
+use rigl_study::{FailedRun, Options, Outcome, Plan, Request, Start, State, Table, variants};
 use rigl_train::config::{Base, Override};
 use rigl_train::{Config, MachineOptions, Registry, configuration_text};
 use serde_json::json;
@@ -165,11 +165,12 @@ fn plan(args: &Sweep, registry: &Registry, machine: &MachineOptions) -> Result<P
     let name = args.file.display().to_string();
     let sweep = rigl_study::Sweep::parse(&name, &read_text(&args.file)?)?;
     let overrides = args.overrides()?;
-    let variant = variant(args.multiplier, &overrides);
-    let folder = args.out.clone().unwrap_or_else(|| {
-        let stem = args.file.file_stem().unwrap_or_default().to_string_lossy();
-        Path::new(SWEEPS).join(format!("{stem}{variant}"))
-    });
+    let variants = variants(args.multiplier, &overrides);
+    let stem = args.file.file_stem().unwrap_or_default().to_string_lossy();
+    let of_variant = |variant: &str| Path::new(SWEEPS).join(format!("{stem}{variant}"));
+    // The folder of this sweep by an older name of a key is that of this sweep.
+    let variant = variants.iter().find(|variant| of_variant(variant).exists()).unwrap_or(&variants[0]);
+    let folder = args.out.clone().unwrap_or_else(|| of_variant(variant));
     // Held here, since the base borrows them.
     let file: Option<(String, String)> = match &sweep.start {
         Start::File(path) => {
@@ -190,7 +191,7 @@ fn plan(args: &Sweep, registry: &Registry, machine: &MachineOptions) -> Result<P
         base,
         multiplier,
         overrides: &overrides,
-        variant: &variant,
+        variant,
         folder,
         registry,
         machine,

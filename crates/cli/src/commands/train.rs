@@ -112,7 +112,7 @@ fn compare(
 ) -> Result<ExitCode> {
     // A dense network has no use for what is said of the sparse one's method.
     overrides.retain(|setting| !setting.key.starts_with("method."));
-    overrides.push(Override { origin: "--method".into(), key: "method.name".into(), value: "dense".into() });
+    overrides.push(Override::new("--method", "method.name", "dense"));
     let dense = Prepared::new(configuration(recipe, &overrides, registry)?, registry, machine)?;
     let name = run_name_of(sparse.config(), &format!("{}-and-dense", sparse.config().method.name));
     let parent = match &args.run_dir {

@@ -4,11 +4,11 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
-use rigl_topology::{Decay, Distribution, LayerFilter, StepPolicy};
+use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, Method as Row, NarrowTo, StepPolicy};
 
 use super::{
-    Augment, Compute, Config, DropScore, GrowScore, Layers, Limit, MAX_SEED, Method, Model, Seeds,
-    Standardize, Unit, UpdateEnd,
+    Augment, Compute, Config, CountKind, DropKind, GrowKind, Layers, Limit, MAX_SEED, Method, MethodDrop,
+    MethodUpdates, Model, Seeds, Standardize, StartKind, StartValues, Unit, UpdateEnd,
 };
 
 prop_compose! {
@@ -38,27 +38,65 @@ fn filter() -> impl Strategy<Value = LayerFilter> {
     prop_oneof![Just(LayerFilter::Default), Just(LayerFilter::All), globs]
 }
 
-fn scores() -> impl Strategy<Value = (&'static str, DropScore, GrowScore)> {
-    select(vec![
-        ("dense", DropScore::None, GrowScore::None),
-        ("static", DropScore::Magnitude, GrowScore::Gradient),
-        ("set", DropScore::None, GrowScore::None),
-        ("rigl", DropScore::Magnitude, GrowScore::Random),
-    ])
+/// A row, and what its tables may be turned into.
+fn columns() -> impl Strategy<Value = Method> {
+    let grow = select(&[GrowKind::Random, GrowKind::Gradient, GrowKind::Momentum][..]);
+    let drop = select(&[DropKind::Magnitude, DropKind::Threshold, DropKind::SignChange][..]);
+    let start = select(&[StartKind::Random, StartKind::Saliency, StartKind::Magnitude, StartKind::From][..]);
+    let values = (select(StartValues::ALL), select(NarrowTo::ALL), select(GrownInit::ALL), 0.0..1.0f64);
+    (select(Row::ALL), option::of(grow), option::of(drop), option::of(start), any::<bool>(), values).prop_map(
+        |(row, grow, drop, start, redistributed, (values, narrow_to, init, average))| {
+            let mut method = Config::default().with_method(&row).method;
+            let replaces = row.updates() && !row.prunes() && !row.keeps_inactive();
+            if replaces {
+                method.drop.kind = drop.unwrap_or(method.drop.kind);
+                method.count.kind = if redistributed { CountKind::Redistributed } else { method.count.kind };
+            }
+            if replaces || row.prunes() {
+                method.grow.kind = grow.unwrap_or(method.grow.kind);
+                (method.grow.init, method.grow.average) = (init, average);
+            }
+            method.start.kind = match start {
+                Some(start) if !row.is_dense() && !row.prunes() => start,
+                Some(StartKind::From) if row.prunes() => StartKind::From,
+                _ => method.start.kind,
+            };
+            (method.start.run, method.start.values, method.start.narrow_to) =
+                ("a run".into(), values, narrow_to);
+            if method.start.kind == StartKind::Narrow {
+                method.start.run.clear();
+            }
+            method
+        },
+    )
+}
+
+fn end() -> impl Strategy<Value = UpdateEnd> {
+    prop_oneof![
+        Just(UpdateEnd::Auto),
+        (1000..1_000_000u64).prop_map(UpdateEnd::Step),
+        (0.001..=1.0f64).prop_map(UpdateEnd::Share),
+        Just(UpdateEnd::Share(1.0)),
+    ]
+}
+
+prop_compose! {
+    fn updates()(
+        drop_fraction in 0.0..=1.0f64, interval in 1..100_000u64, begin in option::of(0..1000u64), end in end(),
+        decay in select(Decay::ALL), step_policy in select(StepPolicy::ALL), every_step in any::<bool>(),
+    ) -> MethodUpdates {
+        MethodUpdates { interval, begin, end, drop_fraction, decay, step_policy, every_step }
+    }
 }
 
 prop_compose! {
     fn method()(
-        (name, drop, grow) in scores(), sparsity in 0.0..1.0f64, distribution in select(Distribution::ALL),
-        drop_fraction in 0.0..=1.0f64, update_interval in 1..100_000u64, update_begin in option::of(0..1000u64),
-        end in option::of(1000..1_000_000u64), decay in select(Decay::ALL), step_policy in select(StepPolicy::ALL),
+        columns in columns(), sparsity in 0.0..1.0f64, distribution in select(Distribution::ALL), updates in updates(),
         filter in filter(), layers in layers(),
+        (threshold, noise, pull, temperature) in (1e-9..1.0f64, any::<bool>(), 0.0..1.0f64, option::of(0.0..1.0f64)),
     ) -> Method {
-        let update_end = end.map_or(UpdateEnd::Auto, UpdateEnd::Step);
-        Method {
-            name: name.into(), sparsity, distribution, drop_fraction, update_interval, update_begin, update_end, decay,
-            drop, grow, step_policy, filter, layers, ..Method::default()
-        }
+        let drop = MethodDrop { threshold, noise, pull, temperature, ..columns.drop.clone() };
+        Method { sparsity, distribution, drop, updates, filter, layers, ..columns }
     }
 }
 
@@ -88,6 +126,7 @@ prop_compose! {
         config.schedule.milestones = milestones.into_iter().map(|m| f64::from(m) / 3.0).collect();
         config.log.patterns = patterns;
         config.log.tensorboard = tensorboard;
+        config.forget_idle().unwrap();
         config
     }
 }

@@ -1,251 +1,365 @@
-//! The columns of the method table as `[method]` has them, and the row that they come to together.
+//! A method's name is a preset of the tables of `[method]`: what a row of the method table gives to them, and the row
+//! that they come to in the end.
 
-use rigl_base::{Error, Result, named_enum};
+use rigl_base::{Error, Result, unknown};
 use rigl_topology::{
-    DropRule, Dynamics, GrowRule, Method as Row, Noise, Redistribution as Spread, Start, Topology, UpdateRule,
+    Budget, DropRule, Dynamics, GrowRule, Method as Row, Noise, Redistribution, Start, Topology, UpdateRule,
 };
 
-use super::Method;
+use super::Config;
+use super::method::{
+    CountKind, DropKind, GrowKind, Method, MethodCount, MethodDrop, MethodGrow, MethodStart, StartKind,
+    UpdateEnd,
+};
 
-named_enum! {
-    /// The pattern a layer starts from.
-    pub enum Initial {
-        /// No pattern: every layer is dense and stays so.
-        Dense = "dense",
-        /// No pattern, in a network whose layers are narrowed until it has as many weights as the sparse one.
-        Narrow = "narrow",
-        /// As many positions as the distribution gives, at random.
-        Random = "random",
-        /// Those of largest |w · ∂L/∂w| on one batch of the dense network.
-        Saliency = "saliency",
-        /// Those of largest initial |w|.
-        Magnitude = "magnitude",
-        /// Every position, of which updates leave as many as the distribution gives.
-        Full = "full",
+/// Sets what the method's name determines.
+pub(super) fn apply(config: &mut Config, rows: &[Row]) -> Result<()> {
+    let row = find(rows, &config.method.name)?;
+    config.method.set(row);
+    Ok(())
+}
+
+impl Config {
+    /// The same configuration with this method. What only another reads stays, for the next one.
+    #[must_use]
+    pub fn with_method(&self, row: &Row) -> Config {
+        let mut config = self.clone();
+        config.method.set(row);
+        config
+    }
+
+    /// The row of the method table that this configuration describes: the named one, as the tables of `[method]` have it.
+    ///
+    /// Its `schedule` stays the named row's own; what counts is [`Recipe`](crate::recipe::Recipe).
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is no row of that name, or the tables do not go
+    /// together.
+    pub fn method_row(&self, rows: &[Row]) -> Result<Row> {
+        let named = find(rows, &self.method.name)?;
+        let row = Row { topology: self.method.topology()?, ..named.clone() };
+        row.check()?;
+        Ok(row)
+    }
+
+    /// What the network may keep, and how it is spread, as [`rigl_topology::allocate`] takes it.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            sparsity: self.method.sparsity,
+            distribution: self.method.distribution,
+            layers: self.method.filter.clone(),
+            explicit: self.method.layers.0.clone(),
+        }
     }
 }
 
-named_enum! {
-    /// By which score active weights are dropped; the smallest go.
-    pub enum DropScore {
-        /// Nothing is dropped.
-        None = "none",
-        /// |w|.
-        Magnitude = "magnitude",
-        /// |w| below one threshold for all layers, which adapts so that about as many go as the drop fraction says.
-        Threshold = "threshold",
-        /// w times the sign it started with, below 0.
-        SignChange = "sign-change",
-    }
-}
-
-named_enum! {
-    /// By which score weights are grown; the largest come.
-    pub enum GrowScore {
-        /// Nothing is grown.
-        None = "none",
-        /// |∂L/∂w| of this batch, dense, without the L2 term.
-        Gradient = "gradient",
-        /// The magnitude of an average of dense gradients over all steps so far.
-        Momentum = "momentum",
-        /// |w| of inactive weights, which are kept and trained for that ([`StateHandling::Kept`]).
-        Magnitude = "magnitude",
-        /// Uniformly at random.
-        Random = "random",
-    }
-}
-
-named_enum! {
-    /// How the number of active weights goes from what a layer starts with to what the distribution gives it.
-    pub enum DensityDecay {
-        /// It is there from the start.
-        None = "none",
-        /// s + (s₀ − s) · (1 − x)³ for sparsities s, where x goes from 0 to 1 over the updates (Zhu & Gupta, 2017).
-        Cubic = "cubic",
-    }
-}
-
-named_enum! {
-    /// How weights that an update grows are spread over layers.
-    pub enum Redistribution {
-        /// Every layer grows what it dropped.
-        None = "none",
-        /// In proportion to the mean magnitude of the layer's averaged gradient at active weights.
-        Momentum = "momentum",
-        /// In proportion to the weights that the layer has left.
-        Survivors = "survivors",
-    }
-}
-
-named_enum! {
-    /// When updates fall.
-    pub enum UpdateTiming {
-        /// At every ΔT-th step between begin and end.
-        Scheduled = "scheduled",
-        /// At every step of the run.
-        EveryStep = "every-step",
-    }
-}
-
-named_enum! {
-    /// What happens to active weights after each optimiser step.
-    pub enum AfterStep {
-        /// Nothing.
-        None = "none",
-        /// A pull towards 0 and Gaussian noise.
-        Noise = "noise",
-    }
-}
-
-named_enum! {
-    /// What becomes of inactive weights and of the optimiser's slots at an update.
-    pub enum StateHandling {
-        /// A position that was inactive starts with its slots at 0; a weight that stays, or is dropped and
-        /// regrown at once, keeps them.
-        Reset = "reset",
-        /// Inactive weights and their slots are kept, and the dense gradient steps them like active ones.
-        Kept = "kept",
-    }
+fn find<'a>(rows: &'a [Row], name: &str) -> Result<&'a Row> {
+    let names = rows.iter().map(|row| &*row.name);
+    rows.iter().find(|row| row.name == name).ok_or_else(|| unknown("method", name, names))
 }
 
 impl Method {
-    /// Sets what this row says. Parameters of columns stay, where the row has no such column.
-    pub(super) fn set(&mut self, row: &Row) {
+    /// Sets what this row says. What is taken over from a run stays.
+    fn set(&mut self, row: &Row) {
         self.name = row.name.clone().into();
-        self.initial = match row.topology {
-            Topology::Dense => Initial::Dense,
-            Topology::Narrow(_) => Initial::Narrow,
-            Topology::Dynamic(Start::Random, _) if row.prunes() => Initial::Full,
-            // Patterns that are given are those of `start-from`, which goes before.
-            Topology::Static(start) | Topology::Dynamic(start, _) => match start {
-                Start::Random | Start::Given => Initial::Random,
-                Start::Saliency => Initial::Saliency,
-                Start::Magnitude => Initial::Magnitude,
-            },
-        };
-        self.drop = match row.rule() {
-            None => DropScore::None,
-            Some(UpdateRule::Replace { drop: DropRule::Threshold { .. }, .. }) => DropScore::Threshold,
-            Some(UpdateRule::Replace { drop: DropRule::SignChange { .. }, .. }) => DropScore::SignChange,
-            Some(UpdateRule::Replace { .. } | UpdateRule::Prune { .. } | UpdateRule::Compete) => {
-                DropScore::Magnitude
+        let mut start = MethodStart { kind: start_kind(row), ..MethodStart::default() };
+        (self.drop, self.grow) = (MethodDrop::default(), MethodGrow::default());
+        (self.count, self.drop.kind, self.grow.kind) =
+            (MethodCount::default(), DropKind::None, GrowKind::None);
+        if let Topology::Narrow(to) = row.topology {
+            start.narrow_to = to;
+        }
+        if !self.start.run.is_empty() {
+            (start.run, start.values) = (std::mem::take(&mut self.start.run), self.start.values);
+            if !row.is_dense() {
+                start.kind = StartKind::From;
             }
-        };
-        self.grow = match row.grow() {
-            None if row.keeps_inactive() => GrowScore::Magnitude,
-            None => GrowScore::None,
-            Some(GrowRule::Random { .. }) => GrowScore::Random,
-            Some(GrowRule::Gradient { .. }) => GrowScore::Gradient,
-            Some(GrowRule::Momentum { .. }) => GrowScore::Momentum,
-        };
-        self.grown_init = row.grown_init();
-        self.state = if row.keeps_inactive() { StateHandling::Kept } else { StateHandling::Reset };
-        self.density_decay = if row.prunes() { DensityDecay::Cubic } else { DensityDecay::None };
-        self.redistribution = match row.rule() {
-            Some(UpdateRule::Replace { redistribution: Some(Spread::Momentum), .. }) => {
-                Redistribution::Momentum
-            }
-            Some(UpdateRule::Replace { redistribution: Some(Spread::Survivors), .. }) => {
-                Redistribution::Survivors
-            }
-            _ => Redistribution::None,
-        };
-        self.after_step = if row.noise().is_some() { AfterStep::Noise } else { AfterStep::None };
-        self.update_timing = if row.every_step() { UpdateTiming::EveryStep } else { UpdateTiming::Scheduled };
-        self.step_policy = row.dynamics().map_or(rigl_topology::StepPolicy::After, |d| d.step_policy);
+        }
+        self.start = start;
+        if let Some(dynamics) = row.dynamics() {
+            self.set_rule(dynamics.rule);
+            self.updates.every_step = dynamics.every_step;
+            self.updates.step_policy = dynamics.step_policy;
+        }
+        if let Some(schedule) = &row.schedule {
+            self.updates.interval = schedule.interval;
+            self.updates.begin = Some(schedule.begin);
+            self.updates.end = UpdateEnd::Share(schedule.end);
+            self.updates.drop_fraction = schedule.drop_fraction;
+            self.updates.decay = schedule.decay;
+        }
     }
 
-    /// What the columns come to together.
+    fn set_rule(&mut self, rule: UpdateRule) {
+        self.drop.kind = DropKind::Magnitude;
+        let grow = match rule {
+            UpdateRule::Replace { drop, grow, redistribution } => {
+                match drop {
+                    DropRule::Magnitude => {}
+                    DropRule::Threshold { start } => {
+                        (self.drop.kind, self.drop.threshold) = (DropKind::Threshold, start);
+                    }
+                    DropRule::SignChange { noise } => {
+                        (self.drop.kind, self.drop.noise) = (DropKind::SignChange, noise.is_some());
+                        if let Some(Noise { pull, temperature }) = noise {
+                            (self.drop.pull, self.drop.temperature) = (pull, temperature);
+                        }
+                    }
+                }
+                if let Some(by) = redistribution {
+                    (self.count.kind, self.count.by) = (CountKind::Redistributed, by);
+                }
+                Some(grow)
+            }
+            UpdateRule::Prune { grow } => {
+                self.count.kind = CountKind::Cubic;
+                grow
+            }
+            UpdateRule::Compete => {
+                self.grow.kind = GrowKind::Magnitude;
+                None
+            }
+        };
+        let Some(grow) = grow else { return };
+        self.grow.init = grow.init();
+        self.grow.kind = match grow {
+            GrowRule::Random { .. } => GrowKind::Random,
+            GrowRule::Gradient { .. } => GrowKind::Gradient,
+            GrowRule::Momentum { average, .. } => {
+                self.grow.average = average;
+                GrowKind::Momentum
+            }
+        };
+    }
+
+    /// What the tables come to together.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) if they contradict each other.
-    pub(super) fn topology(&self) -> Result<Topology> {
+    fn topology(&self) -> Result<Topology> {
         let name = &self.name;
-        let refuse = |problem: String| Err(Error::usage(format!("method `{name}` {problem}")));
-        let Method { initial, drop, grow, state, grown_init, after_step, redistribution, .. } = *self;
-        let decay = self.density_decay;
-        let (drops, grows) = (drop != DropScore::None, grow != GrowScore::None);
-        let decays = decay == DensityDecay::Cubic;
-        if drops != grows && !(drops && decays) {
-            return refuse(format!(
+        let refused = |problem: String| Error::usage(format!("method `{name}` {problem}"));
+        let (start, drop, grow, count) = (self.start.kind, self.drop.kind, self.grow.kind, self.count.kind);
+        if start == StartKind::Narrow && !self.start.run.is_empty() {
+            return Err(refused(
+                "narrows the network, so nothing can be taken from `method.start.run`".into(),
+            ));
+        }
+        if start == StartKind::From && self.start.run.is_empty() {
+            return Err(refused("starts from a run, which `method.start.run` must name".into()));
+        }
+        let still = drop == DropKind::None && grow == GrowKind::None && count == CountKind::Constant;
+        let first = match start {
+            StartKind::Full if count == CountKind::Cubic => Start::Random,
+            StartKind::Full if still => return Ok(Topology::Dense),
+            StartKind::Narrow if still => return Ok(Topology::Narrow(self.start.narrow_to)),
+            StartKind::Full | StartKind::Narrow => {
+                return Err(refused(format!(
+                    "has `start` = `{start}`, `drop` = `{drop}`, `grow` = `{grow}` and `count` = `{count}`: a dense network \
+                     has nothing to drop and grow, allowed are `none`, `none` and `constant` with it{}",
+                    if start == StartKind::Full { ", or a `cubic` count" } else { "" }
+                )));
+            }
+            StartKind::Random => Start::Random,
+            StartKind::Saliency => Start::Saliency,
+            StartKind::Magnitude => Start::Magnitude,
+            StartKind::From => Start::Given,
+        };
+        if still {
+            return Ok(Topology::Static(first));
+        }
+        if count == CountKind::Cubic && !matches!(start, StartKind::Full | StartKind::From) {
+            return Err(refused(format!(
+                "has `count` = `cubic` and `start` = `{start}`, allowed are `full` and `from` with it"
+            )));
+        }
+        let rule = self.rule().map_err(refused)?;
+        let (every_step, step_policy) = (self.updates.every_step, self.updates.step_policy);
+        Ok(Topology::Dynamic(first, Dynamics { rule, every_step, step_policy }))
+    }
+
+    /// What an update does; if the tables contradict each other, how.
+    fn rule(&self) -> Result<UpdateRule, String> {
+        let (drop, grow, count, init) = (self.drop.kind, self.grow.kind, self.count.kind, self.grow.init);
+        let grown = match grow {
+            GrowKind::Magnitude if drop == DropKind::Magnitude && count == CountKind::Constant => {
+                return Ok(UpdateRule::Compete);
+            }
+            GrowKind::Magnitude => {
+                return Err(format!(
+                    "has `grow` = `magnitude`, `drop` = `{drop}` and `count` = `{count}`, allowed are `magnitude` and \
+                     `constant` with it"
+                ));
+            }
+            GrowKind::None => None,
+            GrowKind::Random => Some(GrowRule::Random { init }),
+            GrowKind::Gradient => Some(GrowRule::Gradient { init }),
+            GrowKind::Momentum => Some(GrowRule::Momentum { average: self.grow.average, init }),
+        };
+        let dropped = match drop {
+            DropKind::None => None,
+            DropKind::Magnitude => Some(DropRule::Magnitude),
+            DropKind::Threshold => Some(DropRule::Threshold { start: self.drop.threshold }),
+            DropKind::SignChange => {
+                let MethodDrop { noise, pull, temperature, .. } = self.drop;
+                Some(DropRule::SignChange { noise: noise.then_some(Noise { pull, temperature }) })
+            }
+        };
+        match (count, dropped, grown) {
+            (CountKind::Cubic, Some(DropRule::Magnitude), grow) => Ok(UpdateRule::Prune { grow }),
+            (CountKind::Cubic, ..) => {
+                Err(format!("has `count` = `cubic` and `drop` = `{drop}`, allowed is `magnitude` with it"))
+            }
+            (CountKind::Constant, Some(drop), Some(grow)) => Ok(UpdateRule::replace(drop, grow)),
+            (CountKind::Redistributed, Some(drop), Some(grow)) => {
+                let by = self.count.by;
+                if by == Redistribution::Momentum && !matches!(grow, GrowRule::Momentum { .. }) {
+                    return Err(format!(
+                        "has `count.by` = `momentum` and `grow` = `{}`, allowed is `momentum` with it",
+                        self.grow.kind
+                    ));
+                }
+                Ok(UpdateRule::Replace { drop, grow, redistribution: Some(by) })
+            }
+            (CountKind::Constant, ..) => Err(format!(
                 "has `drop` = `{drop}` and `grow` = `{grow}`, allowed are both `none` or neither"
-            ));
+            )),
+            (CountKind::Redistributed, ..) => Err(format!(
+                "has `count` = `redistributed`, `drop` = `{drop}` and `grow` = `{grow}`, allowed is `none` for neither with it"
+            )),
         }
-        if drops && matches!(initial, Initial::Dense | Initial::Narrow) {
-            return refuse("starts dense, so there is nothing to drop and grow".into());
+    }
+}
+
+/// The kind of start that a row has, where it is not from a run.
+fn start_kind(row: &Row) -> StartKind {
+    match row.topology {
+        Topology::Dense => StartKind::Full,
+        Topology::Narrow(_) => StartKind::Narrow,
+        Topology::Dynamic(Start::Random, _) if row.prunes() => StartKind::Full,
+        Topology::Static(start) | Topology::Dynamic(start, _) => match start {
+            // Patterns that are given are those of a run, which the row cannot name.
+            Start::Random | Start::Given => StartKind::Random,
+            Start::Saliency => StartKind::Saliency,
+            Start::Magnitude => StartKind::Magnitude,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rigl_topology::{GrownInit, ScheduleDefaults, StepPolicy, UpdateSchedule};
+
+    use super::*;
+    use crate::recipe::Recipe;
+    use crate::registry::Registry;
+    use crate::settings::Settings;
+
+    #[test]
+    fn the_default_configuration_is_what_its_methods_name_gives() {
+        let mut config = Config::default();
+        apply(&mut config, Row::ALL).unwrap();
+        assert_eq!(config, Config::default());
+        assert_eq!(config.method_row(Row::ALL).unwrap(), Row::RIGL);
+    }
+
+    #[test]
+    fn every_row_survives_the_configuration() {
+        for row in Row::ALL {
+            for before in Row::ALL {
+                let config = Config::default().with_method(before).with_method(row);
+                assert_eq!(config.method_row(Row::ALL).unwrap(), *row);
+            }
         }
-        if decays != (initial == Initial::Full) || (decays && drop != DropScore::Magnitude) {
-            return refuse(format!(
-                "has `density-decay` = `{decay}`, `initial` = `{initial}` and `drop` = `{drop}`, allowed are `cubic`, \
-                 `full` and `magnitude` together, or neither of the first two"
-            ));
+    }
+
+    /// RigL's step policy, with random growth, and a schedule.
+    fn mine() -> Row {
+        let rule = UpdateRule::replace(DropRule::Magnitude, GrowRule::Random { init: GrownInit::Redraw });
+        let dynamics = Dynamics { step_policy: StepPolicy::Replace, ..Dynamics::new(rule) };
+        let schedule = ScheduleDefaults { interval: 50, end: 0.5, ..ScheduleDefaults::PAPER };
+        Row {
+            name: "mine".into(),
+            topology: Topology::dynamic(dynamics),
+            schedule: Some(schedule),
+            ..Row::RIGL
         }
-        let kept = state == StateHandling::Kept;
-        if kept != (grow == GrowScore::Magnitude) || (kept && drop != DropScore::Magnitude) {
-            return refuse(format!(
-                "has `state` = `{state}`, `drop` = `{drop}` and `grow` = `{grow}`, allowed are `kept`, `magnitude` \
-                 and `magnitude` together, or neither the first nor the last"
-            ));
+    }
+
+    /// The schedule of 20 epochs of 60,000 samples.
+    fn schedule(config: Config) -> UpdateSchedule {
+        let settings = Settings::new(config, &Registry::default().method(mine())).unwrap();
+        *Recipe::new(&settings, 60_000).unwrap().updates.schedule()
+    }
+
+    #[test]
+    fn a_users_own_row_is_a_name_like_the_others_and_brings_its_schedule() {
+        let mut rows = Row::ALL.to_vec();
+        rows.push(mine());
+        let mut config = Config::default();
+        config.method.name = "mine".into();
+        apply(&mut config, &rows).unwrap();
+        assert_eq!((config.method.grow.kind, config.method.grow.init), (GrowKind::Random, GrownInit::Redraw));
+        assert_eq!(Some(&config.method_row(&rows).unwrap()), rows.last());
+        let schedule = schedule(config.clone());
+        assert_eq!((schedule.interval, schedule.begin, schedule.end), (50, 0, 6_000));
+        assert!(apply(&mut config, Row::ALL).is_err());
+    }
+
+    #[test]
+    fn without_a_schedule_of_the_row_or_the_user_it_is_the_papers() {
+        assert_eq!(schedule(Config::default()), ScheduleDefaults::PAPER.for_steps(12_000));
+        assert!(Row::ALL.iter().all(|row| row.schedule.is_none()));
+    }
+
+    #[test]
+    fn a_method_stays_with_the_run_that_it_starts_from() {
+        let mut config = Config::default();
+        (config.method.start.kind, config.method.start.run) = (StartKind::From, "run".into());
+        let start = |row: &Row| config.with_method(row).method.start;
+        for row in [&Row::SET, &Row::STATIC, &Row::SNIP, &Row::PRUNING] {
+            assert_eq!(start(row), config.method.start, "{}", row.name);
         }
-        if kept && grown_init != rigl_topology::GrownInit::Zeros {
-            return refuse(format!(
-                "has `state` = `kept` and `grown-init` = `{grown_init}`, allowed is `zeros` with it: what grows has a \
-                 value already"
-            ));
-        }
-        if after_step != AfterStep::None && drop != DropScore::SignChange {
-            return refuse(format!(
-                "has `after-step` = `{after_step}` and `drop` = `{drop}`, allowed is `drop` = `sign-change` with it: it pulls \
-                 against the sign a weight started with"
-            ));
-        }
-        if redistribution != Redistribution::None && (!grows || decays || kept) {
-            return refuse(format!(
-                "has `redistribution` = `{redistribution}`, allowed is `none` where nothing is grown, density decays or \
-                 inactive weights are kept"
-            ));
-        }
-        if redistribution == Redistribution::Momentum && grow != GrowScore::Momentum {
-            return refuse(format!(
-                "has `redistribution` = `momentum` and `grow` = `{grow}`, allowed is `grow` = `momentum` with it"
-            ));
-        }
-        let start = match initial {
-            Initial::Dense => return Ok(Topology::Dense),
-            Initial::Narrow => return Ok(Topology::Narrow(self.narrow_to)),
-            Initial::Random | Initial::Full => Start::Random,
-            Initial::Saliency => Start::Saliency,
-            Initial::Magnitude => Start::Magnitude,
+        assert_eq!(start(&Row::DENSE), MethodStart { kind: StartKind::Full, ..config.method.start.clone() });
+        assert!(config.with_method(&Row::SMALL_DENSE).method_row(Row::ALL).is_err());
+    }
+
+    #[test]
+    fn tables_that_contradict_each_other_are_refused() {
+        let refused = |row: &Row, change: fn(&mut Method), part: &str| {
+            let mut config = Config::default().with_method(row);
+            change(&mut config.method);
+            let error = config.method_row(Row::ALL).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
         };
-        let init = grown_init;
-        let grow = match grow {
-            GrowScore::None | GrowScore::Magnitude => None,
-            GrowScore::Gradient => Some(GrowRule::Gradient { init }),
-            GrowScore::Momentum => Some(GrowRule::Momentum { average: self.gradient_average, init }),
-            GrowScore::Random => Some(GrowRule::Random { init }),
+        let both = "allowed are both `none`";
+        refused(&Row::RIGL, |m| m.grow.kind = GrowKind::None, both);
+        refused(&Row::RIGL, |m| m.drop.kind = DropKind::None, both);
+        refused(&Row::RIGL, |m| m.start.kind = StartKind::Full, "a dense network has nothing to drop");
+        refused(&Row::RIGL, |m| m.start.kind = StartKind::Narrow, "a dense network has nothing to drop");
+        refused(&Row::RIGL, |m| m.start.kind = StartKind::From, "`method.start.run` must name");
+        refused(&Row::PRUNING, |m| m.start.kind = StartKind::Random, "allowed are `full` and `from`");
+        refused(&Row::PRUNING, |m| m.drop.kind = DropKind::Threshold, "allowed is `magnitude` with it");
+        refused(&Row::PRUNING, |m| m.drop.kind = DropKind::None, "allowed is `magnitude` with it");
+        refused(
+            &Row::PRUNING,
+            |m| m.grow.kind = GrowKind::Magnitude,
+            "allowed are `magnitude` and `constant`",
+        );
+        refused(&Row::DSR, |m| m.grow.kind = GrowKind::Magnitude, "allowed are `magnitude` and `constant`");
+        refused(
+            &Row::STATIC,
+            |m| m.grow.kind = GrowKind::Magnitude,
+            "allowed are `magnitude` and `constant`",
+        );
+        refused(&Row::STATIC, |m| m.count.kind = CountKind::Redistributed, "allowed is `none` for neither");
+        refused(&Row::DENSE, |m| m.count.kind = CountKind::Redistributed, "a dense network has nothing");
+        let by_momentum = |m: &mut Method| {
+            (m.count.kind, m.count.by) = (CountKind::Redistributed, Redistribution::Momentum);
         };
-        let redistribution = match redistribution {
-            Redistribution::None => None,
-            Redistribution::Momentum => Some(Spread::Momentum),
-            Redistribution::Survivors => Some(Spread::Survivors),
-        };
-        let noise = match after_step {
-            AfterStep::None => None,
-            AfterStep::Noise => Some(Noise { pull: self.noise_pull, temperature: self.noise_temperature }),
-        };
-        let drop = match drop {
-            DropScore::None => return Ok(Topology::Static(start)),
-            DropScore::Magnitude => DropRule::Magnitude,
-            DropScore::Threshold => DropRule::Threshold { start: self.threshold },
-            DropScore::SignChange => DropRule::SignChange { noise },
-        };
-        let rule = match grow {
-            _ if kept => UpdateRule::Compete,
-            grow if decays => UpdateRule::Prune { grow },
-            Some(grow) => UpdateRule::Replace { drop, grow, redistribution },
-            None => return Err(Error::internal("what is dropped is not grown")),
-        };
-        let every_step = self.update_timing == UpdateTiming::EveryStep;
-        Ok(Topology::Dynamic(start, Dynamics { rule, every_step, step_policy: self.step_policy }))
+        refused(&Row::RIGL, by_momentum, "allowed is `momentum` with it");
+        let mut snfs = Config::default().with_method(&Row::SNFS);
+        by_momentum(&mut snfs.method);
+        snfs.method_row(Row::ALL).unwrap();
     }
 }

@@ -25,7 +25,7 @@ impl Config {
     /// The first key on which results may depend that differs; `None` if both describe the same run.
     pub fn difference(&self, other: &Config) -> Option<Difference> {
         keys().iter().filter(|key| key.decides_results()).find_map(|key| {
-            let text = |config| (key.get)(config).map_or_else(String::new, |value| value.to_string());
+            let text = |config| key.value(config).map_or_else(String::new, |value| value.to_string());
             let (here, there) = (text(self), text(other));
             (here != there).then(|| Difference { key: &key.path, here, there })
         })

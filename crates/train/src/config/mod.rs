@@ -11,9 +11,11 @@ pub(crate) mod arbitrary;
 mod check;
 mod columns;
 mod difference;
-mod methods;
+mod method;
+mod reference;
 #[cfg(test)]
 mod refusals;
+mod renamed;
 mod resolve;
 mod source;
 mod table;
@@ -23,19 +25,21 @@ mod write;
 use std::sync::LazyLock;
 
 use rigl_base::named_enum;
-use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, NarrowTo, StepPolicy};
 
-use table::{configuration, doc_text, key_name};
+use table::{doc_text, key_name, place, table};
 use value::{Rule, Setting, text};
 
-pub use columns::{
-    AfterStep, DensityDecay, DropScore, GrowScore, Initial, Redistribution, StateHandling, UpdateTiming,
-};
 pub use difference::Difference;
+pub use method::{
+    CountKind, DropKind, GrowKind, Layers, Method, MethodCount, MethodDrop, MethodGrow, MethodStart,
+    MethodUpdates, StartKind, StartValues, UpdateEnd,
+};
+pub use reference::reference;
+pub use renamed::{named, spellings};
 pub use resolve::{Base, Known, Sources};
 pub use rigl_engine::Compute;
 pub use source::{Override, read_text};
-pub use table::{Key, TableDoc};
+pub use table::{Applies, Condition, Key, TableDoc};
 
 named_enum! {
     /// What the points of a schedule are counted in.
@@ -75,27 +79,6 @@ named_enum! {
     }
 }
 
-named_enum! {
-    /// The values that a run takes over from the one it starts from.
-    pub enum StartValues {
-        /// The initial values of that run: its seed's (the lottery ticket).
-        Initial = "initial",
-        /// The values that it ended with, running statistics included.
-        Trained = "trained",
-        /// None: initial values by this run's own seed.
-        Redrawn = "redrawn",
-    }
-}
-
-/// The step at which topology updates end, before the multiplier.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum UpdateEnd {
-    /// Three quarters of all steps.
-    Auto,
-    /// This step.
-    Step(u64),
-}
-
 /// How many samples are used.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Limit {
@@ -105,9 +88,10 @@ pub enum Limit {
     First(usize),
 }
 
-/// Sparsities of single layers: globs on parameter names without `.weight`, the first that matches decides.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Layers(pub Vec<(String, f64)>);
+const FIXED: Condition = Condition {
+    is: "`data.standardize` is `fixed`",
+    holds: |config| config.data.standardize == Standardize::Fixed,
+};
 
 /// The largest seed: TOML's integers have 63 bits.
 pub const MAX_SEED: u64 = i64::MAX as u64;
@@ -116,11 +100,11 @@ pub const MAX_SEED: u64 = i64::MAX as u64;
 const MAX_STEP: u64 = 1_000_000_000_000;
 const MAX_SIZE: usize = 1 << 24;
 
-configuration! {
+table! {
     /// What a run is made from. Its fields are the keys of a configuration file, `-` written as `_`.
     ///
     /// Fields may be set directly; [`Config::check`] says whether they fit together.
-    Config {
+    Config in [] {
         /// The preset that this configuration started from; empty if none.
         preset: String = String::new();
         /// Scales the whole recipe: steps, learning-rate points and the end of updates, but not the update
@@ -128,10 +112,29 @@ configuration! {
         multiplier: f64 = 1.0, "a number with 0 < multiplier ≤ 1000000" if |&x| x > 0.0 && x <= 1e6;
         /// How sparse layers are computed; `auto` decides for each by a fixed rule on shape and density.
         compute: Compute = Compute::Auto;
+    } with {
+        /// The network.
+        model: Model,
+        /// The samples, and how they reach the network.
+        data: Data,
+        /// How gradients become steps.
+        optimizer: Optimizer,
+        /// Length of the run and its learning rate, before the multiplier.
+        schedule: Schedule,
+        /// Which weights exist, and how that changes.
+        method: Method,
+        /// Where random numbers start. `seed` at the top level sets all three.
+        seeds: Seeds,
+        /// Saving, so that a run can be resumed.
+        checkpoint: Checkpoint,
+        /// What is recorded on the way.
+        log: Log,
     }
+}
 
+table! {
     /// The network.
-    model: Model {
+    Model in [model] {
         /// The network's name: `lenet-300-100`, `mlp`, `wide-resnet`, `wrn-22-2`, `resnet-cifar`, `vgg-cifar`, `resnet`,
         /// `resnet-50`, `mobilenet-v1`, `mobilenet-v2`, or one that the program registered.
         name: String = "lenet-300-100".into();
@@ -156,9 +159,11 @@ configuration! {
         /// Share of the target probability that is spread over all classes.
         label_smoothing: f64 = 0.0, "a number with 0 ≤ label-smoothing < 1" if |x| (0.0..1.0).contains(x);
     }
+}
 
+table! {
     /// The samples, and how they reach the network.
-    data: Data {
+    Data in [data] {
         /// The data set's name.
         name: String = "drawn-digits".into();
         /// Samples per optimiser step.
@@ -180,14 +185,16 @@ configuration! {
         /// Subtracted from inputs, which are then divided by `std`. One number, or one per channel; images
         /// are within 0 and 1 before that.
         mean: Vec<f64> = vec![0.0], "a list of finite numbers, one for all channels or one per channel"
-            if |list| !list.is_empty();
+            if |list| !list.is_empty(), where FIXED;
         /// What inputs are divided by. One number, or one per channel.
         std: Vec<f64> = vec![1.0], "a list of numbers > 0, one for all channels or one per channel"
-            if |list| !list.is_empty() && list.iter().all(|&x| x > 0.0);
+            if |list| !list.is_empty() && list.iter().all(|&x| x > 0.0), where FIXED;
     }
+}
 
+table! {
     /// How gradients become steps.
-    optimizer: Optimizer {
+    Optimizer in [optimizer] {
         /// The optimiser.
         name: OptimizerName = OptimizerName::Sgd;
         /// Share of the previous step's velocity that is kept.
@@ -197,9 +204,11 @@ configuration! {
         /// L2 regularisation λ of weights (not of biases): adds λ·w to the gradient of active weights.
         l2: f64 = 1e-4, "a number ≥ 0" if |&x| x >= 0.0;
     }
+}
 
+table! {
     /// Length of the run and its learning rate, before the multiplier.
-    schedule: Schedule {
+    Schedule in [schedule] {
         /// What `length`, `warmup` and `milestones` are counted in.
         unit: Unit = Unit::Epochs;
         /// Length of the run.
@@ -214,80 +223,11 @@ configuration! {
         /// What the learning rate is divided by at the milestones: one number for all, or one per milestone.
         divide_by: Vec<f64> = vec![10.0], "a list of numbers > 0" if |list| list.iter().all(|&x| x > 0.0);
     }
+}
 
-    /// Which weights exist, and how that changes. The name sets `initial`, `drop`, `grow`, `grown-init`,
-    /// `step-policy`, `update-timing`, `state`, `density-decay`, `redistribution` and `after-step`, each of which may be
-    /// set on its own as well.
-    method: Method {
-        /// The method: a row of values for the keys it sets. `dense` leaves every layer dense.
-        name: String = "rigl".into();
-        /// Share of weights that are absent, over all layers that may be sparse and have none of their own in
-        /// `layers`.
-        sparsity: f64 = 0.9, "a number with 0 ≤ sparsity < 1" if |x| (0.0..1.0).contains(x);
-        /// How sparsity is spread over the layers.
-        distribution: Distribution = Distribution::Erk;
-        /// Share α of a layer's active weights that the first update replaces.
-        drop_fraction: f64 = 0.3, "a number with 0 ≤ drop-fraction ≤ 1" if |x| (0.0..=1.0).contains(x);
-        /// Steps ΔT from one topology update to the next; not scaled by the multiplier.
-        update_interval: u64 = 100, "a whole number from 1 to 1000000000000" if |n| (1..=MAX_STEP).contains(n);
-        /// Step of the first topology update; `auto` is 0, and a fifth of the run where density decays.
-        update_begin: Option<u64> = None, "`auto` or a whole number from 0 to 1000000000000"
-            if |n| n.is_none_or(|n| n <= MAX_STEP);
-        /// Step at which updates end: all are before it. `auto` is three quarters of the run.
-        update_end: UpdateEnd = UpdateEnd::Auto, "`auto` or a step, a whole number from 1 to 1000000000000"
-            if |end| !matches!(end, UpdateEnd::Step(step) if *step > MAX_STEP);
-        /// How the drop fraction shrinks from begin to end of the updates.
-        decay: Decay = Decay::Cosine;
-        /// The pattern that layers start from.
-        initial: Initial = Initial::Random;
-        /// A finished run (its folder, or a checkpoint file) that this one starts from, in place of `initial`. A layer
-        /// that is sparse there keeps its pattern; of a dense one as many weights as this run's sparsity leaves, the
-        /// largest by magnitude, stay; where density decays, all.
-        start_from: String = String::new();
-        /// The values that go with it: `initial`, those which that run began with (a lottery ticket); `trained`, those
-        /// it ended with; `redrawn`, this run's own.
-        start_values: StartValues = StartValues::Initial;
-        /// In what a network with `initial` = `narrow` is to be as large as the sparse one: `weights`, or `bytes`, by
-        /// which the paper's small-dense networks were chosen.
-        narrow_to: NarrowTo = NarrowTo::Weights;
-        /// By which score weights are dropped; the smallest go.
-        drop: DropScore = DropScore::Magnitude;
-        /// By which score weights are grown; the largest come.
-        grow: GrowScore = GrowScore::Gradient;
-        /// The value a grown weight starts from.
-        grown_init: GrownInit = GrownInit::Zeros;
-        /// Whether an update replaces the optimiser's step or follows it.
-        step_policy: StepPolicy = StepPolicy::Replace;
-        /// Whether updates fall on the schedule of interval, begin and end, or at every step.
-        update_timing: UpdateTiming = UpdateTiming::Scheduled;
-        /// What becomes of inactive weights and of optimiser slots.
-        state: StateHandling = StateHandling::Reset;
-        /// How the number of active weights goes from all to what the sparsity leaves, between begin and end.
-        density_decay: DensityDecay = DensityDecay::None;
-        /// How growth is spread over layers; the number of all active weights stays.
-        redistribution: Redistribution = Redistribution::None;
-        /// What happens to active weights after each optimiser step; `noise` goes with `drop` = `sign-change`.
-        after_step: AfterStep = AfterStep::None;
-        /// Share of the average that each step keeps, where growth goes by averaged gradients.
-        gradient_average: f64 = 0.9, "a number with 0 ≤ gradient-average < 1" if |x| (0.0..1.0).contains(x);
-        /// The magnitude from which the threshold starts, where weights are dropped by one.
-        threshold: f64 = 1e-3, "a number > 0" if |&x| x > 0.0;
-        /// Where noise is added: how strongly active weights are pulled towards 0, as a multiple α of the learning
-        /// rate η.
-        noise_pull: f64 = 1e-4, "a number ≥ 0" if |&x| x >= 0.0;
-        /// The temperature T of that noise, whose standard deviation is √(2ηT); `auto` is ηα²/2, with which noise is as
-        /// large as the pull.
-        noise_temperature: Option<f64> = None, "`auto` or a number ≥ 0" if |x| x.is_none_or(|x| x >= 0.0);
-        /// Which layers may be sparse; globs are on their names.
-        filter: LayerFilter = LayerFilter::Default;
-        /// Sparsities of single layers, by glob on the layer's name (the first that matches decides); these
-        /// layers are outside the overall sparsity.
-        layers: Layers = Layers::default(), "a table from globs to numbers with 0 ≤ sparsity < 1"
-            if |layers| layers.0.iter().all(|(_, sparsity)| (0.0..1.0).contains(sparsity));
-    }
-
+table! {
     /// Where random numbers start. `seed` at the top level sets all three.
-    seeds: Seeds {
+    Seeds in [seeds] {
         /// Initial values of parameters.
         init: u64 = 0, "a whole number from 0 to 9223372036854775807" if |&seed| seed <= MAX_SEED;
         /// Initial positions of active weights, and random growth.
@@ -295,18 +235,22 @@ configuration! {
         /// Order of samples, and their augmentation.
         data: u64 = 0, "a whole number from 0 to 9223372036854775807" if |&seed| seed <= MAX_SEED;
     }
+}
 
+table! {
     /// Saving, so that a run can be resumed.
-    checkpoint: Checkpoint {
+    Checkpoint in [checkpoint] {
         /// Seconds from one checkpoint to the next; 0 saves after every batch.
         every_seconds: f64 = 60.0, "a number with 0 ≤ every-seconds ≤ 31536000"
             if |x| (0.0..=31_536_000.0).contains(x);
         /// How many of the latest checkpoints are kept.
         keep: usize = 2, "a whole number from 1 to 1000000" if |n| (1..=1_000_000).contains(n);
     }
+}
 
+table! {
     /// What is recorded on the way.
-    log: Log {
+    Log in [log] {
         /// Steps from one record of the loss to the next.
         every_steps: u64 = 100, "a whole number from 1 to 1000000000000" if |n| (1..=MAX_STEP).contains(n);
         /// Epochs from one evaluation to the next; 0 evaluates only at the end.
@@ -319,10 +263,31 @@ configuration! {
     }
 }
 
+/// The tables, in the order of the resolved file.
+pub const TABLES: &[TableDoc] = &[
+    Model::DOC,
+    Data::DOC,
+    Optimizer::DOC,
+    Schedule::DOC,
+    Method::DOC,
+    MethodStart::DOC,
+    MethodDrop::DOC,
+    MethodGrow::DOC,
+    MethodCount::DOC,
+    MethodUpdates::DOC,
+    Seeds::DOC,
+    Checkpoint::DOC,
+    Log::DOC,
+];
+
 /// Every key, in the order of the resolved file. `seed`, which is no field of [`Config`], sets `[seeds]`.
 pub fn keys() -> &'static [Key] {
     static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
-        let mut keys = declared_keys();
+        let tables = [Config::keys(), Model::keys(), Data::keys(), Optimizer::keys(), Schedule::keys()];
+        let after = [Seeds::keys(), Checkpoint::keys(), Log::keys()];
+        let mut keys: Vec<Key> = tables.into_iter().flatten().collect();
+        keys.extend(Method::all_keys());
+        keys.extend(after.into_iter().flatten());
         keys.insert(1, seed_key());
         keys
     });
@@ -336,7 +301,10 @@ fn seed_key() -> Key {
         path: "seed".into(),
         doc: "Sets all of `[seeds]`.".into(),
         allowed: rule().allowed(),
+        words: Vec::new(),
         default: None,
+        applies: Applies::Always,
+        turns: None,
         set: |config, item| {
             let seed = Rule::<u64>::any().read(item)?;
             config.seeds = Seeds { init: seed, topology: seed, data: seed };
@@ -352,14 +320,14 @@ fn key(path: &str) -> Option<&'static Key> {
 }
 
 impl Config {
-    /// The value of a key by its full name, as TOML; `None` if there is no such key.
+    /// The value of a key by its full name, as TOML; `None` if there is no such key, or none that is read.
     ///
     /// ```
     /// let config = rigl_train::config::Config::default();
     /// assert_eq!(config.get("method.sparsity").as_deref(), Some("0.9"));
     /// ```
     pub fn get(&self, path: &str) -> Option<String> {
-        (key(path)?.get)(self).map(|value| value.to_string())
+        key(path)?.value(self).map(|value| value.to_string())
     }
 
     /// Of `all` samples that a data set has to train on, how many this configuration trains on: those left by the
@@ -379,6 +347,7 @@ mod tests {
 
     #[test]
     fn every_key_is_documented_and_stands_in_a_documented_table() {
+        assert!(TABLES.iter().any(|table| table.name == "method.drop"));
         for key in keys() {
             let (table, name) = key.parts();
             assert!(key.doc.ends_with('.') && key.doc.len() > 10, "{}", key.path);

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use rigl_base::{Kind, Result};
 
-use super::{Base, Config, Known, Override, Sources};
+use super::{Base, Config, Known, Override, Sources, UpdateEnd};
 
 fn file(text: &str) -> Result<Config> {
     Config::from_text("my.toml", text, &Known::default())
@@ -156,12 +156,15 @@ fn a_glob_that_cannot_be_compiled_is_refused_at_its_line() {
     assert!(message.starts_with("`my.toml` line 2: `method.layers`: glob `{{{"), "{message}");
 }
 
+/// What has all keys.
+const ALL: &str = "rigl presets quickstart --full";
+
 #[test]
 fn an_unknown_key_is_refused_with_the_nearest() {
     check_file(
         "[method]\ndrop_fraction = 0.3",
         "`my.toml` line 2: unknown key `method.drop_fraction`",
-        "method.drop-fraction",
+        "method.updates.drop-fraction",
     );
     check_file("sparsity = 0.9", "`my.toml` line 1: unknown key `sparsity`", "method.sparsity");
     check_file("[methods]\nsparsity = 0.9", "`my.toml` line 1: unknown key `methods`", "method");
@@ -171,7 +174,11 @@ fn an_unknown_key_is_refused_with_the_nearest() {
         "schedule.learning-rate",
     );
     check_file("method = 'rigl'", "`my.toml` line 1: `method` is `'rigl'`, expected a table", "method.name");
-    check_file("[frobnicate]\nx = 1", "`my.toml` line 1: unknown key `frobnicate`", "");
+    check_file("[frobnicate]\nx = 1", "`my.toml` line 1: unknown key `frobnicate`", ALL);
+    // What other programs call it, which here is something else.
+    check_set("schedule.decay=0.1", "`--set`: unknown key `schedule.decay`", "schedule.divide-by");
+    check_set("optimizer.weight-decay=0.1", "`--set`: unknown key `optimizer.weight-decay`", "optimizer.l2");
+    check_set("epochs=10", "`--set`: unknown key `epochs`", "schedule.length");
     check_set("methods.sparsity=0.9", "`--set`: unknown key `methods.sparsity`", "method.sparsity");
     check_set("preset=quickstart", "`--set`: `preset` may stand only in a file", "");
     check_set("method=rigl", "`--set`: `method` is `rigl`, expected a table", "method.name");
@@ -222,14 +229,195 @@ fn keys_that_do_not_fit_together_are_refused_where_they_were_set() {
 }
 
 #[test]
+fn a_key_that_nothing_reads_is_refused_with_the_kind_that_reads_it() {
+    check_set(
+        "method.drop.threshold=0.1",
+        "`--set`: `method.drop.threshold` does nothing where `method.drop.kind` is `magnitude`, expected `threshold`",
+        "method.drop.kind = \"threshold\"",
+    );
+    check_file(
+        "[method]\nthreshold = 0.1",
+        "`my.toml` line 2: `method.threshold` does nothing where `method.drop.kind` is `magnitude`, expected `threshold`",
+        "method.drop.kind = \"threshold\"",
+    );
+    check_file(
+        "[method]\nname = 'static'\n[method.updates]\ninterval = 50",
+        "`my.toml` line 4: `method.updates.interval` does nothing for method `static`: it is read where the topology is \
+         updated, but not at every step",
+        "",
+    );
+    check_file(
+        "[method]\nname = 'dnw'\ngrow.init = 'normal'",
+        "`my.toml` line 3: `method.grow.init` does nothing where `method.grow.kind` is `magnitude`, expected one of \
+         `random`, `gradient`, `momentum`",
+        "",
+    );
+    check_file(
+        "[data]\nstandardize = 'per-image'\nmean = [0.5]",
+        "`my.toml` line 3: `data.mean` does nothing: it is read where `data.standardize` is `fixed`",
+        "",
+    );
+    let idle = [
+        ("static", "method.updates.drop-fraction=0.5"),
+        ("static", "method.step-policy=after"),
+        ("dense", "method.update-begin=5"),
+        ("deepr", "method.updates.begin=5"),
+        ("deepr", "method.updates.interval=5"),
+        ("dnw", "method.updates.end=5"),
+        ("pruning", "method.updates.decay=linear"),
+        ("rigl", "method.gradient-average=0.5"),
+        ("rigl", "method.noise-pull=0.5"),
+        ("rigl", "method.start.values=trained"),
+        ("rigl", "method.narrow-to=bytes"),
+        ("set", "method.after-step=noise"),
+    ];
+    for (method, setting) in idle {
+        let name = format!("method.name={method}");
+        let (message, _) = refusal(command_line(Base::Default, &[&name, setting]));
+        assert!(message.contains(" does nothing "), "{method} {setting}: {message}");
+    }
+}
+
+#[test]
+fn a_later_source_may_leave_what_an_earlier_one_says_without_use() {
+    let base = Base::File { name: "my.toml", text: "[method.updates]\ninterval = 50\nend = 1000" };
+    let config = command_line(base, &["method.name=static"]).unwrap();
+    assert_eq!(config, command_line(Base::Default, &["method.name=static"]).unwrap());
+    let config = command_line(base, &["method.name=pruning"]).unwrap();
+    assert_eq!(config.method.updates.interval, 50);
+    let set = |key, value| Override { shared: true, ..Override::new("`s.toml` line 3", key, value) };
+    let shared = [set("method.updates.interval", "50"), Override::new("--set", "method.name", "static")];
+    let config = Config::resolve(&Sources { base: Base::Default, overrides: &shared }, &Known::default());
+    assert_eq!(config.unwrap().method.name, "static");
+}
+
+#[test]
+fn a_table_may_be_a_word_a_table_in_a_line_or_lines_of_its_own() {
+    let threshold = file("[method]\ndrop = { kind = 'threshold', threshold = 0.5 }").unwrap();
+    assert_eq!(threshold.method.drop.threshold, 0.5);
+    for same in [
+        "[method.drop]\nthreshold = 0.5\nkind = 'threshold'",
+        "method.drop.kind = 'threshold'\nmethod.drop.threshold = 0.5",
+        "method = { threshold = 0.5, drop = 'threshold' }",
+    ] {
+        assert_eq!(file(same).unwrap(), threshold, "{same}");
+    }
+    for same in [
+        &["method.drop={kind='threshold', threshold=0.5}"][..],
+        &["method.drop=threshold", "method.drop.threshold=.5"],
+        &["method.drop.threshold=.5", "method.drop.kind=threshold"],
+    ] {
+        assert_eq!(command_line(Base::Default, same).unwrap(), threshold, "{same:?}");
+    }
+    let kinds = "expected one of `none`, `magnitude`, `threshold`, `sign-change`";
+    check_set(
+        "method.drop=magnitud",
+        &format!("`--set`: `method.drop` is `magnitud`, {kinds}"),
+        "\"magnitude\"",
+    );
+    check_file("method.drop.kind = 3", &format!("`my.toml` line 1: `method.drop.kind` is `3`, {kinds}"), "");
+    check_set("method.drop={knid='none'}", "`--set`: unknown key `method.drop.knid`", "method.drop.kind");
+    check_file(
+        "[method.drop.frobnicate]\nx = 1",
+        "`my.toml` line 1: unknown key `method.drop.frobnicate`",
+        ALL,
+    );
+}
+
+#[test]
+fn a_run_to_start_from_and_what_shares_growth_out_say_of_what_kind_their_tables_are() {
+    let kinds = |settings: &[&str]| {
+        let method = command_line(Base::Default, settings).unwrap().method;
+        (method.start.kind.name(), method.count.kind.name())
+    };
+    assert_eq!(kinds(&["method.start.run=r"]), ("from", "constant"));
+    assert_eq!(kinds(&["method.start-from=r", "method.initial=saliency"]), ("from", "constant"));
+    assert_eq!(kinds(&["method.start-from=r", "method.name=dense"]), ("full", "constant"));
+    assert_eq!(kinds(&["method.start.run=r", "method.name=pruning"]), ("from", "cubic"));
+    assert_eq!(kinds(&["method.count.by=survivors"]), ("random", "redistributed"));
+    assert_eq!(kinds(&["method.redistribution=survivors"]), ("random", "redistributed"));
+    assert_eq!(kinds(&["method.redistribution=none", "method.name=dsr"]), ("random", "constant"));
+    assert_eq!(kinds(&["method.density-decay=none", "method.name=dsr"]), ("random", "redistributed"));
+    for (settings, part) in [
+        (&["method.start.run=r", "method.start.kind=random"][..], "`method.start.run` does nothing"),
+        (&["method.start.run=r", "method.name=small-dense"], "`method.start.run` does nothing"),
+        (&["method.start.kind=from"], "`method.start.run` must name"),
+        (&["method.redistribution=survivors", "method.name=pruning"], "expected `redistributed`"),
+        (&["method.state=kept"], "`method.state` is `kept`, with which `method.grow.kind` is `magnitude`"),
+        (&["method.state=reset", "method.name=dnw"], "with which `method.grow.kind` is not `magnitude`"),
+    ] {
+        let (message, _) = refusal(command_line(Base::Default, settings));
+        assert!(message.contains(part), "{settings:?}: {message}");
+    }
+}
+
+#[test]
+fn one_thing_said_by_two_names_is_refused_with_both() {
+    let hint = "`method.updates.interval` is what it is called";
+    check_file(
+        "[method]\nupdate-interval = 50\n[method.updates]\ninterval = 60",
+        "`my.toml` line 4: `method.updates.interval` is set already, as `method.update-interval` at `my.toml` line 2",
+        hint,
+    );
+    let two = ["method.updates.interval=50", "method.update-interval=60"];
+    let message = "`--set`: `method.update-interval` is set already, as `method.updates.interval` at `--set`";
+    assert_eq!(refusal(command_line(Base::Default, &two)), (message.into(), hint.into()));
+    let twice = ["method.update-interval=50", "method.update-interval=60"];
+    assert_eq!(command_line(Base::Default, &twice).unwrap().method.updates.interval, 60);
+}
+
+#[test]
+fn words_of_older_keys_are_theirs() {
+    check_set(
+        "method.update-timing=every",
+        "`--set`: `method.update-timing` is `every`, expected one of `scheduled`, `every-step`",
+        "\"every-step\"",
+    );
+    check_set(
+        "method.initial=denze",
+        "`--set`: `method.initial` is `denze`, expected one of `dense`, `full`, `narrow`, `random`, `saliency`, \
+         `magnitude`",
+        "\"dense\"",
+    );
+}
+
+#[test]
+fn updates_end_at_a_step_or_after_a_share_of_the_run() {
+    let end = |text: &str| {
+        command_line(Base::Default, &[&format!("method.updates.end={text}")]).map(|c| c.method.updates.end)
+    };
+    assert_eq!(end("1").unwrap(), UpdateEnd::Step(1));
+    assert_eq!(end("1.0").unwrap(), UpdateEnd::Share(1.0));
+    assert_eq!(end(".5").unwrap(), UpdateEnd::Share(0.5));
+    let expected = "expected `auto`, a step, a whole number from 1 to 1000000000000, or a share of the run, above 0.0 and \
+                    up to 1.0";
+    for (text, hint) in [("0", ""), ("0.0", ""), ("1.5", ""), ("500.0", "500"), ("-1", "")] {
+        let message = format!("`--set`: `method.updates.end` is `{text}`, {expected}");
+        check_set(&format!("method.updates.end={text}"), &message, hint);
+    }
+}
+
+#[test]
 fn a_setting_without_a_value_is_refused() {
     let error = Override::parse("--set", "method.sparsity").unwrap_err();
     assert_eq!(error.to_string(), "`--set` is followed by `method.sparsity`, expected `key=value`");
 }
 
 /// Lines of a file that are right, wrong or nearly right.
-const HEADERS: &[&str] =
-    &["", "", "", "[method]", "[data]", "[seeds]", "[method.layers]", "[data.batch]", "[[log]]", "[x]"];
+const HEADERS: &[&str] = &[
+    "",
+    "",
+    "",
+    "[method]",
+    "[method.drop]",
+    "[method.updates]",
+    "[data]",
+    "[seeds]",
+    "[method.layers]",
+    "[data.batch]",
+    "[[log]]",
+    "[x]",
+];
 
 const KEYS: &[&str] = &[
     "seed",
@@ -243,6 +431,11 @@ const KEYS: &[&str] = &[
     "a.b",
     "method",
     "mean",
+    "kind",
+    "threshold",
+    "drop",
+    "initial",
+    "redistribution",
 ];
 
 const VALUES: &[&str] = &[
@@ -253,6 +446,8 @@ const VALUES: &[&str] = &[
     "nan",
     "99999999999999999999",
     "'rigl'",
+    "'none'",
+    "'threshold'",
     "\"a\\nb\"",
     "[]",
     "[0.5, 1]",
@@ -278,7 +473,7 @@ proptest! {
     #[test]
     fn any_mixture_of_keys_and_values_is_read_or_refused(
         lines in prop::collection::vec((select(HEADERS), select(KEYS), select(VALUES)), 0..8),
-        setting in "(method|data|seeds|method.layers)?.?[a-z-]{0,10}=.{0,10}",
+        setting in "(method|data|seeds|method.layers|method.drop)?.?[a-z-]{0,10}=.{0,10}",
     ) {
         let overrides = [Override::parse("--set", &setting).unwrap()];
         let text: String =

@@ -5,17 +5,17 @@ use rigl_base::{Error, Result};
 use rigl_topology::{Method as Row, check_glob};
 use toml_edit::{Item, Key as TomlKey};
 
-use super::source::{self, Aliases, Entry, LAYERS, Override};
-use super::value::{Rule, Setting, text};
-use super::{Config, key, methods};
+use super::renamed::{RENAMED, Renamed, Word};
+use super::source::{self, Entry, Idle, LAYERS, Override};
+use super::table::Applies;
+use super::value::{Rule, Setting, one_of, text};
+use super::{Config, Key, columns, key, keys};
 use crate::presets::{self, Preset};
 
-/// Renamed keys stay readable: what a key was called, what it is called now.
-const ALIASES: Aliases = &[];
-
-/// Keys that stand for others. Within a source they are set first, so that the others, wherever they stand,
-/// override.
-const FIRST: [&str; 2] = ["seed", "method.name"];
+/// Keys that stand for others. Within a source they are set first, and then the kinds of tables, so that the others,
+/// wherever they stand, override.
+const FIRST: [&str; 2] = ["seed", NAME];
+const NAME: &str = "method.name";
 
 /// The longest hint, in bytes.
 const LONGEST_HINT: usize = 200;
@@ -65,16 +65,38 @@ impl Default for Known {
 impl Config {
     /// Puts the sources together and checks the result.
     ///
-    /// A source that sets `method.name` sets with it the columns which the name determines, even if an
-    /// earlier source had set these; what the same source says about a column overrides the name, in whatever
-    /// order. A file's `[method.layers]` replaces an earlier one; `method.layers.GLOB` on the command line
+    /// A source that sets `method.name` sets with it the tables which the name determines, even if an
+    /// earlier source had set these; what the same source says of a table overrides the name, in whatever
+    /// order. What a source sets must be read once all of it is set; a later one may leave it without use. A file's `[method.layers]` replaces an earlier one; `method.layers.GLOB` on the command line
     /// sets one entry, which decides before those there were.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage), naming the file and line (or flag), the key, what was found
     /// and what is allowed, with a hint where one can be given.
     pub fn resolve(sources: &Sources, known: &Known) -> Result<Config> {
-        resolve_with(sources, known, ALIASES)
+        resolve_with(sources, None, known, RENAMED)
+    }
+
+    /// The same recipe by the method of that name, as if a last source had set it.
+    ///
+    /// # Errors
+    /// As [`resolve`](Config::resolve).
+    pub fn resolve_by(sources: &Sources, method: &str, known: &Known) -> Result<Config> {
+        resolve_with(sources, Some(method), known, RENAMED)
+    }
+
+    /// Gives every key its default that is not read: what is printed then reads as the same.
+    pub(super) fn forget_idle(&mut self) -> Result<()> {
+        for key in keys() {
+            if key.applies_to(self) {
+                continue;
+            }
+            let default = key.default.as_ref().and_then(|text| text.parse().ok()).map(Item::Value);
+            if default.is_none_or(|item| (key.set)(self, &item).is_err()) {
+                return Err(Error::internal(format!("`{}` has no default", key.path)));
+            }
+        }
+        Ok(())
     }
 
     /// The configuration of a file's text alone; `name` is what messages call the file.
@@ -86,13 +108,19 @@ impl Config {
     }
 }
 
-fn resolve_with(sources: &Sources, known: &Known, aliases: Aliases) -> Result<Config> {
-    let mut builder = Builder { config: Config::default(), places: Vec::new(), known, aliases };
+fn resolve_with(
+    sources: &Sources,
+    method: Option<&str>,
+    known: &Known,
+    renames: &[Renamed],
+) -> Result<Config> {
+    let mut builder =
+        Builder { config: Config::default(), places: Vec::new(), agreements: Vec::new(), known, renames };
     match sources.base {
         Base::Default => {}
         Base::Preset(name) => builder.preset(name)?,
         Base::File { name, text } => {
-            let file = source::from_text(&format!("`{name}`"), text, aliases)?;
+            let file = source::from_text(&format!("`{name}`"), text, renames)?;
             if let Some(entry) = file.iter().find(|entry| entry.path == "preset") {
                 let preset = String::read(&entry.item).ok_or_else(|| refused(entry, "a string", None))?;
                 if !preset.is_empty() {
@@ -102,31 +130,28 @@ fn resolve_with(sources: &Sources, known: &Known, aliases: Aliases) -> Result<Co
             builder.source(file)?;
         }
     }
-    builder.source(source::from_overrides(sources.overrides, aliases)?)?;
-    let Builder { config, places, .. } = builder;
-    // The errors of keys together begin with where the key was set last, if any source set it.
-    let placed =
-        |keys: &[&str], error: Error| match places.iter().rev().find(|(key, _)| keys.contains(&&**key)) {
-            Some((_, place)) => error.context(place),
-            None => error,
-        };
-    config.check_together().map_err(|(key, error)| placed(&[key], error))?;
-    config.method_row(&known.methods).map_err(|error| placed(methods::COLUMNS, error))?;
-    Ok(config)
+    builder.source(source::from_overrides(sources.overrides, renames)?)?;
+    if let Some(name) = method {
+        let by = [Override::new("method", NAME, &text(&name.to_string()))];
+        builder.source(source::from_overrides(&by, renames)?)?;
+    }
+    builder.finish()
 }
 
 struct Builder<'a> {
     config: Config,
     /// Where each key was set, the latest last.
     places: Vec<(String, String)>,
+    /// What older keys say that decide nothing any more, but must not contradict what is decided.
+    agreements: Vec<Entry>,
     known: &'a Known,
-    aliases: Aliases<'a>,
+    renames: &'a [Renamed],
 }
 
 impl Builder<'_> {
     fn preset(&mut self, name: &str) -> Result<()> {
         let preset = presets::find(name, &self.known.presets)?;
-        let entries = source::from_text(&format!("preset `{name}`"), preset.text, self.aliases)?;
+        let entries = source::from_text(&format!("preset `{name}`"), preset.text, self.renames)?;
         if let Some(entry) = entries.iter().find(|entry| entry.path == "preset") {
             return Err(Error::usage(format!("{}: a preset cannot begin with another", entry.place)));
         }
@@ -136,37 +161,135 @@ impl Builder<'_> {
     }
 
     fn source(&mut self, mut entries: Vec<Entry>) -> Result<()> {
+        let is_kind = |entry: &Entry| key(&entry.path).is_some_and(Key::is_kind);
         // A stable sort: the rest keeps its order.
-        entries.sort_by_key(|entry| !FIRST.contains(&entry.path.as_str()));
-        for entry in entries {
-            self.entry(&entry)?;
-            self.places.push((entry.path, entry.place));
+        entries.sort_by_key(|entry| match entry {
+            _ if FIRST.contains(&entry.path.as_str()) => 0,
+            _ if is_kind(entry) => 1,
+            _ => 2,
+        });
+        for entry in &entries {
+            self.entry(entry)?;
+            self.turn_kind(entry, &entries)?;
+            self.places.push((entry.path.clone(), entry.place.clone()));
         }
-        Ok(())
+        entries.iter().try_for_each(|entry| self.refuse_idle(entry))
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<()> {
         if let Some(glob) = &entry.glob {
             return self.layer(entry, glob);
         }
+        if let Some(Word::Agrees(..)) = entry.word {
+            self.agreements.push(entry.clone());
+            return Ok(());
+        }
         let Some(key) = key(&entry.path) else {
             return Err(Error::internal(format!("no key `{}`", entry.path)));
         };
+        if let Some(Word::Not(kind, other)) = entry.word {
+            if self.kind_of(key).as_deref() == Some(kind) {
+                self.set_kind(key, other)?;
+            }
+            return Ok(());
+        }
         if let Err(hint) = (key.set)(&mut self.config, &entry.item) {
             let unquoted = entry.unquoted.as_ref().map(|item| (key.set)(&mut self.config, item));
             if unquoted != Some(Ok(())) {
                 return Err(refused(entry, &key.allowed, hint));
             }
         }
-        if entry.path == "method.name" {
-            methods::apply(&mut self.config, &self.known.methods)
+        if entry.path == NAME {
+            columns::apply(&mut self.config, &self.known.methods)
                 .map_err(|error| error.context(&entry.place))?;
         }
         Ok(())
     }
 
+    /// Of what kind the table of a key is.
+    fn kind_of(&self, of: &Key) -> Option<String> {
+        (key(&of.kind())?.get)(&self.config)?.as_str().map(String::from)
+    }
+
+    fn set_kind(&mut self, of: &Key, kind: &str) -> Result<()> {
+        let item = Item::Value(kind.into());
+        let set = key(&of.kind()).is_some_and(|key| (key.set)(&mut self.config, &item).is_ok());
+        if set { Ok(()) } else { Err(Error::internal(format!("`{}` of no kind `{kind}`", of.path))) }
+    }
+
+    /// Turns the table of a key into the kind that reads it, if the key alone says which that is, and the source no other.
+    fn turn_kind(&mut self, entry: &Entry, source: &[Entry]) -> Result<()> {
+        let Some((key, (kinds, kind))) = key(&entry.path).and_then(|key| Some((key, key.turns?))) else {
+            return Ok(());
+        };
+        let says = |word| !matches!(word, Some(Word::Not(..)));
+        let is_nothing = entry.item.as_str() == Some("") || !says(entry.word);
+        let is_said =
+            source.iter().any(|other| other.path == key.kind() && says(other.word) && !entry.goes_first);
+        let turns = self.kind_of(key).is_some_and(|now| kinds.contains(&&*now));
+        if is_nothing || is_said || !turns || key.applies_to(&self.config) {
+            return Ok(());
+        }
+        self.set_kind(key, kind)
+    }
+
+    /// Refuses a value that nothing reads, after all of its source is set.
+    fn refuse_idle(&self, entry: &Entry) -> Result<()> {
+        let Some(key) = key(&entry.path).filter(|key| !key.applies_to(&self.config)) else { return Ok(()) };
+        // What says of what kind its table is says something by its default too.
+        let is_default = || {
+            let value = (key.get)(&self.config).map(|value| value.to_string());
+            value == key.default && (key.turns.is_none() || value.is_some_and(|value| value == "\"\""))
+        };
+        match entry.idle {
+            _ if matches!(entry.word, Some(Word::Not(..))) => return Ok(()),
+            Idle::Allowed => return Ok(()),
+            Idle::Default if is_default() => return Ok(()),
+            Idle::Default | Idle::Refused => {}
+        }
+        let Entry { place, written, .. } = entry;
+        let message = match key.applies {
+            Applies::Where(condition) => {
+                let of = match key.path.starts_with("method.") {
+                    true => format!(" for method `{}`", self.config.method.name),
+                    false => String::new(),
+                };
+                format!("{place}: `{written}` does nothing{of}: it is read where {}", condition.is)
+            }
+            _ => {
+                let (of, kind) = (key.kind(), self.kind_of(key).unwrap_or_default());
+                let kinds = one_of(key.kinds().iter().copied());
+                format!("{place}: `{written}` does nothing where `{of}` is `{kind}`, expected {kinds}")
+            }
+        };
+        let error = Error::usage(message);
+        Err(match key.kinds() {
+            [only] => error.hint(format!("{} = \"{only}\"", key.kind())),
+            _ => error,
+        })
+    }
+
+    /// Checks what the sources came to.
+    fn finish(self) -> Result<Config> {
+        let Builder { mut config, places, agreements, known, .. } = self;
+        // The errors of keys together begin with where one of them was set last, if any source set it.
+        let placed =
+            |of: &dyn Fn(&str) -> bool, error: Error| match places.iter().rev().find(|(key, _)| of(key)) {
+                Some((_, place)) => error.context(place),
+                None => error,
+            };
+        config.check_together().map_err(|(key, error)| placed(&|set| set == key, error))?;
+        let is_column = |set: &str| set == NAME || key(set).is_some_and(Key::is_kind);
+        config.method_row(&known.methods).map_err(|error| placed(&is_column, error))?;
+        for entry in &agreements {
+            agree(entry, &config)?;
+        }
+        config.forget_idle()?;
+        Ok(config)
+    }
+
     fn layer(&mut self, entry: &Entry, glob: &str) -> Result<()> {
-        let named = Entry { path: format!("{LAYERS}.{glob}"), ..entry.clone() };
+        let named = Entry { written: format!("{LAYERS}.{glob}"), ..entry.clone() };
         let rule = Rule::<f64>::any().only("a number with 0 ≤ sparsity < 1", |x| (0.0..1.0).contains(x));
         let sparsity = rule.read(&entry.item).map_err(|hint| {
             let hint = hint.or_else(|| quoted_glob(glob, &entry.item));
@@ -196,9 +319,22 @@ fn quoted_glob(first: &str, item: &Item) -> Option<String> {
     Some(format!("{} = {}", TomlKey::new(glob).display_repr(), text(&f64::read(item)?)))
 }
 
+/// Whether what an older key says is so.
+fn agree(entry: &Entry, config: &Config) -> Result<()> {
+    let (Some(Word::Agrees(value, expected)), Some(renamed)) = (entry.word, entry.renamed) else {
+        return Ok(());
+    };
+    let found = key(renamed).and_then(|key| (key.get)(config));
+    if found.is_some_and(|found| found.as_str() == Some(value)) == expected {
+        return Ok(());
+    }
+    let (Entry { place, written, found, .. }, not) = (entry, if expected { "" } else { "not " });
+    Err(Error::usage(format!("{place}: `{written}` is {found}, with which `{renamed}` is {not}`{value}`")))
+}
+
 fn refused(entry: &Entry, allowed: &str, hint: Option<String>) -> Error {
-    let Entry { path, place, found, .. } = entry;
-    let error = Error::usage(format!("{place}: `{}` is {found}, expected {allowed}", short(path)));
+    let Entry { written, place, found, .. } = entry;
+    let error = Error::usage(format!("{place}: `{}` is {found}, expected {allowed}", short(written)));
     // A hint is pasted as it is: cut short it would be none.
     match hint.filter(|hint| hint.len() <= LONGEST_HINT && !hint.contains(char::is_control)) {
         Some(hint) => error.hint(hint),
@@ -211,7 +347,7 @@ mod tests {
     use rigl_topology::{Distribution, LayerFilter, StepPolicy};
 
     use super::*;
-    use crate::config::{DropScore, GrowScore, Limit, UpdateEnd};
+    use crate::config::{DropKind, GrowKind, Limit, UpdateEnd};
 
     fn file(text: &str) -> Result<Config> {
         Config::from_text("my.toml", text, &Known::default())
@@ -249,17 +385,20 @@ mod tests {
     #[test]
     fn a_methods_name_sets_its_columns_and_columns_of_the_same_source_override_it() {
         let config = file("[method]\ngrow = 'gradient'\nname = 'set'").unwrap();
-        assert_eq!(config.method.grow, GrowScore::Gradient);
-        assert_eq!(config.method.step_policy, StepPolicy::After);
+        assert_eq!(config.method.grow.kind, GrowKind::Gradient);
+        assert_eq!(config.method.updates.step_policy, StepPolicy::After);
         let config = command_line(Base::Default, &["method.grow=gradient", "method.name=set"]).unwrap();
-        assert_eq!((config.method.drop, config.method.grow), (DropScore::Magnitude, GrowScore::Gradient));
+        assert_eq!(
+            (config.method.drop.kind, config.method.grow.kind),
+            (DropKind::Magnitude, GrowKind::Gradient)
+        );
     }
 
     #[test]
     fn a_methods_name_in_a_later_source_resets_its_columns_but_not_the_rest() {
         let text = "[method]\nname = 'set'\ngrow = 'gradient'\nsparsity = 0.5\nfilter = 'all'";
         let config = command_line(Base::File { name: "my.toml", text }, &["method.name=set"]).unwrap();
-        assert_eq!(config.method.grow, GrowScore::Random);
+        assert_eq!(config.method.grow.kind, GrowKind::Random);
         assert_eq!(config.method.sparsity, 0.5);
         assert_eq!(config.method.filter, LayerFilter::All);
     }
@@ -293,35 +432,34 @@ mod tests {
         assert_eq!(config.data.name, "123");
         let settings = ["method.update-end=5000", "data.test-samples = 10", "schedule.milestones=[5, 10.5]"];
         let config = command_line(Base::Preset("quickstart"), &settings).unwrap();
-        assert_eq!(config.method.update_end, UpdateEnd::Step(5000));
+        assert_eq!(config.method.updates.end, UpdateEnd::Step(5000));
         assert_eq!(config.data.test_samples, Limit::First(10));
         assert_eq!(config.schedule.milestones, [5.0, 10.5]);
     }
 
     #[test]
     fn a_renamed_key_stays_readable() {
-        let aliases: Aliases =
-            &[("training.lr", "schedule.learning-rate"), ("method.alpha", "method.drop-fraction")];
+        let old = |old, new| Renamed { old, new, read: super::super::renamed::Reads::Same };
+        let renames = &[
+            old("training.lr", "schedule.learning-rate"),
+            old("method.alpha", "method.updates.drop-fraction"),
+        ];
         let resolve = |text| {
             let base = Base::File { name: "my.toml", text };
-            resolve_with(&Sources { base, overrides: &[] }, &Known::default(), aliases)
+            resolve_with(&Sources { base, overrides: &[] }, None, &Known::default(), renames)
         };
         let config = resolve("[training]\nlr = 0.5\n[method]\nalpha = 0.25").unwrap();
-        assert_eq!((config.schedule.learning_rate, config.method.drop_fraction), (0.5, 0.25));
-        let twice = resolve("[method]\nalpha = 0.25\ndrop-fraction = 0.5").unwrap_err();
+        assert_eq!((config.schedule.learning_rate, config.method.updates.drop_fraction), (0.5, 0.25));
+        let twice = resolve("[method]\nalpha = 0.25\nupdates.drop-fraction = 0.5").unwrap_err();
         assert_eq!(
             twice.to_string(),
-            "`my.toml` line 3: `method.drop-fraction` is set already at `my.toml` line 2"
+            "`my.toml` line 3: `method.updates.drop-fraction` is set already, as `method.alpha` at `my.toml` line 2"
         );
         let overrides = [Override::parse("--set", "training.lr=0.5").unwrap()];
         let sources = Sources { base: Base::Default, overrides: &overrides };
-        assert_eq!(resolve_with(&sources, &Known::default(), aliases).unwrap().schedule.learning_rate, 0.5);
-    }
-
-    #[test]
-    fn every_alias_leads_to_a_key_and_hides_none() {
-        for (old, new) in ALIASES {
-            assert!(key(new).is_some() && key(old).is_none(), "{old} = {new}");
-        }
+        assert_eq!(
+            resolve_with(&sources, None, &Known::default(), renames).unwrap().schedule.learning_rate,
+            0.5
+        );
     }
 }

@@ -8,10 +8,10 @@ use rigl_base::error::short;
 use rigl_base::{Error, Result, nearest};
 use toml_edit::{Document, InlineTable, Item, TableLike, Value};
 
+use super::renamed::{PRINTED, Reads, Renamed, Word, renamed};
+use super::table::KIND;
+use super::value::{one_of, text as text_of};
 use super::{TABLES, key, keys};
-
-/// Keys that were renamed, by full name: what it was called, what it is called now.
-pub(super) type Aliases<'a> = &'a [(&'a str, &'a str)];
 
 /// Where single layers' sparsities stand: the only key whose value is a table.
 pub(super) const LAYERS: &str = "method.layers";
@@ -25,9 +25,16 @@ pub struct Override {
     pub key: String,
     /// TOML, or text without quotes, or a number like `.9`.
     pub value: String,
+    /// Whether other runs have it too, so that it may be one that this run has no use for.
+    pub shared: bool,
 }
 
 impl Override {
+    /// This value for this key.
+    pub fn new(origin: &str, key: &str, value: &str) -> Override {
+        Override { origin: origin.into(), key: key.into(), value: value.into(), shared: false }
+    }
+
     /// Reads `key=value`; `origin` is what messages call it.
     ///
     /// # Errors
@@ -37,7 +44,7 @@ impl Override {
             let message = format!("`{origin}` is followed by `{}`, expected `key=value`", short(text));
             return Err(Error::usage(message).hint("method.sparsity=0.9"));
         };
-        Ok(Override { origin: origin.into(), key: key.trim().into(), value: value.trim().into() })
+        Ok(Override::new(origin, key.trim(), value.trim()))
     }
 }
 
@@ -75,10 +82,31 @@ pub(super) struct Entry {
     pub(super) found: String,
     /// Where it stands, to begin a message: "`my.toml` line 7".
     pub(super) place: String,
+    /// What the key is called there.
+    pub(super) written: String,
+    /// What its word says, if the key had words of its own under an older name.
+    pub(super) word: Option<Word>,
+    /// What an older name has become.
+    pub(super) renamed: Option<&'static str>,
+    /// Whether it goes before what another entry says of its table's kind.
+    pub(super) goes_first: bool,
+    /// Whether it may be one that is not read.
+    pub(super) idle: Idle,
+}
+
+/// Whether a value may be there that is not read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Idle {
+    /// It may not.
+    Refused,
+    /// If it is the default: so far keys were printed whether they were read or not.
+    Default,
+    /// It may.
+    Allowed,
 }
 
 /// The entries of a TOML text. `label` stands at the beginning of messages: "`my.toml`".
-pub(super) fn from_text(label: &str, text: &str, aliases: Aliases) -> Result<Vec<Entry>> {
+pub(super) fn from_text(label: &str, text: &str, renames: &[Renamed]) -> Result<Vec<Entry>> {
     let feeds: Vec<usize> =
         text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
     let line = |at: usize| 1 + feeds.partition_point(|&feed| feed < at);
@@ -86,16 +114,20 @@ pub(super) fn from_text(label: &str, text: &str, aliases: Aliases) -> Result<Vec
         let place = error.span().map_or_else(String::new, |span| format!(" line {}", line(span.start)));
         Error::usage(format!("{label}{place}: {}", error.message().lines().collect::<Vec<_>>().join(", ")))
     })?;
-    let mut reader = Reader { label, text, line: &line, aliases, entries: Vec::new() };
+    let mut reader = Reader { label, text, line: &line, renames, entries: Vec::new() };
     reader.table("", document.as_table())?;
-    Ok(reader.entries)
+    let mut entries = reader.entries;
+    if PRINTED.iter().all(|key| entries.iter().any(|entry| entry.written == *key)) {
+        entries.iter_mut().for_each(|entry| entry.idle = Idle::Allowed);
+    }
+    Ok(entries)
 }
 
 struct Reader<'a> {
     label: &'a str,
     text: &'a str,
     line: &'a dyn Fn(usize) -> usize,
-    aliases: Aliases<'a>,
+    renames: &'a [Renamed],
     entries: Vec<Entry>,
 }
 
@@ -112,9 +144,7 @@ impl Reader<'_> {
                 None => self.label.to_string(),
             };
             match item.as_table_like() {
-                Some(inner) if prefix.is_empty() && is_table(name, self.aliases) => {
-                    self.table(&format!("{name}."), inner)?;
-                }
+                Some(inner) if is_table(&path, self.renames) => self.table(&format!("{path}."), inner)?,
                 _ => self.value(path, item, place)?,
             }
         }
@@ -128,88 +158,182 @@ impl Reader<'_> {
             }
             _ => kind(item),
         };
-        let path = current_name(&written, self.aliases);
-        if key(path).is_none() {
-            return Err(unknown_key(&place, &written, &found));
+        let entry = entry(written, item.clone(), None, found, place, self.renames)?;
+        // TOML itself refuses the same name twice: one of the two is an older name.
+        refuse_two_names(&entry, &self.entries)?;
+        if entry.path != LAYERS || !entry.item.is_table_like() {
+            self.entries.push(entry);
+            return Ok(());
         }
-        if let Some(other) = self.entries.iter().find(|entry| entry.path == path) {
-            // TOML itself refuses the same name twice: one of the two is an older name.
-            return Err(Error::usage(format!("{place}: `{path}` is set already at {}", other.place)));
-        }
-        let item = item.clone();
-        let entry = Entry { path: path.into(), glob: None, first: false, item, unquoted: None, found, place };
-        match entry.item.as_table_like() {
-            Some(table) if path == LAYERS => {
-                let place_of = |name: &str| {
-                    let span = table.key(name).and_then(|key| key.span());
-                    span.map(|span| format!("{} line {}", self.label, (self.line)(span.start)))
-                };
-                let found_of = |item: &Item| {
-                    let text =
-                        item.span().filter(|_| !item.is_table_like()).and_then(|span| self.text.get(span));
-                    text.map(|text| format!("`{}`", short(text)))
-                };
-                let layers = layer_entries(&entry, table, place_of, found_of);
-                self.entries.extend(layers);
-            }
-            _ => self.entries.push(entry),
-        }
+        let place_of = |table: &dyn TableLike, name: &str| {
+            let span = table.key(name).and_then(|key| key.span());
+            span.map(|span| format!("{} line {}", self.label, (self.line)(span.start)))
+        };
+        let found_of = |item: &Item| {
+            let text = item.span().filter(|_| !item.is_table_like()).and_then(|span| self.text.get(span));
+            text.map(|text| format!("`{}`", short(text)))
+        };
+        let layers = layer_entries(entry, place_of, found_of);
+        self.entries.extend(layers);
         Ok(())
     }
 }
 
 /// The entries of settings from a command line.
-pub(super) fn from_overrides(overrides: &[Override], aliases: Aliases) -> Result<Vec<Entry>> {
+pub(super) fn from_overrides(overrides: &[Override], renames: &[Renamed]) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    for Override { origin, key: written, value } in overrides {
-        let place = if origin.contains('`') { origin.clone() } else { format!("`{origin}`") };
-        let found = format!("`{}`", short(value));
-        let path = current_name(written, aliases);
-        let item = command_line_value(value);
-        let unquoted = Some(Item::Value(value.as_str().into()));
-        let glob = path.strip_prefix(LAYERS).and_then(|rest| rest.strip_prefix('.'));
-        if path == "preset" {
-            return Err(Error::usage(format!("{place}: `preset` may stand only in a file")));
+    for setting in overrides {
+        if setting.key == "preset" {
+            return Err(Error::usage(format!("{}: `preset` may stand only in a file", place_of(setting))));
         }
-        if glob.is_none() && key(path).is_none() {
-            return Err(unknown_key(&place, written, &found));
-        }
-        let path = if glob.is_some() { LAYERS } else { path };
-        let glob = glob.map(|glob| unquote(glob).to_string());
-        let first = glob.is_some();
-        let entry = Entry { path: path.into(), glob, first, item, unquoted, found, place };
-        match entry.item.as_table_like() {
-            Some(table) if entry.path == LAYERS && entry.glob.is_none() => {
-                entries.extend(layer_entries(&entry, table, |_| None, |_| None));
-            }
-            _ => entries.push(entry),
-        }
+        setting_entries(setting, &setting.key, command_line_value(&setting.value), renames, &mut entries)?;
     }
     Ok(entries)
+}
+
+fn place_of(setting: &Override) -> String {
+    if setting.origin.contains('`') { setting.origin.clone() } else { format!("`{}`", setting.origin) }
+}
+
+/// The entries of a setting, or of a part of it, called `written`.
+fn setting_entries(
+    setting: &Override,
+    written: &str,
+    item: Item,
+    renames: &[Renamed],
+    entries: &mut Vec<Entry>,
+) -> Result<()> {
+    let place = place_of(setting);
+    if let Some(table) = item.as_table_like().filter(|_| is_table(written, renames)) {
+        return table.iter().try_for_each(|(name, item)| {
+            setting_entries(setting, &format!("{written}.{name}"), item.clone(), renames, entries)
+        });
+    }
+    let whole = written == setting.key;
+    let found = if whole { format!("`{}`", short(&setting.value)) } else { kind(&item) };
+    let unquoted = whole.then(|| Item::Value(setting.value.as_str().into()));
+    let glob = written.strip_prefix(LAYERS).and_then(|rest| rest.strip_prefix('.'));
+    let named = if glob.is_some() { LAYERS } else { written };
+    let mut entry = entry(named.into(), item, unquoted, found, place, renames)?;
+    if setting.shared {
+        entry.idle = Idle::Allowed;
+    }
+    entry.glob = glob.map(|glob| unquote(glob).to_string());
+    entry.first = glob.is_some();
+    // Of several for one name the last wins, of several names none.
+    refuse_two_names(&entry, entries.iter().filter(|other| other.written != entry.written))?;
+    if entry.path == LAYERS && entry.glob.is_none() && entry.item.is_table_like() {
+        entries.extend(layer_entries(entry, |_, _| None, |_| None));
+    } else {
+        entries.push(entry);
+    }
+    Ok(())
+}
+
+/// The entry for a key as it is written.
+fn entry(
+    written: String,
+    item: Item,
+    unquoted: Option<Item>,
+    found: String,
+    place: String,
+    renames: &[Renamed],
+) -> Result<Entry> {
+    let renamed = renamed(&written, renames);
+    let path = match renamed {
+        Some(renamed) => renamed.new.to_string(),
+        // A table's name alone stands for its kind.
+        None => {
+            Some(format!("{written}.{KIND}")).filter(|path| key(path).is_some()).unwrap_or(written.clone())
+        }
+    };
+    if key(&path).is_none() {
+        return Err(unknown_key(&place, &written, &found));
+    }
+    let goes_first = renamed.is_some_and(|renamed| matches!(renamed.read, Reads::First));
+    let idle = if path == written { Idle::Refused } else { Idle::Default };
+    let mut entry = Entry {
+        path,
+        glob: None,
+        first: false,
+        item,
+        unquoted,
+        found,
+        place,
+        written,
+        word: None,
+        renamed: renamed.map(|renamed| renamed.new),
+        goes_first,
+        idle,
+    };
+    let Some((renamed, words)) = renamed.and_then(|renamed| match renamed.read {
+        Reads::Words(words) => Some((renamed, words)),
+        Reads::Same | Reads::First => None,
+    }) else {
+        return Ok(entry);
+    };
+    let text = entry.item.as_str().or(entry.unquoted.as_ref().and_then(Item::as_str)).unwrap_or_default();
+    let Some(word) = renamed.word(text) else {
+        let names = words.iter().map(|(word, _)| *word);
+        let error = Error::usage(format!(
+            "{}: `{}` is {}, expected {}",
+            entry.place,
+            entry.written,
+            entry.found,
+            one_of(names.clone())
+        ));
+        return Err(match nearest(text, names) {
+            Some(near) => error.hint(text_of(&near.to_string())),
+            None => error,
+        });
+    };
+    match word {
+        Word::Is(value) => {
+            entry.item = command_line_value(value);
+            entry.unquoted = None;
+        }
+        // It sets nothing that another entry could set too.
+        Word::Agrees(..) => entry.path.clone_from(&entry.written),
+        Word::Not(..) => {}
+    }
+    entry.word = Some(word);
+    Ok(entry)
+}
+
+/// One thing may be said by an older name or by the present one.
+fn refuse_two_names<'a>(entry: &Entry, others: impl IntoIterator<Item = &'a Entry>) -> Result<()> {
+    let Some(other) = others.into_iter().find(|other| other.path == entry.path && other.glob.is_none())
+    else {
+        return Ok(());
+    };
+    let Entry { written, place, .. } = entry;
+    let error = Error::usage(format!(
+        "{place}: `{written}` is set already, as `{}` at {}",
+        other.written, other.place
+    ));
+    Err(error.hint(format!("`{}` is what it is called", entry.path)))
 }
 
 /// A table of layers as entries: first an empty table, which removes what earlier sources said, then each
 /// glob.
 fn layer_entries(
-    whole: &Entry,
-    table: &dyn TableLike,
-    place_of: impl Fn(&str) -> Option<String>,
+    mut whole: Entry,
+    place_of: impl Fn(&dyn TableLike, &str) -> Option<String>,
     found_of: impl Fn(&Item) -> Option<String>,
 ) -> Vec<Entry> {
-    let empty = entry_of(whole, None, Item::Value(Value::InlineTable(InlineTable::new())));
-    let single = |(glob, item): (&str, &Item)| Entry {
+    let empty = Item::Value(Value::InlineTable(InlineTable::new()));
+    let layers = std::mem::replace(&mut whole.item, empty);
+    whole.unquoted = None;
+    let mut entries = vec![whole.clone()];
+    let Some(table) = layers.as_table_like() else { return entries };
+    entries.extend(table.iter().map(|(glob, item)| Entry {
+        glob: Some(glob.into()),
+        item: item.clone(),
         found: found_of(item).unwrap_or_else(|| kind(item)),
-        place: place_of(glob).unwrap_or_else(|| whole.place.clone()),
-        ..entry_of(whole, Some(glob.into()), item.clone())
-    };
-    std::iter::once(empty).chain(table.iter().map(single)).collect()
-}
-
-/// An entry as `whole`, but for one glob and its value.
-fn entry_of(whole: &Entry, glob: Option<String>, item: Item) -> Entry {
-    let Entry { path, first, found, place, .. } = whole;
-    let (path, found, place) = (path.clone(), found.clone(), place.clone());
-    Entry { path, glob, first: *first, item, unquoted: None, found, place }
+        place: place_of(table, glob).unwrap_or_else(|| whole.place.clone()),
+        ..whole.clone()
+    }));
+    entries
 }
 
 /// A value on a command line: TOML if it is that; a number that TOML would not take (`.9`); else a string.
@@ -223,13 +347,9 @@ fn unquote(glob: &str) -> &str {
     inner('"').or_else(|| inner('\'')).unwrap_or(glob)
 }
 
-fn current_name<'a>(path: &'a str, aliases: Aliases<'a>) -> &'a str {
-    aliases.iter().find(|(old, _)| *old == path).map_or(path, |(_, new)| new)
-}
-
-fn is_table(name: &str, aliases: Aliases) -> bool {
-    let of_alias = |(old, _): &(&str, &str)| old.split_once('.').is_some_and(|(table, _)| table == name);
-    TABLES.iter().any(|table| table.name == name) || aliases.iter().any(of_alias)
+fn is_table(name: &str, renames: &[Renamed]) -> bool {
+    let of_old = |renamed: &Renamed| renamed.old.rsplit_once('.').is_some_and(|(table, _)| table == name);
+    TABLES.iter().any(|table| table.name == name) || renames.iter().any(of_old)
 }
 
 /// What an item is, for messages, where its text is not at hand or too long.
@@ -252,19 +372,32 @@ fn unknown_key(place: &str, path: &str, found: &str) -> Error {
         };
     }
     let error = Error::usage(format!("{place}: unknown key `{}`", short(path)));
-    match nearest_key(path) {
-        Some(near) => error.hint(near),
-        None => error,
-    }
+    error.hint(nearest_key(path).unwrap_or("rigl presets quickstart --full"))
 }
+
+/// What other programs call some keys, where the nearest name of ours would be another thing.
+const ELSEWHERE: &[(&str, &str)] = &[
+    ("schedule.decay", "schedule.divide-by"),
+    ("schedule.gamma", "schedule.divide-by"),
+    ("optimizer.decay", "optimizer.l2"),
+    ("weight-decay", "optimizer.l2"),
+    ("lr", "schedule.learning-rate"),
+    ("epochs", "schedule.length"),
+    ("steps", "schedule.length"),
+    ("batch-size", "data.batch"),
+];
 
 /// What was probably meant: a near name in the same table, the same name in another, a table, a near full
 /// name, a near name in another table.
 fn nearest_key(path: &str) -> Option<&'static str> {
-    let (table, name) = path.split_once('.').unwrap_or(("", path));
+    let (table, name) = path.rsplit_once('.').unwrap_or(("", path));
+    let elsewhere = ELSEWHERE.iter().find(|(other, _)| *other == path || *other == name);
+    if let Some((_, key)) = elsewhere {
+        return Some(key);
+    }
     let paths = || keys().iter().map(|key| key.path.as_str());
     let leaf = |path: &'static str| path.rsplit_once('.').map_or(path, |(_, leaf)| leaf);
-    let table_of = |path: &'static str| path.split_once('.').map_or("", |(table, _)| table);
+    let table_of = |path: &'static str| path.rsplit_once('.').map_or("", |(table, _)| table);
     let beside: Vec<_> = paths().filter(|path| table_of(path) == table).collect();
     let named = |name: &str| {
         let mut found = paths().filter(|path| leaf(path) == name);
@@ -273,7 +406,8 @@ fn nearest_key(path: &str) -> Option<&'static str> {
     nearest(name, beside.iter().map(|path| leaf(path)))
         .and_then(|near| beside.iter().copied().find(|path| leaf(path) == near))
         .or_else(|| named(name))
-        .or_else(|| nearest(path, TABLES.iter().map(|table| table.name)))
-        .or_else(|| nearest(path, paths()))
+        .or_else(|| nearest(path, TABLES.iter().map(|table| table.name).filter(|name| *name != table)))
+        // In a table that there is, all names are near that have its own before theirs.
+        .or_else(|| nearest(path, paths().filter(|_| beside.is_empty())))
         .or_else(|| named(nearest(name, paths().map(leaf))?))
 }

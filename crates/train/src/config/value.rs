@@ -2,18 +2,21 @@
 //! guesses what a value of the wrong type was meant to be.
 
 use rigl_base::nearest;
-use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, NarrowTo, StepPolicy};
+use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, NarrowTo, Redistribution, StepPolicy};
 use toml_edit::{Array, InlineTable, Item, Value};
 
-use super::{
-    AfterStep, Augment, Compute, DensityDecay, DropScore, GrowScore, Initial, Layers, Limit, OptimizerName,
-    Redistribution, Standardize, StartValues, StateHandling, Unit, UpdateEnd, UpdateTiming,
-};
+use super::method::{CountKind, DropKind, GrowKind, Layers, StartKind, StartValues, UpdateEnd};
+use super::{Augment, Compute, Limit, OptimizerName, Standardize, Unit};
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized + PartialEq {
     /// What is allowed, to stand after "expected".
     fn expected() -> String;
+
+    /// The words there are, each with what it means.
+    fn words() -> Vec<(&'static str, &'static str)> {
+        Vec::new()
+    }
 
     /// The value, or `None` if the item is of another type.
     fn read(item: &Item) -> Option<Self>;
@@ -221,6 +224,10 @@ macro_rules! named {
                 one_of(Self::ALL.iter().map(|value| value.name()))
             }
 
+            fn words() -> Vec<(&'static str, &'static str)> {
+                Self::ALL.iter().map(|value| (value.name(), value.meaning())).collect()
+            }
+
             fn read(item: &Item) -> Option<Self> {
                 Self::from_name(item.as_str()?)
             }
@@ -244,22 +251,19 @@ named!(
     OptimizerName,
     Distribution,
     Decay,
-    DropScore,
-    GrowScore,
-    GrownInit,
-    Initial,
-    UpdateTiming,
-    StateHandling,
-    DensityDecay,
-    Redistribution,
-    AfterStep,
+    StartKind,
     StartValues,
+    DropKind,
+    GrowKind,
+    GrownInit,
+    CountKind,
+    Redistribution,
     NarrowTo,
     Standardize,
     StepPolicy
 );
 
-fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     match names.as_slice() {
         [only] => only.clone(),
@@ -269,19 +273,22 @@ fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 impl Setting for UpdateEnd {
     fn expected() -> String {
-        "`auto` or a step, a whole number ≥ 1".into()
+        "`auto`, a step, or a share of the run".into()
     }
 
+    /// A number with a point is a share, as TOML tells them apart.
     fn read(item: &Item) -> Option<UpdateEnd> {
-        match item.as_str() {
-            Some("auto") => Some(UpdateEnd::Auto),
-            _ => u64::read(item).filter(|&step| step > 0).map(UpdateEnd::Step),
+        if item.as_str() == Some("auto") {
+            return Some(UpdateEnd::Auto);
         }
+        let share = item.as_float().filter(|&share| share > 0.0 && share <= 1.0).map(UpdateEnd::Share);
+        share.or_else(|| u64::read(item).filter(|&step| step > 0).map(UpdateEnd::Step))
     }
 
     fn write(&self) -> Value {
         match self {
             UpdateEnd::Auto => "auto".into(),
+            UpdateEnd::Share(share) => (*share).into(),
             UpdateEnd::Step(step) => step.write(),
         }
     }

@@ -9,14 +9,27 @@ use super::{Config, TABLES, doc_text, keys};
 const WIDTH: usize = 100;
 
 impl Config {
-    /// The whole configuration as TOML: every key, under a comment that says what it means and which words it takes.
-    /// The recipe stands unscaled beside its `multiplier`. [`Config::from_text`] of it is equal to `self`.
+    /// The whole configuration as TOML: every key that is read, under a comment that says what it means and which words
+    /// it takes. The recipe stands unscaled beside its `multiplier`. [`Config::from_text`] of it is equal to `self`.
     pub fn to_toml(&self) -> String {
+        self.print(false)
+    }
+
+    /// The same, and as comments the keys that this configuration does not read, with their defaults.
+    pub fn to_toml_with_all_keys(&self) -> String {
+        self.print(true)
+    }
+
+    fn print(&self, all: bool) -> String {
         let mut out = String::new();
         let mut current = "";
         let mut layers = String::new();
         for key in keys() {
-            let Some(value) = (key.get)(self) else { continue };
+            let (read, default) = (key.value(self), &key.default);
+            let idle = default.as_ref().filter(|_| all && read.is_none());
+            if read.is_none() && idle.is_none() {
+                continue;
+            }
             let (table, name) = key.parts();
             if table != current {
                 out.push_str(&std::mem::take(&mut layers));
@@ -30,9 +43,14 @@ impl Config {
             let takes =
                 if key.allowed.contains('`') { format!(" Takes {}.", key.allowed) } else { String::new() };
             let about = format!("{}{takes}", key.doc);
-            match value {
+            match (read, idle) {
+                (None, None) => {}
+                (None, Some(default)) => {
+                    comment(&mut out, &format!("{about} {}", key.read_when().unwrap_or_default()));
+                    out.push_str(&format!("# {name} = {default}\n"));
+                }
                 // A table of its own comes after the keys beside it.
-                Value::InlineTable(entries) if key.path == LAYERS && !entries.is_empty() => {
+                (Some(Value::InlineTable(entries)), _) if key.path == LAYERS && !entries.is_empty() => {
                     layers.push('\n');
                     comment(&mut layers, &about);
                     layers.push_str(&format!("[{LAYERS}]\n"));
@@ -44,7 +62,7 @@ impl Config {
                         ));
                     }
                 }
-                value => {
+                (Some(value), _) => {
                     comment(&mut out, &about);
                     out.push_str(&format!("{name} = {}\n", plain(&value)));
                 }
@@ -96,7 +114,7 @@ mod tests {
         fn each_printed_value_can_be_given_on_the_command_line(config in configuration()) {
             let overrides: Vec<Override> = keys().iter().filter(|key| key.path != "preset").filter_map(|key| {
                 let value = config.get(&key.path)?;
-                Some(Override { origin: "--set".into(), key: key.path.clone(), value })
+                Some(Override::new("--set", &key.path, &value))
             }).collect();
             let again = Config::resolve(&Sources { base: Base::Default, overrides: &overrides }, &Known::default());
             prop_assert_eq!(again.unwrap(), Config { preset: String::new(), ..config });
@@ -104,13 +122,18 @@ mod tests {
     }
 
     #[test]
-    fn every_key_is_printed_with_its_meaning() {
-        let text = Config::default().to_toml();
+    fn every_key_that_is_read_is_printed_with_its_meaning_and_the_others_as_comments_on_demand() {
+        let config = Config::default();
+        let (text, all) = (config.to_toml(), config.to_toml_with_all_keys());
         for key in keys().iter().filter(|key| key.default.is_some()) {
             let line = format!("{} = {}", key.parts().1, key.default.as_ref().unwrap());
+            let (text, line) =
+                if key.applies_to(&config) { (&text, line) } else { (&all, format!("# {line}")) };
             let at = text.lines().position(|l| l == line).unwrap_or_else(|| panic!("no line `{line}`"));
             assert!(text.lines().nth(at - 1).unwrap().starts_with("# "), "{line}");
         }
-        assert!(text.lines().all(|line| line.chars().count() <= WIDTH || !line.starts_with('#')));
+        assert!(!text.contains("threshold = ") && all.contains("\n# threshold = 0.001\n"));
+        assert!(all.lines().all(|line| line.chars().count() <= WIDTH || !line.starts_with('#')));
+        assert_eq!(Config::from_text("all.toml", &all, &Known::default()).unwrap(), config);
     }
 }

@@ -3,7 +3,7 @@ use rigl_graph::Op;
 use rigl_topology::{Distribution, NarrowTo, OptimizerStep, Start, StepPolicy};
 
 use super::*;
-use crate::config::{Config, Unit, UpdateEnd, UpdateTiming};
+use crate::config::{Config, Unit, UpdateEnd};
 
 /// A run of this configuration that begins by itself.
 fn design(config: Config, shape: &[usize]) -> Result<Design> {
@@ -134,7 +134,7 @@ fn patterns_that_another_run_has_need_such_a_run() {
     let data = DataSpec { shape: vec![1, 28, 28], classes: 10, samples: 60_000 };
     let error = Design::new(&settings, &registry, &data, &Origin::Fresh).unwrap_err();
     assert_eq!(error.to_string(), "method `mine` starts from the patterns of another run");
-    assert_eq!(error.hint_text(), Some("--set method.start-from=RUN"));
+    assert_eq!(error.hint_text(), Some("--set method.start.run=RUN"));
 }
 
 #[test]
@@ -150,17 +150,17 @@ fn the_papers_multiples_of_resnet_50_follow() {
 fn pruning_is_counted_at_the_densities_of_its_schedule() {
     // Two updates, at 200 and 600: all weights through step 200, then x = 0 and x = 1.
     let (found, design) = lenet("pruning", |config| {
-        config.method.update_begin = Some(200);
-        config.method.update_interval = 400;
-        config.method.update_end = UpdateEnd::Step(600);
+        config.method.updates.begin = Some(200);
+        config.method.updates.interval = 400;
+        config.method.updates.end = UpdateEnd::Step(600);
     });
     let mean = 3.0 * (601.0 * DENSE + 399.0 * SPARSE) / 1000.0;
     assert!((found.mean - mean).abs() < 1e-6, "{} {mean}", found.mean);
     // A third between them, at x = 1/2: s = .9 · (1 − 1/8) = .7875.
     let (found, _) = lenet("pruning", |config| {
-        config.method.update_begin = Some(200);
-        config.method.update_interval = 200;
-        config.method.update_end = UpdateEnd::Step(600);
+        config.method.updates.begin = Some(200);
+        config.method.updates.interval = 200;
+        config.method.updates.end = UpdateEnd::Step(600);
     });
     let count = |n: usize| rigl_base::counts::active(n, 0.7875);
     let half = 2.0 * (count(235_200) + count(30_000) + count(1000)) as f64;
@@ -176,7 +176,7 @@ fn small_dense_has_as_many_weights_and_is_counted_beside_the_whole_network() {
     assert!(design.cost.weights.abs_diff(26_620) < 800, "{}", design.cost.weights);
     assert_eq!(found.mean, 6.0 * design.cost.weights as f64);
     // By size in bytes it may be wider: the sparse one has a bit for each position too.
-    let (_, wider) = lenet("small-dense", |config| config.method.narrow_to = NarrowTo::Bytes);
+    let (_, wider) = lenet("small-dense", |config| config.method.start.narrow_to = NarrowTo::Bytes);
     let sparse = lenet("static", |_| ()).1.cost.bytes;
     assert!(wider.cost.bytes.abs_diff(sparse) < 4 * 800, "{} {sparse}", wider.cost.bytes);
     assert!(wider.cost.weights > design.cost.weights + 800);
@@ -232,14 +232,14 @@ proptest! {
             let mut config = Config::default().with_method(row);
             config.schedule.unit = Unit::Steps;
             config.schedule.length = f64::from(length);
-            config.method.update_interval = interval;
-            config.method.update_begin = begin;
-            config.method.update_end = end.map_or(UpdateEnd::Auto, UpdateEnd::Step);
+            config.method.updates.interval = interval;
+            config.method.updates.begin = begin;
+            config.method.updates.end = end.map_or(UpdateEnd::Auto, UpdateEnd::Step);
             if every_step {
-                config.method.update_timing = UpdateTiming::EveryStep;
+                config.method.updates.every_step = true;
             }
             if replace {
-                config.method.step_policy = StepPolicy::Replace;
+                config.method.updates.step_policy = StepPolicy::Replace;
             }
             let Ok(design) = design(config, &[1, 28, 28]) else { continue };
             let (total, batches) = counted(&design);

@@ -12,7 +12,7 @@ use rigl_formats::Store;
 use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, Model, ModelOption, ModelSpec};
 use rigl_metrics::event::{Event, Update};
 use rigl_metrics::{Record, RunFolder, Summary};
-use rigl_train::config::Seeds;
+use rigl_train::config::{Base, Override, Seeds, Sources};
 use rigl_train::{Config, Ended, MachineOptions, Observer, Prepared, Registry, train};
 
 fn network(spec: &ModelSpec) -> Result<Graph> {
@@ -59,12 +59,13 @@ pub fn config(method: &str, compute: &str) -> Config {
         checkpoint = {{ every-seconds = 0 }}
         [method]
         sparsity = 0.8
-        update-interval = 3
-        update-end = 12
-        {method}
+        updates = {{ interval = 3, end = 12 }}
         "
     );
-    Config::from_text("a test", &text, &registry().known()).unwrap()
+    let line = |line: &str| Override::parse("--set", &format!("method.{line}")).unwrap();
+    let overrides: Vec<Override> = method.lines().map(line).collect();
+    let sources = Sources { base: Base::File { name: "a test", text: &text }, overrides: &overrides };
+    Config::resolve(&sources, &registry().known()).unwrap()
 }
 
 pub fn machine(threads: usize) -> MachineOptions {

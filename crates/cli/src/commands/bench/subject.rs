@@ -173,7 +173,7 @@ fn check_memory(design: &Design, machine: &MachineOptions) -> Result<()> {
 
 /// Takes dropout from a recipe, which no timing needs, unless it is asked for, and says so.
 fn leave_out(named: &mut Named) -> Option<String> {
-    if named.overrides.iter().any(|given| given.key == "model.dropout") {
+    if named.recipe.overrides.iter().any(|given| given.key == "model.dropout") {
         return None;
     }
     let dropout = named.config.model.dropout.take().filter(|&probability| probability > 0.0)?;
