@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use rigl_base::{Error, Result};
+use rigl_graph::{Model, Models};
 use rigl_train::MachineOptions;
 use rigl_train::config::Override;
 
@@ -90,6 +91,25 @@ pub(crate) struct Keys {
     /// Any other key; may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+}
+
+/// The same command line with the networks that there are, and their options, in the long help of `--model`.
+pub(crate) fn with_models(command: Command, models: &Models) -> Command {
+    let line = |model: &Model| {
+        let options = model.options.iter().map(|option| format!("{} = {}", option.name, option.default));
+        let options = options.collect::<Vec<_>>().join(", ");
+        format!("\n  {}{}{options}", model.name, if options.is_empty() { "" } else { ": " })
+    };
+    let list: String = models.iter().map(line).collect();
+    let command = command.mut_args(|argument| match argument.get_help() {
+        Some(help) if argument.get_id() == "model" => {
+            let help =
+                format!("{help}. By name, with the options that `--set model.OPTION=VALUE` sets:{list}");
+            argument.long_help(help)
+        }
+        _ => argument,
+    });
+    command.mut_subcommands(|command| with_models(command, models))
 }
 
 impl Keys {

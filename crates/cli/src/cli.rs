@@ -11,7 +11,7 @@ use rigl_base::{Error, Kind};
 use rigl_study::BUSY;
 use rigl_train::Registry;
 
-use crate::args::Global;
+use crate::args::{Global, with_models};
 use crate::commands::{
     bench, compare, completions, data, eval, export, flops, inspect, man, presets, sweep, train,
 };
@@ -106,7 +106,7 @@ impl Command {
 
 /// Parses the command line, runs the command, prints what it says, and gives the exit code.
 pub fn run(registry: Registry) -> ExitCode {
-    let arguments = match parse() {
+    let arguments = match parse(&registry) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and version are results, everything else is a mistake. A broken pipe is neither.
@@ -127,13 +127,13 @@ pub fn run(registry: Registry) -> ExitCode {
     }
 }
 
-/// The command line as it is explained, under the name of this program.
-fn described() -> clap::Command {
-    program::own_help(Arguments::command())
+/// The command line as it is explained, under the name of this program and with its networks.
+fn described(registry: &Registry) -> clap::Command {
+    program::own_help(with_models(Arguments::command(), &registry.models))
 }
 
-fn parse() -> Result<Arguments, clap::Error> {
-    let mut command = described();
+fn parse(registry: &Registry) -> Result<Arguments, clap::Error> {
+    let mut command = described(registry);
     let matches = command.try_get_matches_from_mut(std::env::args_os())?;
     Arguments::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
@@ -150,8 +150,8 @@ fn dispatch(command: &Command, registry: &Registry, printer: &Printer) -> rigl_b
         Command::Presets(args) => presets::run(args, registry, printer),
         Command::Data(args) => data::run(args, registry, printer),
         Command::Inspect(args) => inspect::run(args, registry, printer),
-        Command::Completions(args) => completions::run(args, described(), printer),
-        Command::Man(args) => man::run(args, described(), printer),
+        Command::Completions(args) => completions::run(args, described(registry), printer),
+        Command::Man(args) => man::run(args, described(registry), printer),
     }
     .map_err(|error| data::with_folder(error, command.data_dir()))
 }

@@ -216,14 +216,20 @@ fn convolutional_networks_that_cannot_be() {
     // The network is looked at before the data, which is not there.
     let place = Place::new();
     let wide = "--model wide-resnet --set model.depth";
-    let depths = "expected a whole number 6n + 4 from 10 to 2002";
+    let depths = "expected `auto` or a whole number 6n + 4 from 10 to 2002";
     let cases = [
-        (&*format!("{wide}=12"), &*format!("`depth` of model `wide-resnet` is `12`, {depths}"), "10"),
-        (&*format!("{wide}=21"), &*format!("`depth` of model `wide-resnet` is `21`, {depths}"), "22"),
+        (&*format!("{wide}=12"), &*format!("`--set`: `model.depth` is `12`, {depths}"), "10"),
+        (&*format!("{wide}=21"), &*format!("`--set`: `model.depth` is `21`, {depths}"), "22"),
         (
             "--set model.depth=16",
-            "`wrn-22-2` has no option `depth`, allowed are `width`, `dropout`, `bn-momentum`",
-            "",
+            "`--set`: `model.depth` is `16`, but `wrn-22-2` has no such option, allowed are `model.width`, \
+             `model.dropout`, `model.bn-momentum`",
+            "`resnet`, `resnet-cifar`, `vgg-cifar`, `wide-resnet` have it",
+        ),
+        (
+            "--model mlp --set model.hiden=[20]",
+            "`--set`: `model.hiden` is `[20]`, but `mlp` has no such option, allowed are `model.hidden`, `model.width`",
+            "model.hidden",
         ),
         (
             "--set model.dropout=1",

@@ -1,6 +1,7 @@
 //! What runs came to, side by side: one row for those that differ in seeds alone, with mean and standard deviation.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use rigl_base::Result;
 use rigl_metrics::Summary;
@@ -95,34 +96,40 @@ impl Table {
     /// # Errors
     /// If the method of a run is not among the known ones.
     pub fn compare(runs: Vec<FinishedRun>, known: &Known) -> Result<Table> {
-        let keys: Vec<&str> = keys()
+        let mut keys: Vec<String> = keys()
             .iter()
             .filter(|key| key.decides_results() && key.parts().0 != "seeds" && key.path != "seed")
-            .map(|key| key.path.as_str())
+            .map(|key| key.path.clone())
             .collect();
+        for option in runs.iter().flat_map(|run| run.config.options()) {
+            if !keys.contains(&option.path) {
+                keys.push(option.path);
+            }
+        }
         let values_of = |config: &Config| -> Vec<String> {
-            let value = |key: &&str| match (value(config, key).unwrap_or_default(), *key) {
+            let value = |key: &String| match (value(config, key).unwrap_or_default(), key.as_str()) {
                 (run, START) => without_seed(&run),
                 (value, _) => value,
             };
             keys.iter().map(value).collect()
         };
-        // Of each method, what its name alone makes of the keys.
+        // Of each method with each network, what their names alone make of the keys.
         let mut named = HashMap::new();
         let mut groups = Vec::new();
         for run in runs {
-            let name = &run.config.method.name;
-            if !named.contains_key(name) {
-                let settings = [Override::new("method", METHOD, &format!("{name:?}"))];
+            if let Entry::Vacant(entry) = named.entry(names(&run.config)) {
+                let keys = [METHOD, MODEL].into_iter().zip(entry.key());
+                let settings = keys.map(|(key, name)| Override::new(key, key, &format!("{name:?}")));
+                let settings: Vec<Override> = settings.collect();
                 let config = Config::resolve(&Sources { base: Base::Default, overrides: &settings }, known)?;
-                named.insert(name.clone(), values_of(&config));
+                entry.insert(values_of(&config));
             }
             let group = group(&mut groups, &values_of(&run.config));
             group.planned += 1;
             group.runs.push(run);
         }
         let by_name = |group: &Group, number: usize| {
-            let named = group.runs.first().and_then(|run| named.get(&run.config.method.name));
+            let named = group.runs.first().and_then(|run| named.get(&names(&run.config)));
             named.is_some_and(|values| values[number] == group.values[number])
         };
         let is_shown = |&number: &usize| {
@@ -130,12 +137,14 @@ impl Table {
             let mut read = groups.iter().map(|group| &group.values[number]).filter(|value| !value.is_empty());
             let first = read.next();
             let differs = read.any(|value| Some(value) != first);
-            differs && (keys[number] == METHOD || !groups.iter().all(|group| by_name(group, number)))
+            differs
+                && ([METHOD, MODEL].contains(&&*keys[number])
+                    || !groups.iter().all(|group| by_name(group, number)))
         };
         let mut shown: Vec<usize> = (0..keys.len()).filter(is_shown).collect();
         // One row alone is told by its method.
         if shown.is_empty() {
-            shown = (0..keys.len()).filter(|&n| [METHOD, "method.sparsity"].contains(&keys[n])).collect();
+            shown = (0..keys.len()).filter(|&n| [METHOD, "method.sparsity"].contains(&&*keys[n])).collect();
         }
         for group in &mut groups {
             group.values = shown.iter().map(|&number| std::mem::take(&mut group.values[number])).collect();
@@ -145,7 +154,13 @@ impl Table {
 }
 
 const METHOD: &str = "method.name";
+const MODEL: &str = "model.name";
 const START: &str = "method.start.run";
+
+/// The method and the network of a configuration.
+fn names(config: &Config) -> [String; 2] {
+    [config.method.name.clone(), config.model.name.clone()]
+}
 
 /// The name of a run's folder without its seed: runs that start from others, each from that of its own seed, differ in
 /// seeds alone.

@@ -2,7 +2,6 @@
 
 use rigl_base::{Error, Result};
 use rigl_graph::account::Cost;
-use rigl_graph::models::OptionValue;
 use rigl_graph::{Graph, ModelSpec, Op, ParameterKind};
 use rigl_topology::{Layer, LayerKind, NarrowTo, Topology, allocate};
 
@@ -33,8 +32,7 @@ impl Network {
         sample_shape: &[usize],
         classes: usize,
     ) -> Result<Network> {
-        let width = settings.config().model.width;
-        let graph = build(settings, registry, sample_shape, classes, width)?;
+        let graph = build(settings, registry, sample_shape, classes, None)?;
         let reference_flops = Cost::dense(&graph)?.dense_flops;
         // A dense method ignores sparsities, but a mistaken glob is a mistake there too.
         let allocation = allocate(&layers(&graph)?, &settings.budget)?;
@@ -52,6 +50,13 @@ impl Network {
                     NarrowTo::Weights => cost.active as u64,
                 };
                 let wanted = size(&Cost::of(&graph, &allocated)?);
+                let name = &settings.config().model.name;
+                if registry.models.get(name)?.find_option("width").is_none() {
+                    let method = &settings.method.name;
+                    return Err(Error::usage(format!(
+                        "method `{method}` narrows a network by its option `width`, which `{name}` does not have"
+                    )));
+                }
                 let narrowed = |width| build(settings, registry, sample_shape, classes, Some(width));
                 dense(narrow(wanted, narrowed, |graph| Cost::dense(graph).map(|cost| size(&cost)))?)
             }
@@ -62,7 +67,7 @@ impl Network {
     }
 }
 
-/// The network of these settings, at this width.
+/// The network of these settings, at this width if one is given.
 fn build(
     settings: &Settings,
     registry: &Registry,
@@ -73,18 +78,9 @@ fn build(
     let model = &settings.config().model;
     let mut spec = ModelSpec::new(sample_shape, classes);
     spec.label_smoothing = model.label_smoothing as f32;
-    let hidden = (!model.hidden.is_empty()).then(|| model.hidden.clone().into());
-    let options: [(&str, Option<OptionValue>); 5] = [
-        ("hidden", hidden),
-        ("depth", model.depth.map(Into::into)),
-        ("width", width.map(Into::into)),
-        ("dropout", model.dropout.map(Into::into)),
-        ("bn-momentum", model.bn_momentum.map(Into::into)),
-    ];
-    for (name, value) in options {
-        if let Some(value) = value {
-            spec.options.set(name, value);
-        }
+    spec.options = model.options.values().clone();
+    if let Some(width) = width {
+        spec.options.set("width", width);
     }
     registry.models.build(&model.name, &spec)
 }
@@ -147,7 +143,30 @@ pub(crate) fn layers(graph: &Graph) -> Result<Vec<Layer>> {
 
 #[cfg(test)]
 mod tests {
+    use rigl_topology::Method;
+
     use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn a_network_without_widths_is_not_narrowed() {
+        let registry = Registry::default().model("fixed", |spec| {
+            let mut g = rigl_graph::Builder::new("fixed");
+            let x = g.input("image", &spec.sample_shape);
+            let h = g.linear("fc", x, spec.classes, rigl_graph::Linear::default());
+            g.cross_entropy(h, spec.classes, spec.label_smoothing);
+            g.finish()
+        });
+        let small = Method::ALL.iter().find(|row| row.name == "small-dense").unwrap();
+        let mut config = Config::default().with_method(small);
+        config.model.name = "fixed".into();
+        let settings = Settings::new(config, &registry).unwrap();
+        let error = Network::new(&settings, &registry, &[20], 10).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "method `small-dense` narrows a network by its option `width`, which `fixed` does not have"
+        );
+    }
 
     #[test]
     fn only_convolutions_of_single_channels_in_groups_are_depthwise() {

@@ -111,7 +111,8 @@ mod tests {
                 (config.data.augment, config.data.standardize),
                 (Augment::CropFlip, Standardize::PerImage)
             );
-            assert_eq!((config.model.name.as_str(), config.model.dropout), ("wrn-22-2", Some(0.3)));
+            assert_eq!(config.model.name, "wrn-22-2");
+            assert_eq!(config.get("model.dropout").as_deref(), Some("0.3"));
             let settings = Settings::new(config.clone(), &Registry::default()).unwrap();
             let recipe = Recipe::new(&settings, 50_000).unwrap();
             assert_eq!(recipe.steps, 97_656);

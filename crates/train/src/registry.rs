@@ -138,7 +138,7 @@ impl Registry {
 
     /// The names that a configuration is checked against.
     pub fn known(&self) -> Known {
-        Known { presets: self.presets.clone(), methods: self.methods.clone() }
+        Known { presets: self.presets.clone(), methods: self.methods.clone(), models: self.models.clone() }
     }
 }
 

@@ -159,7 +159,7 @@ fn a_start_that_cannot_be_is_refused() {
     // Another network.
     let other = folder.path().join("other");
     let mut config = config("name = 'dense'", "auto");
-    config.model.width = Some(0.5);
+    config.model.options.set("width", 0.5);
     run_in(&other, config, 1, NEVER);
     let shapes = refusal(&other);
     assert!(

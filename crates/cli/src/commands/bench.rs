@@ -24,6 +24,7 @@ use subject::Subject;
 
 pub(crate) fn run(args: &Bench, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let mut bench = Subject::new(args, registry)?;
+    bench.warning.iter().for_each(|text| printer.warning(text));
     let (value, text, machine) = match args.what {
         BenchWhat::Step => {
             // The machine last: what its measurement takes is no part of the peak memory.

@@ -41,6 +41,7 @@ pub(crate) struct Flops {
 
 pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let named = Named::new(&args.recipe, &args.keys, &args.samples, registry)?;
+    named.config.left_out().iter().for_each(|text| printer.warning(text));
     // The files of a data set are needed only where nobody has said what is in them.
     let mut train_samples = named.train_samples;
     let samples = named.samples(|config| {

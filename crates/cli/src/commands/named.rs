@@ -37,17 +37,13 @@ impl Recipe {
     /// Its configuration, by another method if one is named.
     pub(crate) fn config(&self, method: Option<&str>, registry: &Registry) -> Result<Config> {
         let name = self.name.as_str();
-        let mut config = if self.is_model {
+        if self.is_model {
             let model = Override::new(&format!("`{name}`"), "model.name", name);
             let all: Vec<Override> = std::iter::once(model).chain(self.overrides.iter().cloned()).collect();
-            resolve(Base::Default, &all, method, registry)?
+            resolve(Base::Default, &all, method, registry)
         } else {
-            configuration_by(name, &self.overrides, method, registry)?
-        };
-        if self.sets("model.name") {
-            forget_own_options(&mut config, &|key| self.sets(key));
+            configuration_by(name, &self.overrides, method, registry)
         }
-        Ok(config)
     }
 }
 
@@ -150,24 +146,4 @@ fn neither(name: &str, registry: &Registry) -> Error {
         return error.hint("name configuration files with the ending `.toml`");
     }
     error
-}
-
-/// Takes from a recipe the options of its own network that nobody asked for: they are not another's.
-fn forget_own_options(config: &mut Config, asked: &impl Fn(&str) -> bool) {
-    let model = &mut config.model;
-    if !asked("model.hidden") {
-        model.hidden.clear();
-    }
-    if !asked("model.depth") {
-        model.depth = None;
-    }
-    if !asked("model.width") {
-        model.width = None;
-    }
-    if !asked("model.dropout") {
-        model.dropout = None;
-    }
-    if !asked("model.bn-momentum") {
-        model.bn_momentum = None;
-    }
 }

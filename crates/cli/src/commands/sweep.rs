@@ -1,5 +1,6 @@
 //! `rigl sweep`: a grid of runs as child processes, and one table of what they came to.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -97,6 +98,8 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
     let machine = args.machine()?;
     let known = registry.known();
     let plan = plan(args, registry, &machine)?;
+    let left_out: BTreeSet<&str> = plan.runs.iter().filter_map(|run| run.config.left_out()).collect();
+    left_out.iter().for_each(|text| printer.warning(text));
     let states = plan.states(&known)?;
     let unreadable = plan.unreadable(&states);
     if args.dry_run {

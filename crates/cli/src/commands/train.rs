@@ -81,6 +81,7 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
     let overrides = args.keys.overrides()?;
     let recipe = args.recipe.as_deref().unwrap_or("quickstart");
     let config = configuration(recipe, &overrides, registry)?;
+    config.left_out().iter().for_each(|text| printer.warning(text));
     let prepared = Prepared::new(config, registry, &machine)?;
     if args.dry_run {
         return network::show(&prepared, printer).map(|()| ExitCode::SUCCESS);

@@ -154,7 +154,8 @@ fn schedule(config: &Config) -> Signal {
 const MAX_DEPTH: usize = 64;
 
 fn network(config: &Config) -> Signal {
-    if config.model.depth.is_some_and(|depth| depth > MAX_DEPTH) {
+    let depth = config.get("model.depth").and_then(|depth| depth.parse::<usize>().ok());
+    if depth.is_some_and(|depth| depth > MAX_DEPTH) {
         return Signal::accepted(&[]);
     }
     let data = DataSpec { shape: vec![1, 28, 28], classes: 10, samples: 60_000 };

@@ -239,6 +239,12 @@ impl From<&str> for OptionValue {
     }
 }
 
+impl From<String> for OptionValue {
+    fn from(word: String) -> OptionValue {
+        OptionValue::Word(word)
+    }
+}
+
 impl From<bool> for OptionValue {
     fn from(flag: bool) -> OptionValue {
         OptionValue::Flag(flag)

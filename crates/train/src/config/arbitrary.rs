@@ -4,6 +4,8 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
+use rigl_graph::Models;
+use rigl_graph::models::{ModelOption, OptionRange, OptionValue, Values};
 use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, Method as Row, NarrowTo, StepPolicy};
 
 use super::{
@@ -11,13 +13,45 @@ use super::{
     MethodUpdates, Model, Seeds, Standardize, StartKind, StartValues, Unit, UpdateEnd,
 };
 
+/// Some value that an option takes, by a number from 0 to below 1.
+fn value(option: &ModelOption, x: f64) -> OptionValue {
+    let below = |n: usize| (x * n as f64) as usize;
+    match &option.range {
+        &OptionRange::Whole { first, step, last } => (first + step * below((last - first) / step)).into(),
+        OptionRange::OneOf(numbers) => numbers[below(numbers.len())].into(),
+        OptionRange::Number(..) => x.max(1e-9).into(),
+        OptionRange::Sizes => vec![1 + below(5000); 1 + below(4)].into(),
+        OptionRange::Word(words) => words[below(words.len())].into(),
+        OptionRange::Flag => (x < 0.5).into(),
+    }
+}
+
 prop_compose! {
+    /// Networks that are known, and others, of whose options nobody knows anything.
     fn model()(
-        name in ".*", hidden in vec(1..5000usize, 0..4), label_smoothing in 0.0..1.0f64,
-        depth in option::of(1..=2002usize), width in option::of(1e-9..=1000.0f64),
-        dropout in option::of(0.0..1.0f64), bn_momentum in option::of(1e-9..=1.0f64),
+        number in 0..14usize, other in ".*", label_smoothing in 0.0..1.0f64,
+        picks in vec(option::of(0.0..1.0f64), 4), words in vec("[a-z é\"]{1,5}", 0..2),
     ) -> Model {
-        Model { name, hidden, depth, width, dropout, bn_momentum, label_smoothing }
+        let models = Models::default();
+        let name = models.names().nth(number).map_or(other, String::from);
+        let mut set = Values::default();
+        match models.find(&name) {
+            Some(network) => {
+                for (option, pick) in network.options.iter().zip(&picks) {
+                    let chosen = pick.map(|x| value(option, x)).filter(|value| *value != option.default);
+                    chosen.into_iter().for_each(|value| set.set(&*option.name, value));
+                }
+            }
+            None => {
+                for (number, &x) in picks.iter().flatten().enumerate() {
+                    let values: [OptionValue; 4] = [x.into(), 3.0.into(), (x > 0.5).into(), number.into()];
+                    set.set(format!("n{number}"), values[number].clone());
+                }
+                let words = words.into_iter().filter(|word| word != "auto").enumerate();
+                words.for_each(|(number, word)| set.set(format!("word-{number}"), word));
+            }
+        }
+        Model::with(name, label_smoothing, set, &models)
     }
 }
 

@@ -22,6 +22,7 @@ impl Config {
                 return Err(Error::usage(format!("`{}` is `{found}`, expected {}", key.path, key.allowed)));
             }
         }
+        self.check_options()?;
         self.check_together().map_err(|(_, error)| error)
     }
 

@@ -6,7 +6,7 @@ use super::{Config, Key, keys};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Difference {
     /// The key's full name.
-    pub key: &'static str,
+    pub key: String,
     /// Its value in the one, as TOML.
     pub here: String,
     /// Its value in the other.
@@ -24,10 +24,14 @@ impl Key {
 impl Config {
     /// The first key on which results may depend that differs; `None` if both describe the same run.
     pub fn difference(&self, other: &Config) -> Option<Difference> {
-        keys().iter().filter(|key| key.decides_results()).find_map(|key| {
+        let fixed = keys().iter().filter(|key| key.decides_results()).find_map(|key| {
             let text = |config| key.value(config).map_or_else(String::new, |value| value.to_string());
             let (here, there) = (text(self), text(other));
-            (here != there).then(|| Difference { key: &key.path, here, there })
+            (here != there).then(|| Difference { key: key.path.clone(), here, there })
+        });
+        fixed.or_else(|| {
+            let option = self.model.difference(&other.model);
+            option.map(|(key, here, there)| Difference { key, here, there })
         })
     }
 }
@@ -47,7 +51,10 @@ mod tests {
         other.seeds.data = 4;
         other.method.sparsity = 0.5;
         let found = one.difference(&other).unwrap();
-        assert_eq!(found, Difference { key: "method.sparsity", here: "0.9".into(), there: "0.5".into() });
+        assert_eq!(
+            found,
+            Difference { key: "method.sparsity".into(), here: "0.9".into(), there: "0.5".into() }
+        );
         assert!(keys().iter().filter(|key| !key.decides_results()).count() < keys().len() / 4);
     }
 }

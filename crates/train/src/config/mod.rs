@@ -12,6 +12,7 @@ mod check;
 mod columns;
 mod difference;
 mod method;
+mod model;
 mod reference;
 #[cfg(test)]
 mod refusals;
@@ -34,6 +35,7 @@ pub use method::{
     CountKind, DropKind, GrowKind, Layers, Method, MethodCount, MethodDrop, MethodGrow, MethodStart,
     MethodUpdates, StartKind, StartValues, UpdateEnd,
 };
+pub use model::{Model, OptionKey, Options};
 pub use reference::reference;
 pub use renamed::{named, spellings};
 pub use resolve::{Base, Known, Sources};
@@ -129,35 +131,6 @@ table! {
         checkpoint: Checkpoint,
         /// What is recorded on the way.
         log: Log,
-    }
-}
-
-table! {
-    /// The network.
-    Model in [model] {
-        /// The network's name: `lenet-300-100`, `mlp`, `wide-resnet`, `wrn-22-2`, `resnet-cifar`, `vgg-cifar`, `resnet`,
-        /// `resnet-50`, `mobilenet-v1`, `mobilenet-v2`, or one that the program registered.
-        name: String = "lenet-300-100".into();
-        /// Sizes of the hidden layers, for networks that let them be chosen (`mlp`); empty for the network's own.
-        hidden: Vec<usize> = Vec::new(), "a list of whole numbers from 1 to 16777216"
-            if |list| list.iter().all(|size| (1..=MAX_SIZE).contains(size));
-        /// Layers with weights, for networks that let it be chosen: 6n + 4 of `wide-resnet`, 6n + 2 of `resnet-cifar`,
-        /// 11, 13, 16 or 19 of `vgg-cifar`, 18, 34, 50, 101 or 152 of `resnet`; `auto` for the network's own.
-        depth: Option<usize> = None, "`auto` or a whole number from 1 to 2002"
-            if |depth| depth.is_none_or(|depth| (1..=2002).contains(&depth));
-        /// Multiple of the network's channels or hidden sizes; `auto` for the network's own.
-        width: Option<f64> = None, "`auto` or a number with 0 < width ≤ 1000"
-            if |width| width.is_none_or(|x| x > 0.0 && x <= 1000.0);
-        /// Probability with which dropout sets a value to 0, for networks that have it (`wide-resnet`, `wrn-22-2`);
-        /// `auto` for the network's own, which is 0.
-        dropout: Option<f64> = None, "`auto` or a number with 0 ≤ dropout < 1"
-            if |dropout| dropout.is_none_or(|x| (0.0..1.0).contains(&x));
-        /// Share of a batch's statistics in the running statistics of batch norms, for networks that have them;
-        /// `auto` for 0.1, which keeps 0.9 of the running ones.
-        bn_momentum: Option<f64> = None, "`auto` or a number with 0 < bn-momentum ≤ 1"
-            if |momentum| momentum.is_none_or(|x| x > 0.0 && x <= 1.0);
-        /// Share of the target probability that is spread over all classes.
-        label_smoothing: f64 = 0.0, "a number with 0 ≤ label-smoothing < 1" if |x| (0.0..1.0).contains(x);
     }
 }
 
@@ -320,14 +293,18 @@ fn key(path: &str) -> Option<&'static Key> {
 }
 
 impl Config {
-    /// The value of a key by its full name, as TOML; `None` if there is no such key, or none that is read.
+    /// The value of a key by its full name, as TOML; `None` if there is no such key, or none that is read. An option of
+    /// the network is a key too.
     ///
     /// ```
     /// let config = rigl_train::config::Config::default();
     /// assert_eq!(config.get("method.sparsity").as_deref(), Some("0.9"));
     /// ```
     pub fn get(&self, path: &str) -> Option<String> {
-        key(path)?.value(self).map(|value| value.to_string())
+        match key(path) {
+            Some(key) => key.value(self).map(|value| value.to_string()),
+            None => self.options().into_iter().find(|option| option.path == path).map(|option| option.value),
+        }
     }
 
     /// Of `all` samples that a data set has to train on, how many this configuration trains on: those left by the

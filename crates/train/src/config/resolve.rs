@@ -2,9 +2,11 @@
 
 use rigl_base::error::short;
 use rigl_base::{Error, Result};
+use rigl_graph::Models;
 use rigl_topology::{Method as Row, check_glob};
 use toml_edit::{Item, Key as TomlKey};
 
+use super::model::{self, Given, MODEL, Refusal, Stray, TABLE};
 use super::renamed::{RENAMED, Renamed, Word};
 use super::source::{self, Entry, Idle, LAYERS, Override};
 use super::table::Applies;
@@ -14,7 +16,7 @@ use crate::presets::{self, Preset};
 
 /// Keys that stand for others. Within a source they are set first, and then the kinds of tables, so that the others,
 /// wherever they stand, override.
-const FIRST: [&str; 2] = ["seed", NAME];
+const FIRST: [&str; 3] = ["seed", NAME, MODEL];
 const NAME: &str = "method.name";
 
 /// The longest hint, in bytes.
@@ -53,12 +55,14 @@ pub struct Known {
     pub presets: Vec<Preset>,
     /// What `method.name` may name, with the columns that each stands for.
     pub methods: Vec<Row>,
+    /// What `model.name` may name, with their options. Others are told when they are built.
+    pub models: Models,
 }
 
 impl Default for Known {
     /// What comes with the program.
     fn default() -> Known {
-        Known { presets: presets::ALL.to_vec(), methods: Row::ALL.to_vec() }
+        Known { presets: presets::ALL.to_vec(), methods: Row::ALL.to_vec(), models: Models::default() }
     }
 }
 
@@ -114,8 +118,16 @@ fn resolve_with(
     known: &Known,
     renames: &[Renamed],
 ) -> Result<Config> {
-    let mut builder =
-        Builder { config: Config::default(), places: Vec::new(), agreements: Vec::new(), known, renames };
+    let mut builder = Builder {
+        config: Config::default(),
+        places: Vec::new(),
+        agreements: Vec::new(),
+        strays: Vec::new(),
+        known,
+        renames,
+    };
+    let own = builder.config.model.name.clone();
+    builder.choose_network(&own);
     match sources.base {
         Base::Default => {}
         Base::Preset(name) => builder.preset(name)?,
@@ -144,6 +156,8 @@ struct Builder<'a> {
     places: Vec<(String, String)>,
     /// What older keys say that decide nothing any more, but must not contradict what is decided.
     agreements: Vec<Entry>,
+    /// Options that were set for other networks.
+    strays: Vec<Stray>,
     known: &'a Known,
     renames: &'a [Renamed],
 }
@@ -185,8 +199,9 @@ impl Builder<'_> {
             return Ok(());
         }
         let Some(key) = key(&entry.path) else {
-            return Err(Error::internal(format!("no key `{}`", entry.path)));
+            return self.option(entry);
         };
+        let network = self.config.model.name.clone();
         if let Some(Word::Not(kind, other)) = entry.word {
             if self.kind_of(key).as_deref() == Some(kind) {
                 self.set_kind(key, other)?;
@@ -199,11 +214,35 @@ impl Builder<'_> {
                 return Err(refused(entry, &key.allowed, hint));
             }
         }
+        if entry.path == MODEL {
+            self.choose_network(&network);
+        }
         if entry.path == NAME {
             columns::apply(&mut self.config, &self.known.methods)
                 .map_err(|error| error.context(&entry.place))?;
         }
         Ok(())
+    }
+
+    /// Sets an option of the network.
+    fn option(&mut self, entry: &Entry) -> Result<()> {
+        let name = entry.path.strip_prefix(TABLE).unwrap_or(&entry.path);
+        let given = Given { item: &entry.item, unquoted: entry.unquoted.as_ref(), found: &entry.found };
+        let optional = entry.idle == Idle::Allowed;
+        let set = model::set(&mut self.config, name, &given, optional, &self.known.models);
+        set.map_err(|refusal| match refusal {
+            Refusal::Value(allowed, hint) => refused(entry, &allowed, hint),
+            Refusal::Unknown(error) => error.context(&entry.place),
+        })
+    }
+
+    /// Takes over the options that the network now named declares.
+    fn choose_network(&mut self, before: &str) {
+        let place_of = |key: &str| {
+            let last = self.places.iter().rev().find(|(set, _)| set == key);
+            last.map(|(_, place)| place.clone())
+        };
+        model::choose(&mut self.config, before, &mut self.strays, &self.known.models, place_of);
     }
 
     /// Of what kind the table of a key is.
@@ -271,7 +310,7 @@ impl Builder<'_> {
 
     /// Checks what the sources came to.
     fn finish(self) -> Result<Config> {
-        let Builder { mut config, places, agreements, known, .. } = self;
+        let Builder { mut config, places, agreements, strays, known, .. } = self;
         // The errors of keys together begin with where one of them was set last, if any source set it.
         let placed =
             |of: &dyn Fn(&str) -> bool, error: Error| match places.iter().rev().find(|(key, _)| of(key)) {
@@ -285,6 +324,7 @@ impl Builder<'_> {
             agree(entry, &config)?;
         }
         config.forget_idle()?;
+        model::note(&mut config, strays);
         Ok(config)
     }
 

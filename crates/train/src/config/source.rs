@@ -8,6 +8,7 @@ use rigl_base::error::short;
 use rigl_base::{Error, Result, nearest};
 use toml_edit::{Document, InlineTable, Item, TableLike, Value};
 
+use super::model::{self, TABLE};
 use super::renamed::{PRINTED, Reads, Renamed, Word, renamed};
 use super::table::KIND;
 use super::value::{one_of, text as text_of};
@@ -247,7 +248,9 @@ fn entry(
             Some(format!("{written}.{KIND}")).filter(|path| key(path).is_some()).unwrap_or(written.clone())
         }
     };
-    if key(&path).is_none() {
+    // Which options there are depends on the network.
+    let is_option = path.strip_prefix(TABLE).is_some_and(|name| !name.is_empty());
+    if key(&path).is_none() && !is_option {
         return Err(unknown_key(&place, &written, &found));
     }
     let goes_first = renamed.is_some_and(|renamed| matches!(renamed.read, Reads::First));
@@ -372,7 +375,7 @@ fn unknown_key(place: &str, path: &str, found: &str) -> Error {
         };
     }
     let error = Error::usage(format!("{place}: unknown key `{}`", short(path)));
-    error.hint(nearest_key(path).unwrap_or("rigl presets quickstart --full"))
+    error.hint(nearest_key(path).unwrap_or_else(|| "rigl presets quickstart --full".into()))
 }
 
 /// What other programs call some keys, where the nearest name of ours would be another thing.
@@ -389,11 +392,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
 
 /// What was probably meant: a near name in the same table, the same name in another, a table, a near full
 /// name, a near name in another table.
-fn nearest_key(path: &str) -> Option<&'static str> {
+fn nearest_key(path: &str) -> Option<String> {
     let (table, name) = path.rsplit_once('.').unwrap_or(("", path));
     let elsewhere = ELSEWHERE.iter().find(|(other, _)| *other == path || *other == name);
     if let Some((_, key)) = elsewhere {
-        return Some(key);
+        return Some(key.to_string());
     }
     let paths = || keys().iter().map(|key| key.path.as_str());
     let leaf = |path: &'static str| path.rsplit_once('.').map_or(path, |(_, leaf)| leaf);
@@ -403,11 +406,17 @@ fn nearest_key(path: &str) -> Option<&'static str> {
         let mut found = paths().filter(|path| leaf(path) == name);
         found.next().filter(|_| found.next().is_none())
     };
-    nearest(name, beside.iter().map(|path| leaf(path)))
-        .and_then(|near| beside.iter().copied().find(|path| leaf(path) == near))
-        .or_else(|| named(name))
-        .or_else(|| nearest(path, TABLES.iter().map(|table| table.name).filter(|name| *name != table)))
+    let near = nearest(name, beside.iter().map(|path| leaf(path)));
+    let near = near.and_then(|near| beside.iter().copied().find(|path| leaf(path) == near));
+    if let Some(found) = near.or_else(|| named(name)) {
+        return Some(found.into());
+    }
+    if model::is_option(name) {
+        return Some(format!("{TABLE}{name}"));
+    }
+    nearest(path, TABLES.iter().map(|table| table.name).filter(|name| *name != table))
         // In a table that there is, all names are near that have its own before theirs.
         .or_else(|| nearest(path, paths().filter(|_| beside.is_empty())))
         .or_else(|| named(nearest(name, paths().map(leaf))?))
+        .map(String::from)
 }

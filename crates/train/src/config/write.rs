@@ -2,6 +2,7 @@
 
 use toml_edit::{Key as TomlKey, Value};
 
+use super::model::{MODEL, OptionKey, TABLE};
 use super::source::LAYERS;
 use super::{Config, TABLES, doc_text, keys};
 
@@ -23,7 +24,8 @@ impl Config {
     fn print(&self, all: bool) -> String {
         let mut out = String::new();
         let mut current = "";
-        let mut layers = String::new();
+        // Tables and keys that come after those beside them.
+        let mut later = String::new();
         for key in keys() {
             let (read, default) = (key.value(self), &key.default);
             let idle = default.as_ref().filter(|_| all && read.is_none());
@@ -32,7 +34,7 @@ impl Config {
             }
             let (table, name) = key.parts();
             if table != current {
-                out.push_str(&std::mem::take(&mut layers));
+                out.push_str(&std::mem::take(&mut later));
                 let doc = TABLES.iter().find(|t| t.name == table).map_or(String::new(), |t| doc_text(t.doc));
                 out.push('\n');
                 comment(&mut out, &doc);
@@ -51,11 +53,11 @@ impl Config {
                 }
                 // A table of its own comes after the keys beside it.
                 (Some(Value::InlineTable(entries)), _) if key.path == LAYERS && !entries.is_empty() => {
-                    layers.push('\n');
-                    comment(&mut layers, &about);
-                    layers.push_str(&format!("[{LAYERS}]\n"));
+                    later.push('\n');
+                    comment(&mut later, &about);
+                    later.push_str(&format!("[{LAYERS}]\n"));
                     for (glob, sparsity) in entries.iter() {
-                        layers.push_str(&format!(
+                        later.push_str(&format!(
                             "{} = {}\n",
                             TomlKey::new(glob).display_repr(),
                             plain(sparsity)
@@ -65,10 +67,17 @@ impl Config {
                 (Some(value), _) => {
                     comment(&mut out, &about);
                     out.push_str(&format!("{name} = {}\n", plain(&value)));
+                    if key.path == MODEL {
+                        for OptionKey { path, value, about, .. } in self.options() {
+                            let name = path.strip_prefix(TABLE).unwrap_or(&path);
+                            comment(&mut later, &about);
+                            later.push_str(&format!("{} = {value}\n", TomlKey::new(name).display_repr()));
+                        }
+                    }
                 }
             }
         }
-        out + &layers
+        out + &later
     }
 }
 
@@ -112,9 +121,11 @@ mod tests {
 
         #[test]
         fn each_printed_value_can_be_given_on_the_command_line(config in configuration()) {
-            let overrides: Vec<Override> = keys().iter().filter(|key| key.path != "preset").filter_map(|key| {
-                let value = config.get(&key.path)?;
-                Some(Override::new("--set", &key.path, &value))
+            let keys = keys().iter().map(|key| key.path.clone()).filter(|path| path != "preset");
+            let options = config.options().into_iter().map(|option| option.path);
+            let overrides: Vec<Override> = keys.chain(options).filter_map(|path| {
+                let value = config.get(&path)?;
+                Some(Override::new("--set", &path, &value))
             }).collect();
             let again = Config::resolve(&Sources { base: Base::Default, overrides: &overrides }, &Known::default());
             prop_assert_eq!(again.unwrap(), Config { preset: String::new(), ..config });

@@ -66,10 +66,10 @@ fn norms_and_biases_are_never_sparse() {
 fn options_reach_the_network_or_are_refused() {
     let design = wide(|config| {
         config.model.name = "wide-resnet".into();
-        config.model.depth = Some(10);
-        config.model.width = Some(1.5);
-        config.model.dropout = Some(0.3);
-        config.model.bn_momentum = Some(0.01);
+        config.model.options.set("depth", 10usize);
+        config.model.options.set("width", 1.5);
+        config.model.options.set("dropout", 0.3);
+        config.model.options.set("bn-momentum", 0.01);
     })
     .unwrap();
     let ops = || design.graph.nodes().iter().map(|node| &node.op);
@@ -77,7 +77,7 @@ fn options_reach_the_network_or_are_refused() {
     assert!(ops().any(|op| matches!(op, Op::BatchNorm { momentum: 0.01, .. })));
     assert_eq!(design.graph.parameter(design.graph.find_parameter("fc.weight").unwrap()).shape, [10, 96]);
 
-    let error = wide(|config| config.model.depth = Some(16)).unwrap_err();
+    let error = wide(|config| config.model.options.set("depth", 16usize)).unwrap_err();
     assert_eq!(
         error.to_string(),
         "`wrn-22-2` has no option `depth`, allowed are `width`, `dropout`, `bn-momentum`"

@@ -27,6 +27,8 @@ pub(super) struct Subject {
     step_at: Option<u64>,
     /// What of the recipe is not measured, for people.
     pub(super) left_out: Option<String>,
+    /// What of it was meant for another network.
+    pub(super) warning: Option<String>,
 }
 
 /// Small, so that a batch of noise can be stepped on for long.
@@ -39,6 +41,7 @@ impl Subject {
     pub(super) fn new(args: &Bench, registry: &Registry) -> Result<Subject> {
         let mut named = Named::new(&args.recipe, &args.keys, &args.samples, registry)?;
         let left_out = leave_out(&mut named).filter(|_| args.layers.is_none());
+        let warning = named.config.left_out().filter(|_| args.layers.is_none()).map(String::from);
         let config = &mut named.config;
         config.schedule.learning_rate = LEARNING_RATE;
         config.schedule.warmup = 0.0;
@@ -54,7 +57,8 @@ impl Subject {
                 let &[input, ref hidden @ .., classes] = sizes.as_slice() else {
                     return Err(Error::internal("no sizes of layers"));
                 };
-                config.model = Model { name: "mlp".into(), hidden: hidden.to_vec(), ..Model::default() };
+                config.model = Model { name: "mlp".into(), ..Model::default() };
+                config.model.options.set("hidden", hidden.to_vec());
                 Samples { shape: vec![input], classes }
             }
             None => {
@@ -84,7 +88,7 @@ impl Subject {
         let update_at = near().find(|&step| updates.at(step).is_some());
         let step_at = near().find(|&step| updates.at(step).is_none());
         let stepper = Stepper::new(session, Arc::new(design))?;
-        Ok(Subject { stepper, graph, batch, update_at, step_at, left_out })
+        Ok(Subject { stepper, graph, batch, update_at, step_at, left_out, warning })
     }
 
     /// One training step, with the update that some methods make at every step.
@@ -176,7 +180,7 @@ fn leave_out(named: &mut Named) -> Option<String> {
     if named.recipe.overrides.iter().any(|given| given.key == "model.dropout") {
         return None;
     }
-    let dropout = named.config.model.dropout.take().filter(|&probability| probability > 0.0)?;
+    let dropout = named.config.model.options.unset("dropout")?;
     Some(format!("without the recipe's dropout; with it: --set model.dropout={dropout}"))
 }
 

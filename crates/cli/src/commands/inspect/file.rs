@@ -98,23 +98,21 @@ fn tensors(args: &Inspect, printer: &Printer) -> Result<()> {
 /// What a configuration comes to: the keys that differ from their defaults, all of them as JSON.
 fn configuration(path: &Path, registry: &Registry, printer: &Printer) -> Result<()> {
     let config = Config::from_text(&path.display().to_string(), &read_text(path)?, &registry.known())?;
-    let values = || {
-        let value = |key: &'static rigl_train::config::Key| Some((key, config.get(&key.path)?));
-        keys().iter().filter_map(value)
-    };
+    let fixed = keys().iter().filter_map(|key| {
+        Some((key.path.clone(), config.get(&key.path)?, key.default.clone().unwrap_or_default()))
+    });
+    let options = config.options().into_iter();
+    let options = options.map(|option| (option.path, option.value, option.default.unwrap_or_default()));
+    let values = fixed.chain(options);
     if printer.json() {
-        let values: Map<String, Value> =
-            values().map(|(key, value)| (key.path.clone(), from_toml(&value))).collect();
+        let values: Map<String, Value> = values.map(|(key, value, _)| (key, from_toml(&value))).collect();
         return print_json(printer, "configuration", path, json!({ "keys": values }));
     }
     let path = path.display().to_string();
     let mut table =
         Table::new(&[("configuration", Align::Left), (&path, Align::Left), ("default", Align::Left)]);
-    for (key, value) in values() {
-        let default = key.default.clone().unwrap_or_default();
-        if value != default {
-            table.row(vec![key.path.clone(), value, default]);
-        }
+    for (key, value, default) in values.filter(|(_, value, default)| value != default) {
+        table.row(vec![key, value, default]);
     }
     printer.result(&table.to_string())?;
     printer.note("all other keys have their defaults");
