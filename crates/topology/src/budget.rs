@@ -18,6 +18,8 @@ pub struct LayerStatistics {
     pub positions: usize,
     /// Active positions.
     pub active: usize,
+    /// Active positions that the layer started with, where density decays from there.
+    pub start: usize,
     /// Active positions that the distribution gives the layer.
     pub target: usize,
     /// Active weights of magnitude below [`MethodState::threshold`]; read with [`DropRule::Threshold`].
@@ -29,11 +31,12 @@ pub struct LayerStatistics {
 }
 
 impl LayerStatistics {
-    /// The statistics of a layer with this pattern, which is as full as it is meant to be.
+    /// The statistics of a layer with this pattern, which is as full as it is meant to be, and started full if density decays.
     pub fn new(pattern: &Pattern) -> LayerStatistics {
         LayerStatistics {
             positions: pattern.len(),
             active: pattern.count(),
+            start: pattern.len(),
             target: pattern.count(),
             below: 0,
             crossed: 0,
@@ -47,7 +50,9 @@ impl LayerStatistics {
             None => self.active,
             Some(0.0) => self.target.min(self.active),
             Some(excess) => {
-                let sparsity = (1.0 - self.target as f64 / self.positions as f64) * (1.0 - excess);
+                let absent = |count: usize| 1.0 - count as f64 / self.positions as f64;
+                let (from, to) = (absent(self.start), absent(self.target));
+                let sparsity = from + (to - from) * (1.0 - excess);
                 let wanted = counts::active(self.positions, sparsity);
                 wanted.clamp(self.target, self.active.max(self.target)).min(self.active)
             }
@@ -78,7 +83,7 @@ impl Method {
         let share = |count: usize| counts::trunc_product(count, update.fraction);
         let (drop, redistribution) = match rule {
             UpdateRule::Compete => return each(&|layer| replace(layer, layer.active)),
-            UpdateRule::Prune { grow } => {
+            UpdateRule::Prune { grow, .. } => {
                 return each(&|layer| {
                     let count = layer.wanted(update.excess);
                     let grow = if grow.is_some() { share(count) } else { 0 };
@@ -190,7 +195,15 @@ mod tests {
     }
 
     fn layer(positions: usize, active: usize) -> LayerStatistics {
-        LayerStatistics { positions, active, target: active, below: 0, crossed: 0, momentum: 0.0 }
+        LayerStatistics {
+            positions,
+            active,
+            start: positions,
+            target: active,
+            below: 0,
+            crossed: 0,
+            momentum: 0.0,
+        }
     }
 
     /// An update that replaces this share.
@@ -295,8 +308,25 @@ mod tests {
     }
 
     #[test]
+    fn a_density_that_decays_from_an_initial_one_follows_the_formula() {
+        let schedule = UpdateSchedule { begin: 200, end: 1000, ..ScheduleDefaults::PAPER.for_steps(1000) };
+        let updates = Updates::new(&Method::PRUNING, schedule, 1200);
+        // s = .9 + (.5 − .9)(1 − x)³: .5 at 200, .9 − .4 · .421875 = .73125 at x = 1/4, .85 halfway, .9 at the end.
+        for (step, count) in [(200, 500), (400, 269), (600, 150), (800, 107), (1000, 100)] {
+            let layer = LayerStatistics { start: 500, target: 100, ..layer(1000, 500) };
+            let update = updates.at(step).unwrap();
+            let found = Method::PRUNING.budget(&update, &[layer], &mut MethodState::default())[0];
+            assert_eq!((found.count, found.drop, found.grow), (count, 500 - count, 0), "{step}");
+        }
+        // A layer that has fewer already waits until it is its turn.
+        let layer = LayerStatistics { start: 500, target: 100, ..layer(1000, 200) };
+        let wanted = [200, 400, 600, 1000].map(|step| layer.wanted(updates.at(step).unwrap().excess));
+        assert_eq!(wanted, [200, 200, 150, 100]);
+    }
+
+    #[test]
     fn a_decaying_density_with_growth_drops_both() {
-        let granet = dynamic(UpdateRule::Prune { grow: Some(GrowRule::GRADIENT) });
+        let granet = dynamic(UpdateRule::Prune { initial_sparsity: 0.0, grow: Some(GrowRule::GRADIENT) });
         let update = Update { excess: Some(0.125), ..replacing(0.5) };
         let layer = LayerStatistics { target: 100, ..layer(1000, 1000) };
         let found = budget(&granet, &update, &[layer])[0];
@@ -331,7 +361,8 @@ mod tests {
             let layers: Vec<LayerStatistics> = layers.into_iter().map(|(positions, density, part, momentum)| {
                 let active = ((positions as f64 * density) as usize).max(1);
                 let some = (active as f64 * part) as usize;
-                LayerStatistics { positions, active, target: some.max(1), below: some, crossed: some, momentum }
+                let (target, start) = (some.max(1), active.max(some));
+                LayerStatistics { positions, active, start, target, below: some, crossed: some, momentum }
             }).collect();
             let momentum = by_momentum();
             for method in Method::ALL.iter().chain([&momentum]) {

@@ -111,8 +111,11 @@ pub enum UpdateRule {
         redistribution: Option<Redistribution>,
     },
     /// The smallest weights are dropped, ever fewer, until a layer has as many as the distribution gives it: at x from 0
-    /// to 1 over the updates its sparsity is s · (1 − (1 − x)³) (Zhu & Gupta, 2017). Layers start with all weights.
+    /// to 1 over the updates its sparsity is s + (s₀ − s)(1 − x)³ (Zhu & Gupta, 2017).
     Prune {
+        /// The sparsity that the network starts with, spread over layers as the distribution says, in [0, 1); 0 for all
+        /// weights. s₀ of a layer follows from it.
+        initial_sparsity: f64,
         /// What is grown beside; the share of weights that the schedule says is dropped for it (GraNet).
         grow: Option<GrowRule>,
     },
@@ -243,8 +246,8 @@ impl Method {
     /// Checks what the types leave open.
     ///
     /// # Errors
-    /// [`Kind::Usage`](rigl_base::Kind::Usage) for a row without name, growth shared out by an average that is not kept,
-    /// and a schedule that is none.
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for a row without name, growth shared out by an average that is not kept, an
+    /// initial sparsity or a schedule that is none.
     pub fn check(&self) -> Result<()> {
         let name = &self.name;
         if name.is_empty() {
@@ -256,6 +259,11 @@ impl Method {
         {
             return Err(Error::usage(format!(
                 "method `{name}` shares growth out by momentum, which needs growth by momentum"
+            )));
+        }
+        if let Some(sparsity) = self.initial_sparsity().filter(|sparsity| !(0.0..1.0).contains(sparsity)) {
+            return Err(Error::usage(format!(
+                "method `{name}` starts at sparsity `{sparsity}`, allowed is 0 to below 1"
             )));
         }
         let Some(schedule) = &self.schedule else { return Ok(()) };
@@ -320,7 +328,15 @@ impl Method {
 
     /// Whether layers start with more weights than the distribution gives them, and updates leave ever fewer.
     pub fn prunes(&self) -> bool {
-        matches!(self.rule(), Some(UpdateRule::Prune { .. }))
+        self.initial_sparsity().is_some()
+    }
+
+    /// The sparsity that the network starts with, where that is another than it ends with.
+    pub fn initial_sparsity(&self) -> Option<f64> {
+        match self.rule()? {
+            UpdateRule::Prune { initial_sparsity, .. } => Some(initial_sparsity),
+            UpdateRule::Replace { .. } | UpdateRule::Compete => None,
+        }
     }
 
     /// Whether inactive weights are kept with their slots.
@@ -337,7 +353,7 @@ impl Method {
     pub fn grow(&self) -> Option<GrowRule> {
         match self.rule()? {
             UpdateRule::Replace { grow, .. } => Some(grow),
-            UpdateRule::Prune { grow } => grow,
+            UpdateRule::Prune { grow, .. } => grow,
             UpdateRule::Compete => None,
         }
     }
@@ -390,7 +406,7 @@ impl Method {
     }
 
     /// The pattern that `layer` starts from with the `active` weights that
-    /// [`allocate`](crate::allocate) gives it; `None` for a dense layer, and where the pattern comes of scores
+    /// [`allocate`](crate::allocate) gives it, at the initial sparsity if there is one; `None` for a dense layer, and where the pattern comes of scores
     /// ([`Start::Saliency`], [`Start::Magnitude`]: it is then [`Pattern::of_largest`] of these) or of the caller. Random
     /// ones follow from the seed and the layer's name alone.
     ///
@@ -401,7 +417,7 @@ impl Method {
             (None | Some(Start::Saliency | Start::Magnitude | Start::Given), _) | (_, None) => {
                 return Ok(None);
             }
-            (Some(Start::Random), Some(_)) if self.prunes() => Pattern::full(layer.weights()),
+            (Some(Start::Random), Some(count)) if count == layer.weights() => Pattern::full(count),
             (Some(Start::Random), Some(count)) => {
                 let stream = Stream::new(seed, Purpose::Topology, name_id(layer.name()));
                 Pattern::random(layer.weights(), count, stream)
@@ -445,7 +461,8 @@ mod tests {
         for method in [Method::DENSE, Method::SMALL_DENSE, Method::SNIP, Method::DNW] {
             assert_eq!(pattern(&method, "fc1.weight", 0), None);
         }
-        assert_eq!(pattern(&Method::PRUNING, "fc1.weight", 0).unwrap().count(), 600);
+        let full = Method::PRUNING.initial(&layer("fc1.weight"), Some(600), 0).unwrap().unwrap();
+        assert_eq!((full.count(), pattern(&Method::PRUNING, "fc1.weight", 0)), (600, Some(a)));
         assert_eq!(Method::RIGL.initial(&layer("fc1.weight"), None, 0).unwrap(), None);
         let error = Method::RIGL.initial(&layer("fc1.weight"), Some(601), 0).unwrap_err();
         assert!(error.to_string().starts_with("layer `fc1`"), "{error}");
@@ -480,6 +497,11 @@ mod tests {
         };
         refused(by_momentum(GrowRule::GRADIENT), "needs growth by momentum");
         by_momentum(GrowRule::MOMENTUM).check().unwrap();
+        for initial_sparsity in [-0.1, 1.0, f64::NAN] {
+            let rule = UpdateRule::Prune { initial_sparsity, grow: None };
+            let method = Method { topology: Topology::dynamic(Dynamics::new(rule)), ..Method::PRUNING };
+            refused(method, "starts at sparsity");
+        }
         let schedule = |change: fn(&mut ScheduleDefaults)| {
             let mut schedule = ScheduleDefaults::PAPER;
             change(&mut schedule);

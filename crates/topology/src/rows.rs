@@ -3,7 +3,7 @@
 //! | method | what would be added to the table |
 //! |---|---|
 //! | lottery ticket | not a row: [`Pattern::of_largest`](crate::Pattern::of_largest) of a trained network's \|w\|, original initial values, then `static` or `rigl` |
-//! | GraNet | nothing: `pruning` that grows by gradient |
+//! | GraNet | nothing: `pruning` from an initial sparsity, that grows by gradient |
 //! | ITOP | nothing: `set` or `rigl` with other schedule values; [`Explored`](crate::Explored) measures what it is about |
 //! | SRigL | `rigl` with selection within each output (constant fan-in); ablation is a statistic of whole outputs that `budget` reads |
 //! | MEST | a [`DropRule`] \|w\| + λ\|g\|; [`LayerUpdate::begin`](crate::LayerUpdate::begin) would take the active gradients too |
@@ -72,7 +72,7 @@ impl Method {
     pub const PRUNING: Method = row(
         "pruning",
         "starts dense and drops the smallest weights, ever fewer at a time",
-        Topology::dynamic(Dynamics::new(UpdateRule::Prune { grow: None })),
+        Topology::dynamic(Dynamics::new(UpdateRule::Prune { initial_sparsity: 0.0, grow: None })),
     );
 
     /// Deep rewiring (Bellec et al., ICLR 2018).

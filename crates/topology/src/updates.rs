@@ -50,8 +50,8 @@ pub struct Update {
     pub step: u64,
     /// The share of a layer's active weights that it replaces.
     pub fraction: f64,
-    /// Where density decays: what is left, after it, of the way from every weight to the target, from 1 to 0. A layer of
-    /// target sparsity s then has s · (1 − excess).
+    /// Where density decays: what is left, after it, of the way from the initial sparsity s₀ of a layer to its target s,
+    /// from 1 to 0. It then has s + (s₀ − s) · excess.
     pub excess: Option<f64>,
     /// Whether no other comes after it.
     pub last: bool,

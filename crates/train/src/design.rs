@@ -49,6 +49,8 @@ pub struct SparseLayer {
     pub parameter: usize,
     /// Active weights where the design begins, with patterns that are chosen by scores chosen.
     pub now: usize,
+    /// Active weights at the initial sparsity, from which a decaying density is counted.
+    pub start: usize,
     /// Active weights at the end of the run. A method that moves weights between layers changes that on the way.
     pub end: usize,
 }
@@ -56,8 +58,9 @@ pub struct SparseLayer {
 impl SparseLayer {
     /// Active weights of so many where this is left of a decaying density ([`Update::excess`](rigl_topology::Update)).
     fn decayed(&self, positions: usize, excess: Option<f64>) -> usize {
-        let (active, target) = (self.now, self.end);
-        LayerStatistics { positions, active, target, below: 0, crossed: 0, momentum: 0.0 }.wanted(excess)
+        let (active, start, target) = (self.now, self.start, self.end);
+        let layer = LayerStatistics { positions, active, start, target, below: 0, crossed: 0, momentum: 0.0 };
+        layer.wanted(excess)
     }
 }
 
@@ -84,13 +87,14 @@ impl Design {
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, values that do not fit the network or the run, and
     /// an origin of another network.
     pub fn new(settings: &Settings, registry: &Registry, data: &DataSpec, origin: &Origin) -> Result<Design> {
-        let Network { graph, allocated, epsilon, reference_flops } =
-            Network::new(settings, registry, &data.shape, data.classes)?;
+        let network = Network::new(settings, registry, &data.shape, data.classes)?;
         let recipe = Recipe::new(settings, data.samples)?;
-        let counts = Counts::new(&graph, &allocated, settings, origin)?;
+        let counts = Counts::new(&network, settings, origin)?;
+        let Network { graph, allocated, first, epsilon, reference_flops } = network;
         let layers: Vec<SparseLayer> = (0..allocated.len())
             .filter_map(|parameter| {
-                Some(SparseLayer { parameter, now: counts.now[parameter]?, end: counts.end[parameter]? })
+                let (now, end) = (counts.now[parameter]?, counts.end[parameter]?);
+                Some(SparseLayer { parameter, now, start: first[parameter].unwrap_or(now), end })
             })
             .collect();
         let updates = match layers.is_empty() {
@@ -246,20 +250,12 @@ struct Counts {
 }
 
 impl Counts {
-    fn new(
-        graph: &Graph,
-        allocated: &[Option<usize>],
-        settings: &Settings,
-        origin: &Origin,
-    ) -> Result<Counts> {
-        let (method, allocated) = (settings.method(), || allocated.to_vec());
-        let here = |now: Vec<Option<usize>>| Counts { now, end: allocated(), scored: None };
+    fn new(network: &Network, settings: &Settings, origin: &Origin) -> Result<Counts> {
+        let Network { graph, allocated, first, .. } = network;
+        let method = settings.method();
+        let here = |now: &[Option<usize>]| Counts { now: now.to_vec(), end: allocated.clone(), scored: None };
         let found = match origin {
-            Origin::Settled => return Ok(here(allocated())),
-            Origin::Fresh if method.prunes() => {
-                let all = graph.parameters().iter().zip(allocated()).map(|(p, count)| count.map(|_| p.len()));
-                return Ok(here(all.collect()));
-            }
+            Origin::Settled => return Ok(here(allocated)),
             Origin::Fresh => {
                 let scored = match method.start() {
                     Some(First::Saliency) => Some(Score::Saliency),
@@ -275,31 +271,27 @@ impl Counts {
                         .hint("--set method.start.run=RUN"));
                     }
                 };
-                return Ok(Counts { scored, ..here(allocated()) });
+                return Ok(Counts { scored, ..here(first) });
             }
             Origin::Run(run) => {
-                taken::counts(graph, &run.state, &allocated(), method).map_err(|e| run.from.context(e))?
+                taken::counts(graph, &run.state, first, method).map_err(|e| run.from.context(e))?
             }
-            Origin::Resumed(latest) => resumed(graph, latest, &allocated(), settings)
+            Origin::Resumed(latest) => resumed(network, latest, settings)
                 .map_err(|e| e.context(format!("checkpoint `{}`", latest.path().display())))?,
         };
         // A decaying density still ends at what the configuration says, all others as they are.
-        let end = |(found, allocated): (&Option<usize>, Option<usize>)| match method.prunes() {
+        let end = |(found, allocated): (&Option<usize>, &Option<usize>)| match method.prunes() {
             true => allocated.or(*found).min(*found),
             false => *found,
         };
-        Ok(Counts { end: found.iter().zip(allocated()).map(end).collect(), now: found, scored: None })
+        Ok(Counts { end: found.iter().zip(allocated).map(end).collect(), now: found, scored: None })
     }
 }
 
 /// The active counts in a checkpoint of this network. A run that starts from no other has those that its distribution
-/// gives, in sum, and more only while density decays.
-fn resumed(
-    graph: &Graph,
-    latest: &Latest,
-    allocated: &[Option<usize>],
-    settings: &Settings,
-) -> Result<Vec<Option<usize>>> {
+/// gives, in sum, and while density decays no more than it started with.
+fn resumed(network: &Network, latest: &Latest, settings: &Settings) -> Result<Vec<Option<usize>>> {
+    let Network { graph, allocated, first, .. } = network;
     let Checkpoint { metadata, state } = latest.checkpoint();
     if metadata.graph != graph.to_text() {
         return Err(Error::data("holds another network than the configuration describes"));
@@ -307,9 +299,9 @@ fn resumed(
     let found = graph.parameters().iter().map(|p| Ok(Found::of(p, state)?.count()));
     let found = found.collect::<Result<Vec<_>>>()?;
     let sum = |counts: &[Option<usize>]| counts.iter().flatten().sum::<usize>();
-    let (active, left) = (sum(&found), sum(allocated));
+    let (active, left, most) = (sum(&found), sum(allocated), sum(first));
     let same_layers = found.iter().zip(allocated).all(|(found, count)| found.is_some() == count.is_some());
-    let fits = if settings.method().prunes() { active >= left } else { active == left };
+    let fits = (left..=most).contains(&active);
     if settings.start_from.is_none() && !(same_layers && fits) {
         return Err(Error::data(format!(
             "has {active} active weights in sparse layers, where the configuration leaves {left}"

@@ -2,7 +2,7 @@
 
 use rigl_base::{Error, Result};
 use rigl_graph::account::Cost;
-use rigl_graph::{Graph, ModelSpec, Op, ParameterKind};
+use rigl_graph::{Graph, ModelSpec, Op, Parameter, ParameterKind};
 use rigl_topology::{Layer, LayerKind, NarrowTo, Topology, allocate};
 
 use crate::registry::Registry;
@@ -14,6 +14,8 @@ pub(crate) struct Network {
     pub(crate) graph: Graph,
     /// Active count of each parameter of the graph, as the distribution says; `None` for dense.
     pub(crate) allocated: Vec<Option<usize>>,
+    /// The same at the initial sparsity, where density decays from there; else the same.
+    pub(crate) first: Vec<Option<usize>>,
     /// The ε of the Erdős–Rényi distributions, where there is one.
     pub(crate) epsilon: Option<f64>,
     /// Floating-point operations of the forward pass of the dense network, per sample; of the one that was not
@@ -36,11 +38,26 @@ impl Network {
         let reference_flops = Cost::dense(&graph)?.dense_flops;
         // A dense method ignores sparsities, but a mistaken glob is a mistake there too.
         let allocation = allocate(&layers(&graph)?, &settings.budget)?;
-        let mut allocated = vec![None; graph.parameters().len()];
-        graph.weights().zip(allocation.active).for_each(|((id, _), count)| allocated[id.index()] = count);
+        let by_parameter = |active: Vec<Option<usize>>| {
+            let mut counts = vec![None; graph.parameters().len()];
+            graph.weights().zip(active).for_each(|((id, _), count)| counts[id.index()] = count);
+            counts
+        };
+        let allocated = by_parameter(allocation.active);
+        let first = match &settings.initial_budget {
+            None => allocated.clone(),
+            Some(budget) => {
+                // A layer that ends sparse may begin dense, and none begins with less than it ends with.
+                let initial = by_parameter(allocate(&layers(&graph)?, budget)?.active);
+                let first = |((p, end), initial): ((&Parameter, &Option<usize>), Option<usize>)| {
+                    end.map(|end| initial.map_or(p.len(), |initial| initial.max(end)))
+                };
+                graph.parameters().iter().zip(&allocated).zip(initial).map(first).collect()
+            }
+        };
         let dense = |graph: Graph| {
-            let allocated = vec![None; graph.parameters().len()];
-            Ok(Network { graph, allocated, epsilon: None, reference_flops })
+            let none = vec![None; graph.parameters().len()];
+            Ok(Network { graph, allocated: none.clone(), first: none, epsilon: None, reference_flops })
         };
         match settings.method.topology {
             Topology::Dense => dense(graph),
@@ -61,7 +78,7 @@ impl Network {
                 dense(narrow(wanted, narrowed, |graph| Cost::dense(graph).map(|cost| size(&cost)))?)
             }
             Topology::Static(_) | Topology::Dynamic(..) => {
-                Ok(Network { graph, allocated, epsilon: allocation.epsilon, reference_flops })
+                Ok(Network { graph, allocated, first, epsilon: allocation.epsilon, reference_flops })
             }
         }
     }

@@ -27,6 +27,8 @@ pub struct Settings {
     pub(crate) method: Method,
     /// What the network may keep, and how it is spread.
     pub(crate) budget: Budget,
+    /// The same at the initial sparsity, where there is one.
+    pub(crate) initial_budget: Option<Budget>,
     /// The run that this one starts from.
     pub(crate) start_from: Option<StartFrom>,
     /// Samples of an optimiser step, and the equal parts they are computed in.
@@ -77,6 +79,7 @@ impl Settings {
         let parts = data.micro_batches.max(1);
         Ok(Settings {
             budget: config.budget(),
+            initial_budget: method.initial_sparsity().map(|sparsity| config.budget_at(sparsity)),
             start_from: (!from.is_empty()).then(|| StartFrom { path: from.into(), values }),
             batch: data.batch,
             parts,

@@ -76,7 +76,8 @@ impl Stepper {
 
     /// Chooses the first patterns of a dense network by these scores; for saliencies, by the gradients of the last pass.
     pub(crate) fn choose(&mut self, score: Score) -> Result<()> {
-        weights::choose(&mut self.session, &self.sparse, &self.targets, score)?;
+        let counts: Vec<usize> = self.design.layers().iter().map(|layer| layer.now).collect();
+        weights::choose(&mut self.session, &self.sparse, &counts, score)?;
         self.keep()
     }
 
@@ -193,7 +194,9 @@ impl Stepper {
     /// What an update asks of each sparse parameter.
     fn requests(&mut self, update: &Update) -> Result<Vec<(usize, UpdateRequest)>> {
         let threshold = self.memory.threshold;
-        let statistics = weights::statistics(&self.session, &self.sparse, &self.targets, threshold)?;
+        let mut statistics = weights::statistics(&self.session, &self.sparse, &self.targets, threshold)?;
+        let layers = self.design.layers();
+        statistics.iter_mut().zip(layers).for_each(|(of, layer)| of.start = layer.start);
         let (method, parameters) = (self.design.method(), self.design.graph().parameters());
         let budgets = method.budget(update, &statistics, &mut self.memory);
         let (seed, step) = (self.design.settings().seeds.topology, update.step);

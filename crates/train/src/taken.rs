@@ -5,28 +5,26 @@ use rigl_graph::state::{self, Role, Tensor, Values};
 use rigl_graph::{Graph, Parameter};
 use rigl_topology::{Method, Pattern, slots};
 
-/// The active counts that a run by `method` begins with where it takes over this state, with `allocated` those that its
-/// distribution gives; `None` for dense.
+/// The active counts that a run by `method` begins with where it takes over this state, with `first` those that it would
+/// begin with by its distribution; `None` for dense.
 ///
 /// # Errors
 /// [`Kind::Usage`](rigl_base::Kind::Usage) if the state is of another network.
 pub(crate) fn counts(
     graph: &Graph,
     state: &[Tensor<'_>],
-    allocated: &[Option<usize>],
+    first: &[Option<usize>],
     method: &Method,
 ) -> Result<Vec<Option<usize>>> {
-    let count = |(p, &allocated): (&Parameter, &Option<usize>)| {
+    let count = |(p, &first): (&Parameter, &Option<usize>)| {
         let found = Found::of(p, state)?;
-        Ok(match (found.count(), allocated) {
+        Ok(match found.count() {
             _ if method.is_dense() || !p.is_weight() => None,
-            (Some(count), _) => Some(count),
-            // What is not dropped yet is dropped on the way.
-            (None, Some(_)) if method.prunes() => Some(p.len()),
-            (None, allocated) => allocated,
+            Some(count) => Some(count),
+            None => first,
         })
     };
-    graph.parameters().iter().zip(allocated).map(count).collect()
+    graph.parameters().iter().zip(first).map(count).collect()
 }
 
 /// The patterns that a network has in this state; `None` for dense.

@@ -22,6 +22,8 @@ fn methods() -> Vec<String> {
             "name = 'deepr'\ndrop.pull = 0.1",
             "name = 'pruning'\ngrow = 'gradient'",
             "name = 'pruning'\ngrow = 'momentum'",
+            "name = 'pruning'\nstart = 'random'\ncount.initial-sparsity = 0.5",
+            "name = 'pruning'\nstart = 'saliency'\ncount.initial-sparsity = 0.4\ngrow = 'gradient'",
             "name = 'pruning'\nupdates.step-policy = 'replace'",
             "name = 'pruning'\nupdates.every-step = true",
             "name = 'rigl'\nupdates.every-step = true",

@@ -43,7 +43,7 @@ fn every_old_configuration_means_what_it_meant() {
     let noise = Some(Noise { pull: 0.1, temperature: Some(0.5) });
     let crossed =
         |noise| Dynamics { every_step: true, ..replace(DropRule::SignChange { noise }, GrowRule::RANDOM) };
-    let pruned = |grow| Dynamics::new(UpdateRule::Prune { grow });
+    let pruned = |grow| Dynamics::new(UpdateRule::Prune { initial_sparsity: 0.0, grow });
     let instead = |drop, grow| Dynamics { step_policy: StepPolicy::Replace, ..replace(drop, grow) };
     let expected = [
         ("first", Topology::Static(Start::Random)),
@@ -95,7 +95,7 @@ fn an_old_configuration_is_printed_as_one_that_is_equal() {
         let name = entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned();
         let config = read(&name);
         let printed = config.to_toml();
-        assert!(!printed.contains("update-interval") && !printed.contains("\ninitial"), "{name}");
+        assert!(!printed.contains("update-interval") && !printed.contains("\ninitial ="), "{name}");
         assert_eq!(Config::from_text(&name, &printed, &Known::default()).unwrap(), config, "{name}");
     }
 }

@@ -33,6 +33,21 @@ pub const TOKENS: &[&str] = &[
     "milestones",
     "divide-by",
     "update-end",
+    "start",
+    "drop",
+    "grow",
+    "count",
+    "updates",
+    "kind",
+    "run",
+    "threshold",
+    "initial-sparsity",
+    "redistribution",
+    "density-decay",
+    "'threshold'",
+    "'cubic'",
+    "[method.drop]\n",
+    "[method.updates]\n",
     "mean",
     "std",
     "train-samples",
@@ -164,9 +179,10 @@ fn network(config: &Config) -> Signal {
         Ok(design) => design,
     };
     let parameters = design.graph().parameters();
-    for SparseLayer { parameter, now, end } in design.layers() {
+    for SparseLayer { parameter, now, start, end } in design.layers() {
         let all = parameters[*parameter].len();
-        assert!((1..=all).contains(now) && (1..=*now).contains(end), "{}", parameters[*parameter].name);
+        let holds = (1..=all).contains(start) && (1..=*start).contains(now) && (1..=*now).contains(end);
+        assert!(holds, "{}", parameters[*parameter].name);
     }
     Signal::accepted(&[parameters.len(), design.layers().len()])
 }

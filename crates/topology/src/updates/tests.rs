@@ -19,7 +19,7 @@ fn each_step(method: Method) -> Method {
 fn growing(method: Method, grown: GrowRule) -> Method {
     changed(method, |dynamics| match &mut dynamics.rule {
         UpdateRule::Replace { grow, .. } => *grow = grown,
-        UpdateRule::Prune { grow } => *grow = Some(grown),
+        UpdateRule::Prune { grow, .. } => *grow = Some(grown),
         UpdateRule::Compete => panic!("grows nothing"),
     })
 }

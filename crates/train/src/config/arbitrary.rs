@@ -9,8 +9,8 @@ use rigl_graph::models::{ModelOption, OptionRange, OptionValue, Values};
 use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, Method as Row, NarrowTo, StepPolicy};
 
 use super::{
-    Augment, Compute, Config, CountKind, DropKind, GrowKind, Layers, Limit, MAX_SEED, Method, MethodDrop,
-    MethodUpdates, Model, Seeds, Standardize, StartKind, StartValues, Unit, UpdateEnd,
+    Augment, Compute, Config, CountKind, DropKind, GrowKind, Layers, Limit, MAX_SEED, Method, MethodCount,
+    MethodDrop, MethodUpdates, Model, Seeds, Standardize, StartKind, StartValues, Unit, UpdateEnd,
 };
 
 /// Some value that an option takes, by a number from 0 to below 1.
@@ -91,10 +91,11 @@ fn columns() -> impl Strategy<Value = Method> {
                 (method.grow.init, method.grow.average) = (init, average);
             }
             method.start.kind = match start {
-                Some(start) if !row.is_dense() && !row.prunes() => start,
-                Some(StartKind::From) if row.prunes() => StartKind::From,
+                Some(start) if !row.is_dense() => start,
                 _ => method.start.kind,
             };
+            // Drawn below, never above what the network ends with.
+            method.count.initial_sparsity = if start.is_some() { average } else { 0.0 };
             (method.start.run, method.start.values, method.start.narrow_to) =
                 ("a run".into(), values, narrow_to);
             if method.start.kind == StartKind::Narrow {
@@ -130,7 +131,11 @@ prop_compose! {
         (threshold, noise, pull, temperature) in (1e-9..1.0f64, any::<bool>(), 0.0..1.0f64, option::of(0.0..1.0f64)),
     ) -> Method {
         let drop = MethodDrop { threshold, noise, pull, temperature, ..columns.drop.clone() };
-        Method { sparsity, distribution, drop, updates, filter, layers, ..columns }
+        let count = MethodCount {
+            initial_sparsity: columns.count.initial_sparsity * sparsity,
+            ..columns.count.clone()
+        };
+        Method { sparsity, distribution, drop, count, updates, filter, layers, ..columns }
     }
 }
 

@@ -44,11 +44,17 @@ impl Config {
 
     /// What the network may keep, and how it is spread, as [`rigl_topology::allocate`] takes it.
     pub fn budget(&self) -> Budget {
+        self.budget_at(1.0)
+    }
+
+    /// The same where no layer has a sparsity beyond this one yet.
+    pub(crate) fn budget_at(&self, most: f64) -> Budget {
+        let explicit = self.method.layers.0.iter().map(|(glob, sparsity)| (glob.clone(), sparsity.min(most)));
         Budget {
-            sparsity: self.method.sparsity,
+            sparsity: self.method.sparsity.min(most),
             distribution: self.method.distribution,
             layers: self.method.filter.clone(),
-            explicit: self.method.layers.0.clone(),
+            explicit: explicit.collect(),
         }
     }
 }
@@ -111,8 +117,8 @@ impl Method {
                 }
                 Some(grow)
             }
-            UpdateRule::Prune { grow } => {
-                self.count.kind = CountKind::Cubic;
+            UpdateRule::Prune { initial_sparsity, grow } => {
+                (self.count.kind, self.count.initial_sparsity) = (CountKind::Cubic, initial_sparsity);
                 grow
             }
             UpdateRule::Compete => {
@@ -168,9 +174,20 @@ impl Method {
         if still {
             return Ok(Topology::Static(first));
         }
-        if count == CountKind::Cubic && !matches!(start, StartKind::Full | StartKind::From) {
+        // Every weight is there, or some are chosen.
+        let chosen = matches!(start, StartKind::Random | StartKind::Saliency | StartKind::Magnitude);
+        let all = self.count.initial_sparsity == 0.0;
+        if count == CountKind::Cubic && start != StartKind::From && all == chosen {
+            let sparsity = self.count.initial_sparsity;
             return Err(refused(format!(
-                "has `count` = `cubic` and `start` = `{start}`, allowed are `full` and `from` with it"
+                "has `start` = `{start}` and `count.initial-sparsity` = `{sparsity}`, allowed are `full` with 0, and others \
+                 above it"
+            )));
+        }
+        if count == CountKind::Cubic && self.count.initial_sparsity > self.sparsity {
+            let (first, last) = (self.count.initial_sparsity, self.sparsity);
+            return Err(refused(format!(
+                "has `count.initial-sparsity` = `{first}`, expected at most `sparsity`, which is `{last}`"
             )));
         }
         let rule = self.rule().map_err(refused)?;
@@ -206,7 +223,9 @@ impl Method {
             }
         };
         match (count, dropped, grown) {
-            (CountKind::Cubic, Some(DropRule::Magnitude), grow) => Ok(UpdateRule::Prune { grow }),
+            (CountKind::Cubic, Some(DropRule::Magnitude), grow) => {
+                Ok(UpdateRule::Prune { initial_sparsity: self.count.initial_sparsity, grow })
+            }
             (CountKind::Cubic, ..) => {
                 Err(format!("has `count` = `cubic` and `drop` = `{drop}`, allowed is `magnitude` with it"))
             }
@@ -236,7 +255,7 @@ fn start_kind(row: &Row) -> StartKind {
     match row.topology {
         Topology::Dense => StartKind::Full,
         Topology::Narrow(_) => StartKind::Narrow,
-        Topology::Dynamic(Start::Random, _) if row.prunes() => StartKind::Full,
+        Topology::Dynamic(Start::Random, _) if row.initial_sparsity() == Some(0.0) => StartKind::Full,
         Topology::Static(start) | Topology::Dynamic(start, _) => match start {
             // Patterns that are given are those of a run, which the row cannot name.
             Start::Random | Start::Given => StartKind::Random,
@@ -338,7 +357,12 @@ mod tests {
         refused(&Row::RIGL, |m| m.start.kind = StartKind::Full, "a dense network has nothing to drop");
         refused(&Row::RIGL, |m| m.start.kind = StartKind::Narrow, "a dense network has nothing to drop");
         refused(&Row::RIGL, |m| m.start.kind = StartKind::From, "`method.start.run` must name");
-        refused(&Row::PRUNING, |m| m.start.kind = StartKind::Random, "allowed are `full` and `from`");
+        refused(&Row::PRUNING, |m| m.start.kind = StartKind::Random, "allowed are `full` with 0");
+        refused(&Row::PRUNING, |m| m.count.initial_sparsity = 0.5, "allowed are `full` with 0");
+        let above = |m: &mut Method| {
+            (m.start.kind, m.count.initial_sparsity) = (StartKind::Random, 0.95);
+        };
+        refused(&Row::PRUNING, above, "expected at most `sparsity`, which is `0.9`");
         refused(&Row::PRUNING, |m| m.drop.kind = DropKind::Threshold, "allowed is `magnitude` with it");
         refused(&Row::PRUNING, |m| m.drop.kind = DropKind::None, "allowed is `magnitude` with it");
         refused(

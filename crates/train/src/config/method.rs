@@ -11,7 +11,7 @@ use super::value::{Rule, Setting, text};
 named_enum! {
     /// The patterns that layers start from.
     pub enum StartKind {
-        /// As many positions as the distribution gives, at random.
+        /// As many positions as the distribution gives, at random. Where the count is cubic, at its initial sparsity.
         Random = "random",
         /// Those of largest |w · ∂L/∂w| on one batch of the dense network.
         Saliency = "saliency",
@@ -178,7 +178,7 @@ table! {
         /// The pattern of each layer.
         kind: StartKind = StartKind::Random;
         /// A finished run: its folder, or a checkpoint file. A layer that is sparse there keeps its pattern; of a dense
-        /// one as many weights as this run's sparsity leaves, the largest by magnitude, stay; where the count is cubic, all.
+        /// one as many weights as this run's sparsity leaves, the largest by magnitude, stay; where the count is cubic, as many as its initial sparsity leaves.
         run: String = String::new(),
             turning [StartKind::Random, StartKind::Saliency, StartKind::Magnitude, StartKind::Full] into StartKind::From,
             where RUN;
@@ -226,6 +226,10 @@ table! {
     MethodCount in [method.count] {
         /// How many active weights a layer has.
         kind: CountKind = CountKind::Constant;
+        /// The sparsity s₀ that the network starts with, spread over layers as the final one is; where it is above 0, the
+        /// start is another than `full`.
+        initial_sparsity: f64 = 0.0, "a number with 0 ≤ initial-sparsity < 1" if |x| (0.0..1.0).contains(x),
+            for [CountKind::Cubic];
         /// How growth is shared out.
         by: Redistribution = Redistribution::Survivors,
             turning [CountKind::Constant] into CountKind::Redistributed, for [CountKind::Redistributed];

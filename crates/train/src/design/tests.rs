@@ -3,7 +3,7 @@ use rigl_graph::Op;
 use rigl_topology::{Distribution, NarrowTo, OptimizerStep, Start, StepPolicy};
 
 use super::*;
-use crate::config::{Config, Unit, UpdateEnd};
+use crate::config::{Config, StartKind, Unit, UpdateEnd};
 
 /// A run of this configuration that begins by itself.
 fn design(config: Config, shape: &[usize]) -> Result<Design> {
@@ -170,6 +170,42 @@ fn pruning_is_counted_at_the_densities_of_its_schedule() {
 }
 
 #[test]
+fn a_density_decays_from_the_initial_sparsity_in_counts_operations_and_memory() {
+    let pruning = |initial: f64| {
+        lenet("pruning", |config| {
+            if initial > 0.0 {
+                config.method.start.kind = StartKind::Random;
+            }
+            config.method.count.initial_sparsity = initial;
+            config.method.updates.begin = Some(200);
+            config.method.updates.interval = 200;
+            config.method.updates.end = UpdateEnd::Step(600);
+        })
+    };
+    // s = .9 + (.5 − .9)(1 − x)³ at x = 0, 1/2 and 1: .5, .85, .9.
+    let (found, design) = pruning(0.5);
+    let flops = |s: f64| -> f64 {
+        [235_200, 30_000, 1000].map(|n| 2.0 * rigl_base::counts::active(n, s) as f64).iter().sum()
+    };
+    let mean = 3.0 * (401.0 * flops(0.5) + 200.0 * flops(0.85) + 399.0 * SPARSE) / 1000.0;
+    assert!((found.mean - mean).abs() < 1e-6, "{} {mean}", found.mean);
+    let counts: Vec<_> = design.layers.iter().map(|layer| (layer.now, layer.start, layer.end)).collect();
+    assert_eq!(counts, [(117_600, 117_600, 23_520), (15_000, 15_000, 3000), (500, 500, 100)]);
+    let patterns = design.patterns().unwrap();
+    let active: Vec<usize> = patterns.iter().flatten().map(Pattern::count).collect();
+    assert_eq!(active, [117_600, 15_000, 500]);
+    let bytes = |initial| pruning(initial).1.memory(&MachineOptions::default()).unwrap().engine;
+    assert!(bytes(0.8) < bytes(0.0));
+    // Single layers begin no sparser than they end, and one that ends dense is dense all along.
+    let (_, design) = lenet("pruning", |config| {
+        (config.method.start.kind, config.method.count.initial_sparsity) = (StartKind::Random, 0.5);
+        config.method.layers.0 = vec![("fc1".into(), 0.25), ("fc2".into(), 0.0)];
+    });
+    let counts: Vec<_> = design.layers.iter().map(|layer| (layer.now, layer.end)).collect();
+    assert_eq!(counts, [(176_400, 176_400), (500, 100)]);
+}
+
+#[test]
 fn small_dense_has_as_many_weights_and_is_counted_beside_the_whole_network() {
     let (found, design) = lenet("small-dense", |_| ());
     assert_eq!(design.reference_flops as f64, DENSE);
@@ -187,7 +223,7 @@ fn counted(design: &Design) -> (u128, u64) {
     let (dense, flops) =
         (design.cost.dense_flops, |active: &[Option<usize>]| Cost::of(&design.graph, active).unwrap().flops);
     let mut active: Vec<_> = match design.updates.settled() {
-        Some(_) => design.counts(|_, p| p.len()),
+        Some(_) => design.counts(|layer, _| layer.start),
         None => design.counts(|layer, _| layer.end),
     };
     let (mut total, mut batches) = match design.method().start() {
@@ -203,6 +239,7 @@ fn counted(design: &Design) -> (u128, u64) {
             let layers = design.layers.iter().map(|layer| LayerStatistics {
                 positions: design.graph.parameters()[layer.parameter].len(),
                 active: active[layer.parameter].unwrap(),
+                start: layer.start,
                 target: layer.end,
                 below: 0,
                 crossed: 0,
