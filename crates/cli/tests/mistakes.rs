@@ -9,6 +9,7 @@ use std::process::{Child, Stdio};
 
 use rigl_base::files;
 use rigl_formats::checkpoint;
+use rigl_graph::Models;
 use support::{MNIST, Place, Said, checkpoints, events, mnist, newest, refused};
 
 /// A short run on the data in `data`, saved after every batch; to be followed by a folder.
@@ -41,8 +42,8 @@ fn names_that_do_not_exist() {
     let place = Place::new();
     let presets =
         "allowed are `quickstart`, `mnist-lenet`, `fashion-lenet`, `cifar10-wrn22-2`, `cifar100-wrn22-2`";
-    let models = "`lenet-300-100`, `mlp`, `mobilenet-v1`, `mobilenet-v2`, `resnet`, `resnet-50`, `resnet-cifar`, \
-                  `vgg-cifar`, `wide-resnet`, `wrn-22-2`";
+    let models: Vec<String> = Models::default().names().map(|name| format!("`{name}`")).collect();
+    let models = models.join(", ");
     let cases = [
         ("train quickstrat", &*format!("no preset is called `quickstrat`, {presets}"), "quickstart"),
         ("train frobnicate", &format!("no preset is called `frobnicate`, {presets}"), ""),

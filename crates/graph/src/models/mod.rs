@@ -100,13 +100,9 @@ mod tests {
         ] {
             let error = models.get(name).unwrap_err();
             assert_eq!(error.kind(), Kind::Usage);
-            assert_eq!(
-                error.message(),
-                format!(
-                    "no model is called `{name}`, allowed are `lenet-300-100`, `mlp`, `mobilenet-v1`, `mobilenet-v2`, \
-                     `resnet`, `resnet-50`, `resnet-cifar`, `vgg-cifar`, `wide-resnet`, `wrn-22-2`"
-                )
-            );
+            let names: Vec<String> = models.names().map(|name| format!("`{name}`")).collect();
+            let message = format!("no model is called `{name}`, allowed are {}", names.join(", "));
+            assert_eq!(error.message(), message);
             assert_eq!(error.hint_text(), near, "{name}");
         }
     }

@@ -29,8 +29,8 @@ const ONCE_FOR_ALL: [&str; 5] = ["hidden", "depth", "width", "dropout", "bn-mome
 table! {
     /// The network. Its options are keys of this table, each network's own (`docs/models.md` lists them).
     Model in [model] {
-        /// The network's name: `lenet-300-100`, `mlp`, `wide-resnet`, `wrn-22-2`, `resnet-cifar`, `vgg-cifar`, `resnet`,
-        /// `resnet-50`, `mobilenet-v1`, `mobilenet-v2`, or one that the program registered.
+        /// The network's name: one of those that come with the program (`rigl train --help` lists them), or one that a
+        /// program of one's own has registered.
         name: String = FIRST_NETWORK.into();
         /// Share of the target probability that is spread over all classes.
         label_smoothing: f64 = 0.0, "a number with 0 ≤ label-smoothing < 1" if |x| (0.0..1.0).contains(x);
