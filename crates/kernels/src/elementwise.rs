@@ -2,16 +2,16 @@
 //! They take any layout.
 
 use crate::error::{Error, check_len};
-use crate::run::{Machine, Shared};
+use crate::run::Machine;
 use crate::simd::{self, LANES, Simd, Work};
 
-/// Numbers that one task handles.
+/// Numbers that one task handles: 64 KiB, which stay in a core's second cache with what they are made of.
 const CHUNK: usize = 1 << 14;
 
 /// A function of one number whose derivative follows from its result.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
-    /// max(0, x).
+    /// 0 where x < 0, else x.
     Relu,
     /// x where it is positive, else slope · x; the slope is not negative.
     LeakyRelu {
@@ -41,7 +41,7 @@ pub fn activate(machine: &Machine, f: Activation, x: &[f32], y: &mut [f32]) -> R
     run(machine, f.cost(), Forward(f), [x], y, false)
 }
 
-/// dx = dy · f′ for y = f(x), where f′ of a ReLU at 0 is 0; with `accumulate` that is added to what `dx` holds.
+/// dx = dy · f′ for y = f(x), where f′ of a ReLU is 0 at 0 and 1 where y is NaN; with `accumulate` that is added to what `dx` holds.
 ///
 /// # Errors
 /// If the lengths differ, or a worker panicked.
@@ -86,8 +86,7 @@ impl Each<1> for Forward {
     #[inline(always)]
     fn of<S: Simd>(self, s: S, [x]: [S::V; 1]) -> S::V {
         match self.0 {
-            // In this order a NaN stays one.
-            Activation::Relu => s.max(s.splat(0.0), x),
+            Activation::Relu => s.relu(x),
             Activation::LeakyRelu { slope } => {
                 let zero = s.splat(0.0);
                 let negative = s.sub(zero, s.max(zero, s.sub(zero, x)));
@@ -108,11 +107,11 @@ impl Each<2> for Backward {
     #[inline(always)]
     fn of<S: Simd>(self, s: S, [y, dy]: [S::V; 2]) -> S::V {
         match self.0 {
-            Activation::Relu => s.where_positive(y, dy),
+            Activation::Relu => s.relu_gate(y, dy),
             Activation::LeakyRelu { slope } => {
                 let leaked = s.mul(dy, s.splat(slope));
                 // One addend is 0, and so the sum is the other.
-                s.add(s.where_positive(y, dy), s.sub(leaked, s.where_positive(y, leaked)))
+                s.add(s.relu_gate(y, dy), s.sub(leaked, s.relu_gate(y, leaked)))
             }
             Activation::Sigmoid => s.mul(dy, s.mul(y, s.sub(s.splat(1.0), y))),
         }
@@ -138,17 +137,12 @@ fn run<const N: usize>(
     out: &mut [f32],
     accumulate: bool,
 ) -> Result<(), Error> {
-    let len = out.len();
-    let out = Shared::new(out);
-    machine.run(len.div_ceil(CHUNK), cost * len, &|_, task| {
-        let range = task * CHUNK..len.min((task + 1) * CHUNK);
-        // SAFETY: tasks write disjoint chunks inside the slice.
-        let out = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start), range.len()) };
-        machine.isa.run(Chunk { each, inputs: inputs.map(|x| &x[range.clone()]), out, accumulate });
+    machine.chunks(out, CHUNK, cost * out.len(), &|first, out| {
+        machine.isa.run(Chunk { each, inputs: inputs.map(|x| &x[first..]), out, accumulate });
     })
 }
 
-/// One task: chunks of the same length.
+/// One task: a chunk, and inputs from its first number on.
 struct Chunk<'a, E, const N: usize> {
     each: E,
     inputs: [&'a [f32]; N],
@@ -163,9 +157,12 @@ impl<E: Each<N>, const N: usize> Work for Chunk<'_, E, N> {
     fn run<S: Simd>(self, s: S) {
         let whole = self.out.len() / LANES * LANES;
         for i in (0..whole).step_by(LANES) {
-            // SAFETY: i + 16 is at most the length of every chunk.
+            // SAFETY: i + 16 is at most the length of the chunk, and of every input.
             unsafe {
-                let inputs = self.inputs.map(|x| s.load(x.as_ptr().add(i)));
+                let mut inputs = [s.splat(0.0); N];
+                for (input, x) in inputs.iter_mut().zip(self.inputs) {
+                    *input = s.load(x.as_ptr().add(i));
+                }
                 let y = self.each.of(s, inputs);
                 let out = self.out.as_mut_ptr().add(i);
                 s.store(out, if self.accumulate { s.add(s.load(out), y) } else { y });
@@ -174,11 +171,17 @@ impl<E: Each<N>, const N: usize> Work for Chunk<'_, E, N> {
         let rest = self.out.len() - whole;
         let mut padded = [[0.0f32; LANES]; N];
         for (padded, x) in padded.iter_mut().zip(self.inputs) {
-            padded[..rest].copy_from_slice(&x[whole..]);
+            padded[..rest].copy_from_slice(&x[whole..][..rest]);
         }
         let mut y = [0.0f32; LANES];
         // SAFETY: all are arrays of 16.
-        unsafe { s.store(y.as_mut_ptr(), self.each.of(s, padded.map(|x| s.load(x.as_ptr())))) };
+        unsafe {
+            let mut inputs = [s.splat(0.0); N];
+            for (input, x) in inputs.iter_mut().zip(&padded) {
+                *input = s.load(x.as_ptr());
+            }
+            s.store(y.as_mut_ptr(), self.each.of(s, inputs));
+        }
         for (out, y) in self.out[whole..].iter_mut().zip(y) {
             *out = if self.accumulate { *out + y } else { y };
         }
@@ -261,6 +264,10 @@ mod tests {
                 let mut y = [0.0; 17];
                 activate(&machine, f, &[f32::NAN; 17], &mut y).unwrap();
                 assert!(y.iter().all(|y| y.is_nan()), "{f:?} {}", isa.name());
+                let mut dx = [0.0; 17];
+                activate_backward(&machine, f, &y, &[2.0; 17], &mut dx, false).unwrap();
+                let passes = |dx: &f32| *dx == 2.0 || dx.is_nan();
+                assert!(dx.iter().all(passes), "{f:?}′ {}: {dx:?}", isa.name());
             }
         }
     }

@@ -9,8 +9,8 @@
 //! # Order of sums
 //! Every sum has one order, whatever the storage, the instruction set and the number of threads, so results agree
 //! to the bit: a layer's output starts at its bias and adds inputs in ascending order, each by one fused
-//! multiply-add; a weight's gradient is, per block of 128 samples, one multiply-add chain per lane, then the lane
-//! tree, and blocks are added in order.
+//! multiply-add; for gradients see [`linear`] and [`conv`]. The order follows from shapes and the number of samples; how
+//! work is dealt out to threads follows from their number too, and changes no sum.
 //!
 //! # Layout
 //! See [`vector::layout`]: `[group of 64 samples][feature][64]`; and [`map`] for images.
@@ -33,5 +33,5 @@ pub mod vector;
 pub use error::Error;
 #[doc(hidden)]
 pub use run::fault;
-pub use run::{Arena, Machine, Pool, Workspace, WorkspaceSize, measure};
+pub use run::{Arena, Machine, Pool, Workspace, WorkspaceSize, measure, simulate};
 pub use simd::{Isa, LANES};

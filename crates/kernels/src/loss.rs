@@ -1,14 +1,14 @@
 //! Softmax cross-entropy with label smoothing, value and gradient in one pass.
 
 use crate::error::{Error, check_len};
-use crate::run::Machine;
-use crate::simd::{LANES, Simd, Work, exp};
+use crate::run::{Machine, Shared};
+use crate::simd::{LANES, RawWork, Simd, exp};
 use crate::vector::layout::{GROUP, VECTORS, groups, map_len};
 
 /// Sums over the samples of a batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LossSums {
-    /// Sum of the losses (natural logarithm), added in the order of the samples.
+    /// Sum of the losses (natural logarithm): of 16 samples in their order, and of these sums in theirs.
     pub loss: f64,
     /// Samples whose largest logit is their label's (of equal ones the first counts).
     pub correct: usize,
@@ -38,74 +38,102 @@ pub fn softmax_cross_entropy(
     if let Some(position) = labels.iter().position(|&label| label as usize >= classes) {
         return Err(Error::Index { position, found: labels[position], limit: classes });
     }
-    Ok(machine.isa.run(Loss { classes, logits, labels, smoothing, weight, gradient }))
+    let gradient = gradient.map(Shared::new);
+    let (vectors, mut sums) = (groups * VECTORS, LossSums::default());
+    for first in (0..vectors).step_by(AT_ONCE) {
+        let mut parts = [LossSums::default(); AT_ONCE];
+        let parts = &mut parts[..AT_ONCE.min(vectors - first)];
+        // Two exponentials for each logit, of some twenty operations, and as many for the rest.
+        let flops = parts.len().saturating_mul(classes).saturating_mul(60 * LANES);
+        machine.chunks(parts, 1, flops, &|vector, part| {
+            let vector = first + vector;
+            // SAFETY: logits and gradient have every vector of the groups; each is one task's.
+            part[0] = unsafe {
+                machine.isa.run_raw(Loss { classes, logits, labels, smoothing, weight, gradient, vector })
+            };
+        })?;
+        for part in &*parts {
+            sums.loss += part.loss;
+            sums.correct += part.correct;
+        }
+    }
+    Ok(sums)
 }
 
+/// Vectors of samples whose sums are made at a time: they stand on the stack.
+const AT_ONCE: usize = 256;
+
+/// The loss of one vector of samples.
+///
+/// # Safety
+/// Logits and gradient have this vector for every class, labels are below the number of classes; no other task writes
+/// the vector's gradient.
 struct Loss<'a> {
     classes: usize,
     logits: &'a [f32],
     labels: &'a [u32],
     smoothing: f32,
     weight: f32,
-    gradient: Option<&'a mut [f32]>,
+    gradient: Option<Shared<f32>>,
+    vector: usize,
 }
 
-impl Work for Loss<'_> {
+impl RawWork for Loss<'_> {
     type Output = LossSums;
 
     #[inline(always)]
-    fn run<S: Simd>(mut self, s: S) -> LossSums {
+    unsafe fn run_raw<S: Simd>(self, s: S) -> LossSums {
+        let Loss { classes, logits, labels, smoothing, weight, gradient, vector } = self;
         let mut sums = LossSums::default();
-        let classes = self.classes;
-        let share = self.smoothing / classes as f32;
-        for vector in 0..self.labels.len().div_ceil(GROUP) * VECTORS {
-            let base = vector / VECTORS * classes * GROUP + vector % VECTORS * LANES;
-            let first = vector / VECTORS * GROUP + vector % VECTORS * LANES;
-            let labels = &self.labels[first.min(self.labels.len())..self.labels.len().min(first + LANES)];
-            let at = |c: usize| base + c * GROUP;
-
-            let (mut largest, mut total, mut all) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
-            // SAFETY: `at(c)` with c < classes is a vector inside `logits` and, where there is one, `gradient`,
-            // whose lengths the caller checked; the three arrays hold 16 f32.
-            unsafe {
-                let z = |c: usize| s.load(self.logits.as_ptr().add(at(c)));
-                let mut max = z(0);
-                for c in 1..classes {
-                    max = s.max(z(c), max);
-                }
-                let (mut sum, mut sum_z) = (s.splat(0.0), s.splat(0.0));
+        let share = smoothing / classes as f32;
+        let base = vector / VECTORS * classes * GROUP + vector % VECTORS * LANES;
+        let first = vector / VECTORS * GROUP + vector % VECTORS * LANES;
+        let labels = &labels[first.min(labels.len())..labels.len().min(first + LANES)];
+        let real = ((1u32 << labels.len()) - 1) as u16;
+        let (mut largest, mut total, mut all) = ([0.0f32; LANES], [0.0f32; LANES], [0.0f32; LANES]);
+        // SAFETY: the caller vouches for the vector of each class; the three arrays hold 16 f32.
+        unsafe {
+            let z = logits.as_ptr().wrapping_add(base);
+            let mut max = s.load(z);
+            for c in 1..classes {
+                max = s.max(s.load(z.add(c * GROUP)), max);
+            }
+            let (mut sum, mut sum_z) = (s.splat(0.0), s.splat(0.0));
+            for c in 0..classes {
+                let z = s.load(z.add(c * GROUP));
+                sum = s.add(sum, exp(s, s.sub(z, max)));
+                sum_z = s.add(sum_z, z);
+            }
+            s.store(largest.as_mut_ptr(), max);
+            s.store(total.as_mut_ptr(), sum);
+            s.store(all.as_mut_ptr(), sum_z);
+            if let Some(gradient) = gradient {
+                let gradient = gradient.get().add(base);
+                let (weight, inverse) = (s.splat(weight), s.div(s.splat(1.0), sum));
                 for c in 0..classes {
-                    sum = s.add(sum, exp(s, s.sub(z(c), max)));
-                    sum_z = s.add(sum_z, z(c));
-                }
-                s.store(largest.as_mut_ptr(), max);
-                s.store(total.as_mut_ptr(), sum);
-                s.store(all.as_mut_ptr(), sum_z);
-                if let Some(gradient) = &mut self.gradient {
-                    let mut weights = [0.0f32; LANES];
-                    weights[..labels.len()].fill(1.0);
-                    let (real, weight) = (s.load(weights.as_ptr()), s.splat(self.weight));
-                    let inverse = s.div(s.splat(1.0), sum);
-                    for c in 0..classes {
-                        let p = s.mul(exp(s, s.sub(z(c), max)), inverse);
-                        let d = s.mul(s.sub(p, s.splat(share)), weight);
-                        s.store(gradient.as_mut_ptr().add(at(c)), s.where_positive(real, d));
-                    }
+                    let p = s.mul(exp(s, s.sub(s.load(z.add(c * GROUP)), max)), inverse);
+                    let d = s.mul(s.sub(p, s.splat(share)), weight);
+                    s.store(gradient.add(c * GROUP), s.keep(real, d));
                 }
             }
-            for (l, &label) in labels.iter().enumerate() {
-                let z = |c: usize| self.logits[at(c) + l];
-                let own = z(label as usize);
-                if let Some(gradient) = &mut self.gradient {
-                    gradient[at(label as usize) + l] -= (1.0 - self.smoothing) * self.weight;
-                }
-                let log_sum = f64::from(largest[l]) + libm::log(f64::from(total[l]));
-                let target =
-                    f64::from(1.0 - self.smoothing) * f64::from(own) + f64::from(share) * f64::from(all[l]);
-                sums.loss += log_sum - target;
-                let best = (0..classes).fold(0, |best, c| if z(c) > z(best) { c } else { best });
-                sums.correct += usize::from(best == label as usize);
+        }
+        for (l, &label) in labels.iter().enumerate() {
+            let at = base + l;
+            let own = logits[at + label as usize * GROUP];
+            if let Some(gradient) = gradient {
+                // SAFETY: the label is below the number of classes, so this is in the vector of its class.
+                unsafe { *gradient.get().add(at + label as usize * GROUP) -= (1.0 - smoothing) * weight };
             }
+            let log_sum = f64::from(largest[l]) + libm::log(f64::from(total[l]));
+            let target = f64::from(1.0 - smoothing) * f64::from(own) + f64::from(share) * f64::from(all[l]);
+            sums.loss += log_sum - target;
+            let mut best = 0;
+            for c in 1..classes {
+                if logits[at + c * GROUP] > logits[at + best * GROUP] {
+                    best = c;
+                }
+            }
+            sums.correct += usize::from(best == label as usize);
         }
         sums
     }

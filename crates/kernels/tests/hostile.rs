@@ -23,8 +23,10 @@ use support::lengths::{DIMENSIONS, check_lengths};
 /// `hostile_maps`, call it.
 const PUBLIC: &[&str] = &[
     "conv/backward run",
+    "conv/backward tasks",
     "conv/backward workspace",
     "conv/forward run",
+    "conv/forward tasks",
     "conv/forward workspace",
     "conv/shape check",
     "conv/shape input",
@@ -38,14 +40,16 @@ const PUBLIC: &[&str] = &[
     "elementwise activate",
     "elementwise activate_backward",
     "elementwise multiply",
-    "linear/dense backward_data",
-    "linear/dense bias_gradient",
-    "linear/dense forward",
-    "linear/dense gradient",
-    "linear/dense growth",
+    "linear/dense/gradient bias_gradient",
+    "linear/dense/gradient gradient",
+    "linear/dense/gradient growth",
+    "linear/dense/mod tasks",
+    "linear/dense/product backward_data",
+    "linear/dense/product forward",
     "linear/sparse backward_data",
     "linear/sparse forward",
     "linear/sparse gradient",
+    "linear/sparse tasks",
     "linear/stream bytes",
     "linear/stream count",
     "linear/stream inputs",
@@ -85,6 +89,8 @@ const PUBLIC: &[&str] = &[
     "run/machine new",
     "run/measure multiply_add_peak",
     "run/measure read_bandwidth",
+    "run/simulate cost",
+    "run/simulate makespan",
     "run/threads new",
     "run/threads run",
     "run/threads threads",
@@ -173,7 +179,7 @@ fn no_kernel_touches_what_lies_around_its_buffers() {
         }
         // The widest tile of a stream; and work that is worth several threads, which is long for the portable form.
         check(&alone, 70, 5_000, 65, 0.000_5);
-        let counts: &[usize] = if isa == Isa::detect() { &[2, 3, 7] } else { &[2] };
+        let counts: &[usize] = if isa == Isa::detect() { &[2, 3, 7, 40] } else { &[2] };
         for &threads in counts {
             check(&Machine::new(isa, threads), 260, 70, 129, 0.9);
         }

@@ -65,6 +65,22 @@ fn no_kernel_touches_what_lies_around_its_buffers() {
 }
 
 #[test]
+fn a_convolution_cut_for_many_threads_stays_inside_its_buffers_and_gives_the_bits_of_one() {
+    // So much work that bands are cut into sections, and partial weight gradients into pieces.
+    let shape = ConvShape { inputs: 80, rows: 8, columns: 8, outputs: 96, ..SMALL };
+    for density in [0.3, 1.0] {
+        let case = MapCase { shape, samples: 37, density, special: 0 };
+        let run = |threads, place| results(&Machine::new(Isa::detect(), threads), &case, place);
+        let expected = run(1, Place::Anywhere);
+        for threads in [2, 3, 7, 40, 96] {
+            for place in GUARDED {
+                same(&run(threads, place), &expected, &|| format!("{threads} {density} {place:?}"));
+            }
+        }
+    }
+}
+
+#[test]
 fn numbers_that_are_none_give_the_same_on_every_instruction_set_and_number_of_threads() {
     for shape in shapes() {
         let case = MapCase { shape, samples: 37, density: 0.5, special: 7 };

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::map::MapShape;
+use crate::map::{MapShape, lines};
 use crate::simd::{LANES, Simd};
 
 /// Stored rows that will be staged next, brought near while a tile is computed: staging them would else wait for
@@ -72,8 +72,5 @@ pub(crate) fn rows_ahead(
 ) -> (*const f32, usize) {
     let (first, end) = (rows.start.min(shape.rows), rows.end.min(shape.rows));
     let start = block * shape.block_len() + first * shape.row_len();
-    match map.get(start..start + (end - first) * shape.row_len()) {
-        Some(rows) => (rows.as_ptr(), rows.len() / LANES),
-        None => NOTHING,
-    }
+    lines(map, start..start + (end - first) * shape.row_len())
 }

@@ -1,14 +1,20 @@
 //! The forward pass of a convolution.
 
+use std::ops::Range;
+
 use crate::conv::ahead::{Ahead, NOTHING, rows_ahead};
+use crate::conv::cut::{Units, flops_of};
 use crate::conv::product::Place;
 use crate::conv::shape::ConvShape;
 use crate::conv::stream::gather;
 use crate::conv::tile::{BASES, Bases, dense_product, sparse_product};
-use crate::conv::weights::{Weights, flops};
+use crate::conv::weights::{Sections, Weights, flops};
 use crate::conv::window::Window;
 use crate::error::{Error, check_len};
-use crate::map::{AddLanes, SUM_ROWS, StageView, Statistics, StoreForward, View, add_up, blocks, lanes};
+use crate::map::{
+    AddLanes, Source, StageView, Statistics, StoreForward, StoredMut, View, add_up, blocks, lanes,
+};
+use crate::run::simulate::TaskWork;
 use crate::run::{Machine, Shared, Workspace, WorkspaceSize};
 use crate::simd::LANES;
 
@@ -31,7 +37,7 @@ pub struct Forward<'a> {
     pub samples: usize,
 }
 
-/// Maps of this many bytes and more are written past the caches.
+/// Maps of this many bytes and more are written past the caches: they would leave nothing else in a core's second.
 const PAST_BYTES: usize = 4 << 20;
 
 /// f32 of a worker's window, row buffer and lane sums.
@@ -41,17 +47,44 @@ fn worker_parts(shape: &ConvShape) -> [usize; 3] {
 }
 
 impl Forward<'_> {
-    /// The scratch that it needs for a weight of `weights` numbers and a batch of `samples`; none for a shape that [`ConvShape::check`] refuses.
+    /// The scratch that it needs for a weight of `weights` numbers and a batch of `samples`; none for a shape that
+    /// [`ConvShape::check`] refuses.
     pub fn workspace(shape: &ConvShape, weights: usize, samples: usize) -> WorkspaceSize {
         if shape.check().is_err() {
             return WorkspaceSize::default();
         }
-        let tasks = shape.strips(samples).saturating_mul(blocks(samples));
+        let bands = shape.bands().saturating_mul(blocks(samples));
         WorkspaceSize {
             worker: worker_parts(shape).iter().sum(),
             shared: weights,
-            sums: tasks.saturating_mul(2 * shape.outputs),
+            sums: bands.saturating_mul(2 * shape.outputs),
         }
+    }
+
+    /// The tasks that it is cut into on so many threads.
+    pub fn tasks(weights: &Weights, samples: usize, threads: usize) -> Vec<TaskWork> {
+        let shape = weights.shape();
+        let units = units(weights, samples, threads);
+        let of_part = |bands: &Range<usize>, sections: &Range<usize>| {
+            let rows = shape.band_rows(bands);
+            let seen = shape.seen_inputs(&rows);
+            let weights = match weights {
+                Weights::Sparse(stream, _) => {
+                    stream.forward.count_of(&(0..stream.forward.panels()), sections)
+                }
+                Weights::Dense(taps, _) => {
+                    weights.forward_sections().channels(sections).len() * taps.forward.taps.len()
+                }
+            };
+            let flops = flops_of(&shape, weights, rows.len());
+            TaskWork { flops, staged: seen.len() * shape.input().row_len() }
+        };
+        let of_task = |task| {
+            let mut work = TaskWork::default();
+            units.parts(task, |_, bands, sections| work.add(of_part(&bands, &sections)));
+            work
+        };
+        (0..units.tasks()).map(of_task).collect()
     }
 
     /// Runs it.
@@ -78,96 +111,97 @@ impl Forward<'_> {
         let size = Forward::workspace(&shape, weights.count(), samples);
         let parts = workspace.parts(machine.pool.threads(), size)?;
         if let Weights::Sparse(stream, values) = weights {
-            gather(&stream.forward.source, values, parts.shared);
+            gather(machine, &stream.forward.source, values, parts.shared)?;
         }
-        let strips = shape.strips(samples);
+        let sections = weights.forward_sections();
+        let cost = flops(&shape, weights.count(), samples);
+        let units = units(&weights, samples, machine.threads(cost));
         let past = y.len() * 4 >= PAST_BYTES && (y.as_ptr() as usize).is_multiple_of(64);
         let pass = Pass {
             machine,
             weights,
-            values: parts.shared.as_ptr(),
+            sections,
+            values: &*parts.shared,
             bias,
             x,
             residual,
+            y: Shared::new(y),
             shift: statistics.as_ref().map(|statistics| statistics.shift),
+            sums: Shared::new(parts.sums),
             samples,
-            strips,
             past,
         };
-        let pass = SyncPass(pass);
-        let (y, sums) = (Shared::new(y), Shared::new(parts.sums));
         let workers = parts.workers;
-        machine.run(strips * blocks, flops(&shape, weights.count(), samples), &|worker, task| {
-            // SAFETY: everything was checked above; workers have their own scratch, tasks their own rows and sums.
-            unsafe { pass.get().task(task, y.get(), workers[worker].get(), sums.get()) };
+        machine.run(units.tasks(), cost, &|worker, task| {
+            units.parts(task, |block, bands, sections| {
+                // SAFETY: everything was checked above; workers have their own scratch, units their own part of the
+                // result and their own sums.
+                unsafe { pass.part(block, bands, sections, workers[worker].get()) };
+            });
         })?;
-        if let Some(statistics) = statistics {
-            add_up(&parts.sums[..strips * blocks * 2 * shape.outputs], statistics.sums);
+        match statistics {
+            Some(statistics) => add_up(machine, parts.sums, statistics.sums),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
+
+/// The units that it is cut into.
+fn units(weights: &Weights, samples: usize, threads: usize) -> Units {
+    let (shape, sections) = (weights.shape(), weights.forward_sections().count());
+    let staged = (shape.input().row_len(), shape.stride);
+    Units::new(&shape, (weights.count(), sections), staged, samples, threads)
 }
 
 /// What all tasks share.
 struct Pass<'a> {
     machine: &'a Machine,
     weights: Weights<'a>,
+    sections: Sections<'a>,
     /// Of a sparse weight, in the order of its stream.
-    values: *const f32,
+    values: &'a [f32],
     bias: Option<&'a [f32]>,
     x: View<'a>,
     residual: Option<View<'a>>,
+    y: Shared<f32>,
     shift: Option<&'a [f32]>,
+    /// Two for every output of every band.
+    sums: Shared<f64>,
     samples: usize,
-    strips: usize,
     past: bool,
 }
 
-/// Lets threads share what only reads.
-struct SyncPass<'a>(Pass<'a>);
-
-// SAFETY: the pass is only read, `values` included, while threads share it.
-unsafe impl Sync for SyncPass<'_> {}
-
-impl<'a> SyncPass<'a> {
-    fn get(&self) -> &Pass<'a> {
-        &self.0
-    }
-}
-
 impl Pass<'_> {
-    /// The strip `task % strips` of block `task / strips`.
+    /// Some bands of a block, in some sections.
     ///
     /// # Safety
-    /// All lengths fit the shape; `y` is the whole output, `scratch` that of a worker, `sums` those of all tasks,
-    /// and no other task writes the same.
-    unsafe fn task(&self, task: usize, y: *mut f32, scratch: *mut f32, sums: *mut f64) {
+    /// All lengths fit the shape; block, bands and sections are within it. `scratch` is a worker's, as much as
+    /// [`Forward::workspace`] says, and no other task has these units.
+    unsafe fn part(&self, block: usize, bands: Range<usize>, sections: Range<usize>, scratch: *mut f32) {
         let shape = self.weights.shape();
         let isa = self.machine.isa;
-        let (block, strip) = (task / self.strips, task % self.strips);
         let (input, output) = (shape.input(), shape.output());
         let staging = shape.input_staging();
         let [window_len, buffer_len, sums_len] = worker_parts(&shape);
         let lanes = lanes(self.samples, block);
         let (k, stride, padding) = (shape.kernel as isize, shape.stride as isize, shape.padding as isize);
-        let tile_rows = shape.tile_rows();
-        // SAFETY: `scratch` holds the parts one behind the other (`Forward::workspace`); a window's rows are staged
-        // before they are read, with the borders that the offsets of the taps allow for (`ConvShape`).
+        let channels = self.sections.channels(&sections);
+        // SAFETY: `scratch` holds the parts one behind the other; a window's rows are staged before they are read, with
+        // the borders that the offsets of the taps allow for (`ConvShape`).
         unsafe {
             let mut window = Window::new(scratch, staging, input, shape.window_rows());
             let buffer = scratch.add(window_len);
             let lane_sums = buffer.add(buffer_len);
-            let sums = sums.add(task * 2 * shape.outputs);
-            std::slice::from_raw_parts_mut(lane_sums, sums_len).fill(0.0);
-            std::slice::from_raw_parts_mut(sums, 2 * shape.outputs).fill(0.0);
-            let mut summed = 0;
-            let range = shape.strip(strip, self.strips);
-            let mut row = range.start;
-            while row < range.end {
-                let rows = tile_rows.min(range.end - row);
+            if self.shift.is_some() {
+                std::slice::from_raw_parts_mut(lane_sums, sums_len).fill(0.0);
+            }
+            for band in bands {
+                let range = shape.band_rows(&(band..band + 1));
+                let (row, rows) = (range.start, range.len());
                 let first = row as isize * stride - padding;
                 window.stage(first, first + (rows as isize - 1) * stride + k - 1, |row, out| {
-                    isa.run(StageView { view: self.x, shape: input, block, row, staging, out });
+                    let (view, channels) = (self.x, 0..shape.inputs);
+                    isa.run_raw(StageView { view, shape: input, channels, block, row, staging, out });
                 });
                 let bases = Bases::new(rows, shape.kernel, |r, tap| {
                     window.row(first + r as isize * stride + tap as isize)
@@ -177,44 +211,45 @@ impl Pass<'_> {
                 let size = (rows, output.columns);
                 match self.weights {
                     Weights::Sparse(stream, _) => {
-                        let next = first + (rows as isize - 1) * stride + k;
-                        let next = next.max(0) as usize;
+                        let next = (first + (rows as isize - 1) * stride + k).max(0) as usize;
                         let ahead = Ahead {
                             ranges: [
-                                rows_ahead(self.x.map, input, block, next..next + tile_rows * shape.stride),
+                                rows_ahead(self.x.map, input, block, next..next + rows * shape.stride),
                                 self.residual.map_or(NOTHING, |view| {
-                                    rows_ahead(view.map, output, block, row..row + rows)
+                                    rows_ahead(view.map, output, block, range.clone())
                                 }),
                                 NOTHING,
                                 NOTHING,
                             ],
                         };
-                        let (order, values) = (&stream.forward, self.values);
-                        sparse_product(isa, order, values, bias, size, &bases, place, ahead);
+                        let order = (&stream.forward, &sections);
+                        sparse_product(isa, order, self.values.as_ptr(), bias, size, &bases, place, ahead);
                     }
                     Weights::Dense(taps, values) => {
                         let (taps, values) = (&taps.forward, values.as_ptr());
-                        dense_product(isa, taps, values, bias, shape.outputs, size, &bases, place);
+                        dense_product(isa, taps, values, bias, channels.clone(), size, &bases, place);
                     }
                 }
-                for r in 0..rows {
-                    isa.run(StoreForward {
-                        from: buffer.add(r * output.row_len()),
+                for row in range {
+                    isa.run_raw(StoreForward {
+                        from: Source::Row(buffer.add((row % shape.tile_rows()) * output.row_len())),
                         residual: self.residual,
                         shape: output,
+                        channels: channels.clone(),
                         block,
-                        row: row + r,
+                        row,
                         lanes,
-                        y: Some(y),
+                        y: Some(StoredMut::new(self.y.get())),
                         statistics: self.shift.map(|shift| (shift, lane_sums)),
                         past: self.past,
                     });
                 }
-                row += rows;
-                summed += rows;
-                if self.shift.is_some() && (summed >= SUM_ROWS || row >= range.end) {
-                    isa.run(AddLanes { lanes: lane_sums, sums, count: 2 * shape.outputs });
-                    summed = 0;
+                if self.shift.is_some() {
+                    let (first, count) = (2 * channels.start, 2 * channels.len());
+                    let of_band = (block * shape.bands() + band) * 2 * shape.outputs;
+                    let sums = self.sums.get().add(of_band + first);
+                    std::slice::from_raw_parts_mut(sums, count).fill(0.0);
+                    isa.run_raw(AddLanes { lanes: lane_sums.add(first * LANES), sums, count });
                 }
             }
         }

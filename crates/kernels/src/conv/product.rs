@@ -7,10 +7,12 @@
 //! Loads stand in plain loops: closures, those of `array::from_fn` among them, are not compiled for the caller's
 //! instruction set and would be called, one by one, where the compiler does not inline them.
 
+use std::ops::Range;
+
 use crate::conv::ahead::Ahead;
 use crate::conv::shape::OFFSET_BITS;
 use crate::conv::stream::Order;
-use crate::simd::{LANES, Simd, Work};
+use crate::simd::{LANES, LaneSums, RawWork, Simd};
 
 /// Where a tile of results goes.
 #[derive(Clone, Copy)]
@@ -28,13 +30,15 @@ fn split(tap: u32) -> (usize, usize) {
     ((tap >> OFFSET_BITS) as usize, (tap & ((1 << OFFSET_BITS) - 1)) as usize * LANES)
 }
 
-/// All results of a sparse product on one tile.
+/// The results of some sections of a sparse product on one tile.
 ///
-/// Whoever runs it vouches that `values` holds a number per nonzero of the order, `bias` one per result, `bases`
-/// R × `order.tap_rows` pointers from which every tap's offset and C vectors behind it can be read, and `place`
-/// room for C vectors in each of R rows of every result.
+/// # Safety
+/// The sections are some of the order's. `values` holds a number per nonzero of the order, `bias` one per result,
+/// `bases` R × `order.tap_rows` pointers from which every tap's offset and C vectors behind it can be read, and `place`
+/// room for C vectors in each of R rows of every result of the sections, which no other task has.
 pub(crate) struct SparseTile<'a, const R: usize, const C: usize> {
     pub(crate) order: &'a Order,
+    pub(crate) sections: Range<usize>,
     pub(crate) values: *const f32,
     pub(crate) bias: Option<*const f32>,
     pub(crate) bases: *const *const f32,
@@ -42,19 +46,21 @@ pub(crate) struct SparseTile<'a, const R: usize, const C: usize> {
     pub(crate) ahead: Ahead,
 }
 
-impl<const R: usize, const C: usize> Work for SparseTile<'_, R, C> {
+impl<const R: usize, const C: usize> RawWork for SparseTile<'_, R, C> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let SparseTile { order, values, bias, bases, place, ahead } = self;
-        let mut ahead = ahead.over(order.visits.len());
-        let mut j = 0;
-        for (number, pair) in order.blocks.windows(2).enumerate() {
-            let is_first = number == 0;
-            // SAFETY: the blocks and visits are those of an `Order`; the rest is what the caller vouches for.
+    unsafe fn run_raw<S: Simd>(self, s: S) {
+        let SparseTile { order, sections, values, bias, bases, place, ahead } = self;
+        let mut ahead = ahead.over(order.visits.len() * sections.len() / order.sections);
+        for panel in 0..order.panels() {
+            let is_first = panel == 0;
+            // SAFETY: cells and visits are those of an `Order`; the rest is what the caller vouches for.
             unsafe {
-                for visit in order.visits.get_unchecked(pair[0] as usize..pair[1] as usize) {
+                let begin = *order.cells.get_unchecked(panel * order.sections + sections.start);
+                let end = *order.cells.get_unchecked(panel * order.sections + sections.end);
+                let mut j = begin.nonzero as usize;
+                for visit in order.visits.get_unchecked(begin.visit as usize..end.visit as usize) {
                     ahead.next(s);
                     let result = visit.result as usize;
                     let out = place.out.add(result * place.result);
@@ -93,8 +99,9 @@ impl<const R: usize, const C: usize> Work for SparseTile<'_, R, C> {
 
 /// O results of a dense product on one row of C columns.
 ///
-/// Whoever runs it vouches that `weights` holds `taps.len()` numbers for each of O results, `bias` O numbers, and
-/// for `bases` and `place` as in [`SparseTile`] with R = 1.
+/// # Safety
+/// `weights` holds `taps.len()` numbers for each of O results, `bias` O numbers; `bases` and `place` are as in
+/// [`SparseTile`] with R = 1.
 pub(crate) struct DenseTile<'a, const O: usize, const C: usize> {
     pub(crate) taps: &'a [u32],
     pub(crate) weights: *const f32,
@@ -103,11 +110,11 @@ pub(crate) struct DenseTile<'a, const O: usize, const C: usize> {
     pub(crate) place: Place,
 }
 
-impl<const O: usize, const C: usize> Work for DenseTile<'_, O, C> {
+impl<const O: usize, const C: usize> RawWork for DenseTile<'_, O, C> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    unsafe fn run_raw<S: Simd>(self, s: S) {
         let DenseTile { taps, weights, bias, bases, place } = self;
         // SAFETY: what the caller vouches for.
         unsafe {
@@ -149,13 +156,17 @@ pub(crate) struct GradientTile<const R: usize> {
     pub(crate) channel: usize,
 }
 
-/// Adds one tile to the weight gradient at the nonzeros: per nonzero one multiply-add chain per lane over the tile's
-/// positions, then the lane tree.
+/// Adds one tile to the weight gradient at the nonzeros of some panels in some sections: per nonzero one multiply-add
+/// chain per lane over the tile's positions, then the lane tree.
 ///
-/// Whoever runs it vouches for `bases` as in [`SparseTile`], that `partial` holds a number per nonzero, and that
-/// `gradient` has C vectors in each row of every result.
+/// # Safety
+/// Panels and sections are some of the order's. `bases` is as in [`SparseTile`], as far as these panels read; `partial`
+/// holds a number per nonzero of the order, of which no other task has these; `gradient` has C vectors in each row of
+/// every result of the sections.
 pub(crate) struct SparseGradient<'a, const R: usize, const C: usize> {
     pub(crate) order: &'a Order,
+    pub(crate) panels: Range<usize>,
+    pub(crate) sections: Range<usize>,
     pub(crate) bases: *const *const f32,
     pub(crate) gradient: GradientTile<R>,
     pub(crate) partial: *mut f32,
@@ -164,57 +175,47 @@ pub(crate) struct SparseGradient<'a, const R: usize, const C: usize> {
     pub(crate) ahead: Ahead,
 }
 
-impl<const R: usize, const C: usize> Work for SparseGradient<'_, R, C> {
+impl<const R: usize, const C: usize> RawWork for SparseGradient<'_, R, C> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let SparseGradient { order, bases, gradient, partial, first, ahead } = self;
-        let mut ahead = ahead.over(order.visits.len());
-        // Lane sums wait until there are 16, which are then added up together.
+    unsafe fn run_raw<S: Simd>(self, s: S) {
+        let SparseGradient { order, panels, sections, bases, gradient, partial, first, ahead } = self;
+        let mut ahead = ahead.over(order.visits.len() * sections.len() / order.sections);
         let mut waiting = [s.splat(0.0); LANES];
-        let (mut j, mut written) = (0, 0);
-        // SAFETY: the visits are those of an `Order`; the rest is what the caller vouches for.
-        unsafe {
-            for visit in &order.visits {
-                ahead.next(s);
-                let mut dy = [[s.splat(0.0); C]; R];
-                for (dy, row) in dy.iter_mut().zip(gradient.rows) {
-                    let row = row.add(visit.result as usize * gradient.channel);
-                    for (c, dy) in dy.iter_mut().enumerate() {
-                        *dy = s.load(row.add(c * LANES));
-                    }
-                }
-                let end = j + visit.count as usize;
-                while j < end {
-                    let (row, offset) = split(*order.taps.get_unchecked(j));
-                    let mut sum = s.splat(0.0);
-                    for (r, dy) in dy.iter().enumerate() {
-                        let x = (*bases.add(r * order.tap_rows + row)).add(offset);
-                        for (c, &dy) in dy.iter().enumerate() {
-                            sum = s.fma(dy, s.load(x.add(c * LANES)), sum);
+        // With all sections, the nonzeros of all panels follow each other.
+        let step = if sections.len() == order.sections { panels.len() } else { 1 };
+        for panel in panels.step_by(step.max(1)) {
+            // SAFETY: cells and visits are those of an `Order`; the rest is what the caller vouches for.
+            unsafe {
+                let begin = *order.cells.get_unchecked(panel * order.sections + sections.start);
+                let end = *order.cells.get_unchecked((panel + step - 1) * order.sections + sections.end);
+                let mut j = begin.nonzero as usize;
+                let mut out = LaneSums::new(&mut waiting, partial.add(j), !first);
+                for visit in order.visits.get_unchecked(begin.visit as usize..end.visit as usize) {
+                    ahead.next(s);
+                    let mut dy = [[s.splat(0.0); C]; R];
+                    for (dy, row) in dy.iter_mut().zip(gradient.rows) {
+                        let row = row.add(visit.result as usize * gradient.channel);
+                        for (c, dy) in dy.iter_mut().enumerate() {
+                            *dy = s.load(row.add(c * LANES));
                         }
                     }
-                    *waiting.get_unchecked_mut(j - written) = sum;
-                    j += 1;
-                    if j - written == LANES {
-                        let out = partial.add(written);
-                        let mut sums = s.sum16(waiting);
-                        if !first {
-                            sums = s.add(s.load(out), sums);
+                    let end = j + visit.count as usize;
+                    while j < end {
+                        let (row, offset) = split(*order.taps.get_unchecked(j));
+                        let mut sum = s.splat(0.0);
+                        for (r, dy) in dy.iter().enumerate() {
+                            let x = (*bases.add(r * order.tap_rows + row)).add(offset);
+                            for (c, &dy) in dy.iter().enumerate() {
+                                sum = s.fma(dy, s.load(x.add(c * LANES)), sum);
+                            }
                         }
-                        s.store(out, sums);
-                        written = j;
+                        out.push(s, sum);
+                        j += 1;
                     }
                 }
-            }
-            if j > written {
-                let mut sums = [0.0; LANES];
-                s.store(sums.as_mut_ptr(), s.sum16(waiting));
-                for (k, &sum) in sums.iter().enumerate().take(j - written) {
-                    let out = partial.add(written + k);
-                    *out = if first { sum } else { *out + sum };
-                }
+                out.finish(s);
             }
         }
     }
@@ -228,8 +229,9 @@ pub(crate) const SIDE: usize = 4;
 ///
 /// The result lies in squares of [`SIDE`] results × [`SIDE`] weights, one after the other.
 ///
-/// Whoever runs it vouches for `bases` and `gradient` as there, with at most [`SIDE`] results, and that `partial`
-/// holds a square for every [`SIDE`] taps.
+/// # Safety
+/// `bases` and `gradient` are as there, with 1 to [`SIDE`] results, and `partial` holds a square for every [`SIDE`] taps,
+/// which no other task has.
 pub(crate) struct DenseGradient<'a, const R: usize, const C: usize> {
     pub(crate) taps: &'a [u32],
     pub(crate) tap_rows: usize,
@@ -280,23 +282,29 @@ impl<const R: usize, const C: usize> DenseGradient<'_, R, C> {
     }
 }
 
-impl<const R: usize, const C: usize> Work for DenseGradient<'_, R, C> {
+impl<const R: usize, const C: usize> RawWork for DenseGradient<'_, R, C> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    unsafe fn run_raw<S: Simd>(self, s: S) {
         // SAFETY: what the caller vouches for; results and weights behind the last are read as the last, and their
         // places in the squares are not looked at again.
         unsafe {
-            let dy: [[*const f32; R]; SIDE] = std::array::from_fn(|o| {
-                self.gradient.rows.map(|row| row.add(o.min(self.results - 1) * self.gradient.channel))
-            });
+            let mut dy = [self.gradient.rows; SIDE];
+            for (o, dy) in dy.iter_mut().enumerate() {
+                for row in dy {
+                    *row = row.add(o.min(self.results - 1) * self.gradient.channel);
+                }
+            }
             let mut waiting = [s.splat(0.0); LANES];
             for (chunk, taps) in self.taps.chunks(SIDE).enumerate() {
-                let x: [[*const f32; R]; SIDE] = std::array::from_fn(|i| {
+                let mut x = [[std::ptr::null(); R]; SIDE];
+                for (i, x) in x.iter_mut().enumerate() {
                     let (row, offset) = split(taps[i.min(taps.len() - 1)]);
-                    std::array::from_fn(|r| (*self.bases.add(r * self.tap_rows + row)).add(offset))
-                });
+                    for (r, x) in x.iter_mut().enumerate() {
+                        *x = (*self.bases.add(r * self.tap_rows + row)).add(offset);
+                    }
+                }
                 if S::WIDE {
                     self.chains::<S, 4, 4>(s, &dy, &x, (0, 0), &mut waiting);
                 } else {

@@ -1,17 +1,13 @@
-//! What a convolution's numbers are, and everything that follows from them: staging, classes of positions, tiles,
-//! strips. Nothing here depends on threads or on the machine.
+//! What a convolution's numbers are, and everything that follows from them: staging, classes of positions, tiles, bands.
+//! Nothing here depends on threads or on the machine.
+
+use std::ops::Range;
 
 use crate::error::Error;
-use crate::map::{MapShape, Staging, blocks};
+use crate::map::{MapShape, Staging};
 
 /// Positions of a tile: outputs that are computed together, and over which a weight's gradient is one chain.
 pub(crate) const TILE: usize = 16;
-
-/// Tasks that a pass is cut into at least, where its maps have the rows for it.
-const TASKS: usize = 8;
-
-/// Rows of a strip at least.
-const STRIP_ROWS: usize = 4;
 
 /// A convolution, as PyTorch's `Conv2d` with square kernels: maps of `inputs` channels, `rows` × `columns`, to
 /// `outputs` channels. Its weight is `[outputs, inputs / groups, kernel, kernel]`.
@@ -144,6 +140,15 @@ impl ConvShape {
         channel * staging.plane + staging.left + first - tap
     }
 
+    /// The gradient rows that the data gradient of input rows `stride · (row, row + rows)` reads, relative to `row`: from,
+    /// to, which may lie outside the map.
+    pub(crate) fn reach(&self, rows: usize) -> (isize, isize) {
+        let [k, s, p] = [self.kernel, self.stride, self.padding].map(|n| n as isize);
+        let from = -(k - 1 - p).div_euclid(s).max(0);
+        let to = rows as isize + (p - 1).div_euclid(s);
+        (from, to.max(rows as isize - 1))
+    }
+
     /// Output rows of a tile: two where there are two, since a tile of 2 × 8 positions sees fewer inputs than one
     /// of 16.
     pub(crate) fn tile_rows(&self) -> usize {
@@ -160,17 +165,30 @@ impl ConvShape {
         TILE / self.tile_rows()
     }
 
-    /// Into how many strips of output rows each block is cut: a function of the shape and the batch alone.
-    pub(crate) fn strips(&self, samples: usize) -> usize {
-        let rows = self.output().rows;
-        TASKS.div_ceil(blocks(samples).max(1)).min(rows.div_ceil(STRIP_ROWS)).max(1)
+    /// Bands of a block: rows of tiles.
+    pub(crate) fn bands(&self) -> usize {
+        self.output().rows.div_ceil(self.tile_rows())
     }
 
-    /// The output rows of strip `strip` of `strips`, a whole number of tiles except at the end.
-    pub(crate) fn strip(&self, strip: usize, strips: usize) -> std::ops::Range<usize> {
+    /// The output rows of some bands.
+    pub(crate) fn band_rows(&self, bands: &Range<usize>) -> Range<usize> {
         let (rows, tile) = (self.output().rows, self.tile_rows());
-        let each = rows.div_ceil(strips).next_multiple_of(tile);
-        (strip * each).min(rows)..((strip + 1) * each).min(rows)
+        (bands.start * tile).min(rows)..(bands.end * tile).min(rows)
+    }
+
+    /// The input rows that some output rows see.
+    pub(crate) fn seen_inputs(&self, outputs: &Range<usize>) -> Range<usize> {
+        let first = (outputs.start * self.stride).saturating_sub(self.padding);
+        let end = (outputs.end.saturating_sub(1) * self.stride + self.kernel).saturating_sub(self.padding);
+        first.min(self.rows)..end.min(self.rows)
+    }
+
+    /// The input rows whose gradients some bands compute: those behind what the last output row sees belong to the last
+    /// band.
+    pub(crate) fn band_inputs(&self, bands: &Range<usize>) -> Range<usize> {
+        let each = self.tile_rows() * self.stride;
+        let end = if bands.end >= self.bands() { self.rows } else { bands.end * each };
+        (bands.start * each).min(self.rows)..end.min(self.rows)
     }
 }
 
@@ -239,21 +257,26 @@ mod tests {
     }
 
     #[test]
-    fn strips_cover_all_rows_once_in_whole_tiles() {
+    fn bands_cover_all_rows_of_output_and_input_once() {
         for rows in 1..40 {
-            for columns in [4, 8, 16] {
-                for samples in [1, 15, 17, 100, 128, 500] {
-                    let shape = ConvShape { rows, columns, padding: 1, ..shape(columns, 3, 1, 1) };
-                    let strips = shape.strips(samples);
-                    let mut next = 0;
-                    for strip in 0..strips {
-                        let range = shape.strip(strip, strips);
-                        assert_eq!(range.start, next);
-                        assert!(range.end == rows || range.end.is_multiple_of(shape.tile_rows()));
-                        next = range.end;
-                    }
-                    assert_eq!(next, rows);
+            for (kernel, stride, padding) in
+                [(3, 1, 1), (3, 2, 1), (1, 1, 0), (1, 2, 0), (5, 1, 0), (5, 3, 2)]
+            {
+                let shape = ConvShape { rows, ..shape(rows, kernel, stride, padding) };
+                if shape.check().is_err() {
+                    continue;
                 }
+                let (mut next, mut next_input) = (0, 0);
+                for band in 0..shape.bands() {
+                    let (outputs, inputs) =
+                        (shape.band_rows(&(band..band + 1)), shape.band_inputs(&(band..band + 1)));
+                    assert_eq!((outputs.start, inputs.start), (next, next_input));
+                    assert!(!outputs.is_empty() && outputs.len() <= shape.tile_rows());
+                    (next, next_input) = (outputs.end, inputs.end);
+                }
+                assert_eq!((next, next_input), (shape.output().rows, rows));
+                let all = 0..shape.bands();
+                assert_eq!((shape.band_rows(&all), shape.band_inputs(&all)), (0..next, 0..rows));
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::conv::shape::{ConvShape, OFFSET_BITS};
 use crate::error::Error;
+use crate::run::Machine;
 
 /// The weights that one result sums, in canonical order: channel, kernel row, kernel column.
 ///
@@ -62,14 +63,23 @@ impl ConvTaps {
 
     /// Writes the weight as the classes of the data gradient need it, one after the other:
     /// `[class][input channel][output channel][taps of the class]`.
-    pub(crate) fn turn(&self, weight: &[f32], into: &mut [f32]) {
-        let ConvShape { inputs, outputs, kernel, stride, .. } = self.shape;
-        let mut out = into.iter_mut();
-        for class in 0..stride * stride {
-            for input in 0..inputs {
-                for output in 0..outputs {
-                    let of_channel =
-                        &weight[(output * inputs + input) * kernel * kernel..][..kernel * kernel];
+    pub(crate) fn turn(&self, machine: &Machine, weight: &[f32], into: &mut [f32]) -> Result<(), Error> {
+        let ConvShape { inputs, kernel, stride, .. } = self.shape;
+        let mut rest = into;
+        for (class, taps) in self.backward.iter().enumerate() {
+            let of_input = taps.taps.len();
+            let (of_class, behind) = rest.split_at_mut(inputs * of_input);
+            rest = behind;
+            if of_input == 0 {
+                continue;
+            }
+            // Memory is what it waits for.
+            let cost = of_class.len().saturating_mul(64);
+            machine.chunks(of_class, of_input, cost, &|first, out| {
+                let input = first / of_input;
+                let mut out = out.iter_mut();
+                for of_output in weight.chunks_exact(inputs * kernel * kernel) {
+                    let of_channel = &of_output[input * kernel * kernel..][..kernel * kernel];
                     for row in (class / stride..kernel).step_by(stride) {
                         for column in (class % stride..kernel).step_by(stride) {
                             if let Some(out) = out.next() {
@@ -78,7 +88,8 @@ impl ConvTaps {
                         }
                     }
                 }
-            }
+            })?;
         }
+        Ok(())
     }
 }

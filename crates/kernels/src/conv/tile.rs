@@ -1,5 +1,7 @@
 //! From rows to tiles: which sizes of tiles cover a row, and the compiled form for each.
 
+use std::ops::Range;
+
 use crate::conv::ahead::Ahead;
 use crate::conv::product::{DenseGradient, DenseTile, GradientTile, Place, SIDE, SparseGradient, SparseTile};
 use crate::conv::stream::Order;
@@ -21,6 +23,13 @@ impl Bases {
             *base = row(i / taps, i % taps);
         }
         Bases(bases)
+    }
+
+    /// The table of one row of several, of so many taps.
+    fn of_row(&self, row: usize, taps: usize) -> Bases {
+        let mut bases = *self;
+        bases.0.copy_within(row * taps..(row + 1) * taps, 0);
+        bases
     }
 
     /// The same for tiles that begin at another column; of the first `count` pointers.
@@ -50,27 +59,27 @@ const CHAINS: [usize; 5] = [16, 8, 4, 2, 1];
 macro_rules! sized {
     ($isa:expr, $rows:expr, $columns:expr, $tile:ident, $fields:tt) => {
         match ($rows, $columns) {
-            (1, 16) => $isa.run($tile::<1, 16> $fields),
-            (1, 8) => $isa.run($tile::<1, 8> $fields),
-            (1, 4) => $isa.run($tile::<1, 4> $fields),
-            (1, 2) => $isa.run($tile::<1, 2> $fields),
-            (1, _) => $isa.run($tile::<1, 1> $fields),
-            (_, 8) => $isa.run($tile::<2, 8> $fields),
-            (_, 4) => $isa.run($tile::<2, 4> $fields),
-            (_, 2) => $isa.run($tile::<2, 2> $fields),
-            (_, _) => $isa.run($tile::<2, 1> $fields),
+            (1, 16) => $isa.run_raw($tile::<1, 16> $fields),
+            (1, 8) => $isa.run_raw($tile::<1, 8> $fields),
+            (1, 4) => $isa.run_raw($tile::<1, 4> $fields),
+            (1, 2) => $isa.run_raw($tile::<1, 2> $fields),
+            (1, _) => $isa.run_raw($tile::<1, 1> $fields),
+            (_, 8) => $isa.run_raw($tile::<2, 8> $fields),
+            (_, 4) => $isa.run_raw($tile::<2, 4> $fields),
+            (_, 2) => $isa.run_raw($tile::<2, 2> $fields),
+            (_, _) => $isa.run_raw($tile::<2, 1> $fields),
         }
     };
 }
 
-/// All results of a sparse product on `rows` (1 or 2) × `columns` positions.
+/// The results of some sections of a sparse product on `rows` (1 or 2) × `columns` positions.
 ///
 /// # Safety
 /// As [`SparseTile`] for all these columns.
 #[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn sparse_product(
     isa: Isa,
-    order: &Order,
+    (order, sections): (&Order, &Range<usize>),
     values: *const f32,
     bias: Option<*const f32>,
     (rows, columns): (usize, usize),
@@ -83,7 +92,11 @@ pub(crate) unsafe fn sparse_product(
         let bases = bases.moved(first, rows * order.tap_rows);
         let bases = bases.0.as_ptr();
         let place = Place { out: out.wrapping_add(first * LANES), ..place };
-        sized!(isa, rows, size, SparseTile, { order, values, bias, bases, place, ahead });
+        let sections = sections.clone();
+        // SAFETY: the columns are some of those that the caller vouches for.
+        unsafe {
+            sized!(isa, rows, size, SparseTile, { order, sections, values, bias, bases, place, ahead })
+        };
     };
     if isa.is_wide() {
         let sizes: &[usize] = if rows == 1 { &CHAINS } else { &CHAINS[1..] };
@@ -91,15 +104,14 @@ pub(crate) unsafe fn sparse_product(
     } else {
         // Eight accumulators of two registers each would be too many in sixteen: row by row, four at a time.
         for row in 0..rows {
-            let mut of_row = *bases;
-            of_row.0.copy_within(row * order.tap_rows..(row + 1) * order.tap_rows, 0);
+            let of_row = bases.of_row(row, order.tap_rows);
             let out = place.out.wrapping_add(row * place.row);
             cover(columns, &CHAINS[2..], |first, size| tile(1, first, size, &of_row, out));
         }
     }
 }
 
-/// All `results` of a dense product on `rows` × `columns` positions.
+/// Some results of a dense product on `rows` × `columns` positions; weights, bias and place are those of all.
 ///
 /// # Safety
 /// As [`DenseTile`] for all these results and columns.
@@ -109,7 +121,7 @@ pub(crate) unsafe fn dense_product(
     taps: &Taps,
     weights: *const f32,
     bias: Option<*const f32>,
-    results: usize,
+    results: Range<usize>,
     (rows, columns): (usize, usize),
     bases: &Bases,
     place: Place,
@@ -117,28 +129,29 @@ pub(crate) unsafe fn dense_product(
     // Where there are no taps at all, results still have their beginnings.
     let (side, sizes): (usize, &[usize]) = if isa.is_wide() { (4, &[4, 2, 1]) } else { (2, &[2, 1]) };
     for row in 0..rows {
-        let mut of_row = *bases;
-        of_row.0.copy_within(row * taps.rows..(row + 1) * taps.rows, 0);
+        let of_row = bases.of_row(row, taps.rows);
         let out = place.out.wrapping_add(row * place.row);
         cover(columns, sizes, |first, size| {
             let moved = of_row.moved(first, taps.rows);
             let bases = moved.0.as_ptr();
-            cover(results, &[side, 1], |result, count| {
-                let taps_of = taps.taps.as_slice();
-                let weights = weights.wrapping_add(result * taps_of.len());
+            cover(results.len(), &[side, 1], |result, count| {
+                let (result, taps) = (results.start + result, taps.taps.as_slice());
+                let weights = weights.wrapping_add(result * taps.len());
                 let bias = bias.map(|bias| bias.wrapping_add(result));
                 let out = out.wrapping_add(result * place.result + first * LANES);
                 let place = Place { out, ..place };
-                let taps = taps_of;
-                match (count, size) {
-                    (4, 4) => isa.run(DenseTile::<4, 4> { taps, weights, bias, bases, place }),
-                    (4, 2) => isa.run(DenseTile::<4, 2> { taps, weights, bias, bases, place }),
-                    (4, _) => isa.run(DenseTile::<4, 1> { taps, weights, bias, bases, place }),
-                    (2, 2) => isa.run(DenseTile::<2, 2> { taps, weights, bias, bases, place }),
-                    (2, _) => isa.run(DenseTile::<2, 1> { taps, weights, bias, bases, place }),
-                    (_, 4) => isa.run(DenseTile::<1, 4> { taps, weights, bias, bases, place }),
-                    (_, 2) => isa.run(DenseTile::<1, 2> { taps, weights, bias, bases, place }),
-                    (_, _) => isa.run(DenseTile::<1, 1> { taps, weights, bias, bases, place }),
+                // SAFETY: results and columns are some of those that the caller vouches for.
+                unsafe {
+                    match (count, size) {
+                        (4, 4) => isa.run_raw(DenseTile::<4, 4> { taps, weights, bias, bases, place }),
+                        (4, 2) => isa.run_raw(DenseTile::<4, 2> { taps, weights, bias, bases, place }),
+                        (4, _) => isa.run_raw(DenseTile::<4, 1> { taps, weights, bias, bases, place }),
+                        (2, 2) => isa.run_raw(DenseTile::<2, 2> { taps, weights, bias, bases, place }),
+                        (2, _) => isa.run_raw(DenseTile::<2, 1> { taps, weights, bias, bases, place }),
+                        (_, 4) => isa.run_raw(DenseTile::<1, 4> { taps, weights, bias, bases, place }),
+                        (_, 2) => isa.run_raw(DenseTile::<1, 2> { taps, weights, bias, bases, place }),
+                        (_, _) => isa.run_raw(DenseTile::<1, 1> { taps, weights, bias, bases, place }),
+                    }
                 }
             });
         });
@@ -163,14 +176,14 @@ impl GradientRows {
     }
 }
 
-/// The weight gradient at the nonzeros on `rows` × `columns` positions, tile by tile.
+/// The weight gradient at the nonzeros of some panels in some sections on `rows` × `columns` positions, tile by tile.
 ///
 /// # Safety
 /// As [`SparseGradient`] for all these columns.
 #[allow(clippy::too_many_arguments)]
 pub(crate) unsafe fn sparse_gradient(
     isa: Isa,
-    order: &Order,
+    (order, panels, sections): (&Order, &Range<usize>, &Range<usize>),
     (rows, columns): (usize, usize),
     bases: &Bases,
     dy: GradientRows,
@@ -183,14 +196,19 @@ pub(crate) unsafe fn sparse_gradient(
         let ahead = ahead.part(column / size, columns.div_ceil(size));
         let moved = bases.moved(column, rows * order.tap_rows);
         let bases = moved.0.as_ptr();
-        sized!(isa, rows, size, SparseGradient, {
-            order, bases, gradient: dy.tile(column), partial, first, ahead
-        });
+        let (panels, sections) = (panels.clone(), sections.clone());
+        // SAFETY: the columns are some of those that the caller vouches for.
+        unsafe {
+            sized!(isa, rows, size, SparseGradient, {
+                order, panels, sections, bases, gradient: dy.tile(column), partial, first, ahead
+            });
+        }
         first = false;
     });
 }
 
-/// The dense weight gradient of all `results` on `rows` × `columns` positions, tile by tile.
+/// The dense weight gradient of some results, from a multiple of [`SIDE`] on, on `rows` × `columns` positions, tile by
+/// tile; gradient and partial are those of all.
 ///
 /// # Safety
 /// As [`DenseGradient`] for all these results and columns.
@@ -198,7 +216,7 @@ pub(crate) unsafe fn sparse_gradient(
 pub(crate) unsafe fn dense_gradient(
     isa: Isa,
     taps: &Taps,
-    results: usize,
+    results: &Range<usize>,
     (rows, columns): (usize, usize),
     bases: &Bases,
     dy: GradientRows,
@@ -211,14 +229,17 @@ pub(crate) unsafe fn dense_gradient(
     cover(columns, sizes, |column, size| {
         let moved = bases.moved(column, rows * tap_rows);
         let bases = moved.0.as_ptr();
-        for result in (0..results).step_by(SIDE) {
+        for result in results.clone().step_by(SIDE) {
             let skip = result * dy.channel;
             let dy = GradientRows { rows: dy.rows.map(|row| row.wrapping_add(skip)), ..dy };
             let partial = partial.wrapping_add(result / SIDE * squares * SIDE * SIDE);
-            let results = SIDE.min(results - result);
-            sized!(isa, rows, size, DenseGradient, {
-                taps, tap_rows, results, bases, gradient: dy.tile(column), partial, first
-            });
+            let results = SIDE.min(results.end - result);
+            // SAFETY: results and columns are some of those that the caller vouches for.
+            unsafe {
+                sized!(isa, rows, size, DenseGradient, {
+                    taps, tap_rows, results, bases, gradient: dy.tile(column), partial, first
+                });
+            }
         }
         first = false;
     });

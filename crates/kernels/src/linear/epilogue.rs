@@ -8,9 +8,9 @@ use crate::simd::Simd;
 pub enum Epilogue<'a> {
     /// Nothing.
     None,
-    /// ReLU: max(0, y).
+    /// ReLU: 0 where y < 0, else y; NaN stays NaN.
     Relu,
-    /// The derivative of a ReLU whose result was this map: kept where it is positive, else 0.
+    /// The derivative of a ReLU whose result was this vector: 0 where that is 0 or less, else kept, also where it is NaN.
     Gate(&'a [f32]),
 }
 
@@ -30,9 +30,9 @@ impl Epilogue<'_> {
     pub(crate) unsafe fn apply<S: Simd>(&self, s: S, v: S::V, at: usize) -> S::V {
         match self {
             Epilogue::None => v,
-            Epilogue::Relu => s.max(v, s.splat(0.0)),
+            Epilogue::Relu => s.relu(v),
             // SAFETY: the caller vouches for the gate's length.
-            Epilogue::Gate(gate) => unsafe { s.where_positive(s.load(gate.as_ptr().add(at)), v) },
+            Epilogue::Gate(gate) => unsafe { s.relu_gate(s.load(gate.as_ptr().add(at)), v) },
         }
     }
 }

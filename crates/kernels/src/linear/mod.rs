@@ -7,12 +7,13 @@
 
 pub mod dense;
 mod epilogue;
+mod shape;
 pub mod sparse;
 mod stream;
 
 #[cfg(test)]
 mod tests;
 
-pub use dense::LinearShape;
 pub use epilogue::Epilogue;
+pub use shape::{LinearShape, Product};
 pub use stream::LinearStream;

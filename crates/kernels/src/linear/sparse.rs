@@ -3,11 +3,15 @@
 //! Shapes: F inputs, O outputs, G groups of 64 samples; x `[G][F][64]`, y `[G][O][64]`; values, gradients in the
 //! forward order of the layer's [`LinearStream`].
 
+use std::ops::Range;
+
 use crate::error::{Error, check_len};
 use crate::linear::epilogue::Epilogue;
-use crate::linear::stream::{LinearStream, Order, STRIP};
-use crate::run::{Machine, Shared};
-use crate::simd::{LANES, Simd, Work};
+use crate::linear::shape::{self, flops};
+use crate::linear::stream::{LinearStream, Order};
+use crate::run::simulate::TaskWork;
+use crate::run::{Machine, Runs, Shared};
+use crate::simd::{LANES, LaneSums, RawWork, Simd};
 use crate::vector::layout::{BLOCK_GROUPS, GROUP, VECTORS, map_len};
 
 /// Forward: y = W·x + b, then the epilogue. Sums start at the bias and run over inputs in ascending order.
@@ -99,39 +103,85 @@ impl Product<'_> {
         if self.rows == 0 {
             return Ok(());
         }
-        let strips = self.rows.div_ceil(STRIP);
         let y = Shared::new(y);
-        let flops = 2 * self.values.len() * groups * GROUP;
-        machine.run(strips * groups.div_ceil(BLOCK_GROUPS), flops, &|_, task| {
-            let (strip, first_group) = (task % strips, task / strips * BLOCK_GROUPS);
-            machine.isa.run(Strip {
-                product: self,
-                x,
-                y,
-                strip,
-                groups: first_group..groups.min(first_group + BLOCK_GROUPS),
-                epilogue,
-            });
+        let flops = flops(self.values.len(), groups);
+        let cut = Cut::new(self.order, groups, machine.threads(flops));
+        machine.run(cut.runs.tasks(), flops, &|_, task| {
+            let (strip, groups) = cut.strip(task);
+            // SAFETY: everything was checked above; strip and groups are within the shapes, and in one task.
+            unsafe { machine.isa.run_raw(Strip { product: self, x, y, strip, groups, epilogue }) };
         })
     }
 }
 
-/// One task: a strip of rows for one or two groups.
+/// How a product is cut: into strips of pairs of groups, or of single groups where threads are many.
+struct Cut {
+    strips: usize,
+    groups: usize,
+    runs: Runs,
+}
+
+impl Cut {
+    fn new(order: &Order, groups: usize, threads: usize) -> Cut {
+        let strips = (order.cells.len() - 1) / order.tiles;
+        let units = strips.saturating_mul(groups.div_ceil(BLOCK_GROUPS)).saturating_mul(BLOCK_GROUPS);
+        // A pair reads every weight once: alone, a group takes a fifth more.
+        let runs =
+            Runs::new(units, (BLOCK_GROUPS, BLOCK_GROUPS), threads, |n| if n == 1 { 1.2 } else { n as f64 });
+        Cut { strips, groups, runs }
+    }
+
+    /// A task's strip, and its groups: none, where the last pair lacks one.
+    fn strip(&self, task: usize) -> (usize, Range<usize>) {
+        let units = self.runs.units(task);
+        let (pair, first) = (units.start / BLOCK_GROUPS, units.start % BLOCK_GROUPS);
+        let group = pair / self.strips * BLOCK_GROUPS + first;
+        (pair % self.strips, group.min(self.groups)..self.groups.min(group.saturating_add(units.len())))
+    }
+}
+
+/// The tasks that a product is cut into on so many threads.
+pub fn tasks(stream: &LinearStream, of: shape::Product, groups: usize, threads: usize) -> Vec<TaskWork> {
+    let work = |nonzeros, groups| TaskWork { flops: flops(nonzeros, groups), staged: 0 };
+    let product = |order: &Order| {
+        let cut = Cut::new(order, groups, threads);
+        let of_task = |task| {
+            let (strip, groups) = cut.strip(task);
+            work(order.nonzeros(strip * order.tiles..(strip + 1) * order.tiles), groups.len())
+        };
+        (0..cut.runs.tasks()).map(of_task).collect()
+    };
+    match of {
+        _ if stream.outputs == 0 || stream.inputs == 0 => Vec::new(),
+        shape::Product::Forward => product(&stream.forward),
+        shape::Product::Data => product(&stream.backward),
+        shape::Product::Gradient => {
+            let cells = cells(stream, threads);
+            (0..cells.tasks()).map(|task| work(stream.forward.nonzeros(cells.units(task)), groups)).collect()
+        }
+    }
+}
+
+/// A strip of rows for one or two groups.
+///
+/// # Safety
+/// The lengths of x, y, values, bias and gate fit the product's shape, and strip and groups are within it; no other task
+/// has these rows of these groups.
 struct Strip<'a> {
     product: Product<'a>,
     x: &'a [f32],
     y: Shared<f32>,
     strip: usize,
-    groups: std::ops::Range<usize>,
+    groups: Range<usize>,
     epilogue: Epilogue<'a>,
 }
 
-impl Work for Strip<'_> {
+impl RawWork for Strip<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        // SAFETY: `Product::run` checked every length; strip and groups are within the shapes.
+    unsafe fn run_raw<S: Simd>(self, s: S) {
+        // SAFETY: passed on.
         unsafe {
             if S::WIDE && self.groups.len() == 2 {
                 self.multiply::<S, 2>(s, self.groups.start);
@@ -148,12 +198,12 @@ impl Strip<'_> {
     /// The strip's rows of groups `group .. group + G`.
     ///
     /// # Safety
-    /// The lengths of x, y, values, bias and gate fit the product's shape, and strip and groups are within it.
-    /// The task alone writes these rows of these groups.
+    /// As for the strip, of which the groups are.
     #[inline(always)]
     unsafe fn multiply<S: Simd, const G: usize>(&self, s: S, group: usize) {
         let Product { order, source, values, bias, accumulate, rows, columns } = self.product;
         let (x_stride, y_stride) = (columns * GROUP, rows * GROUP);
+        let begins = !accumulate;
         for tile in 0..order.tiles {
             let (is_first, is_last) = (tile == 0, tile + 1 == order.tiles);
             // SAFETY: `cells` has an entry for every (strip, tile) and one more; its entries are positions in
@@ -165,16 +215,19 @@ impl Strip<'_> {
                 let x = self.x.as_ptr().add(group * x_stride).wrapping_add(tile * order.tile * GROUP);
                 let mut j = begin.nonzero as usize;
                 for visit in order.visits.get_unchecked(begin.visit as usize..end.visit as usize) {
-                    let row = self.strip * STRIP + visit.row as usize;
+                    let row = self.strip * order.strip + visit.row as usize;
                     let at = group * y_stride + row * GROUP;
-                    let mut sums: [[S::V; VECTORS]; G] = if is_first && !accumulate {
+                    let mut sums = [[s.splat(0.0); VECTORS]; G];
+                    if begins && is_first {
                         let bias = s.splat(bias.map_or(0.0, |b| *b.get_unchecked(row)));
-                        [[bias; VECTORS]; G]
+                        sums = [[bias; VECTORS]; G];
                     } else {
-                        std::array::from_fn(|g| {
-                            std::array::from_fn(|v| s.load(self.y.get().add(at + g * y_stride + v * LANES)))
-                        })
-                    };
+                        for (g, sums) in sums.iter_mut().enumerate() {
+                            for (v, sum) in sums.iter_mut().enumerate() {
+                                *sum = s.load(self.y.get().add(at + g * y_stride + v * LANES));
+                            }
+                        }
+                    }
                     for _ in 0..visit.count {
                         let value = source.map_or(j, |source| *source.get_unchecked(j) as usize);
                         let w = s.splat(*values.get_unchecked(value));
@@ -223,30 +276,43 @@ pub fn gradient(
         gradient.fill(0.0);
     }
     let out = Shared::new(gradient);
-    let flops = 2 * stream.count() * groups * GROUP;
-    machine.run(stream.outputs.div_ceil(STRIP), flops, &|_, strip| {
-        machine.isa.run(GradientStrip { stream, x, dy, out, strip, groups, accumulate });
+    let flops = flops(stream.count(), groups);
+    let cells = cells(stream, machine.threads(flops));
+    machine.run(cells.tasks(), flops, &|_, task| {
+        let cells = cells.units(task);
+        // SAFETY: everything was checked above; the cells are the stream's, and each is in one task.
+        unsafe { machine.isa.run_raw(GradientCells { stream, x, dy, out, cells, groups, accumulate }) };
     })
 }
 
-/// One task: the nonzeros of a strip of outputs, which are the task's own part of the gradient.
-struct GradientStrip<'a> {
+/// The cells of the forward order, in runs: up to a strip, whose part of dy is read for all its tiles.
+fn cells(stream: &LinearStream, threads: usize) -> Runs {
+    // What of dy lies near is read again for each run: little.
+    Runs::new(stream.forward.cells.len() - 1, (stream.forward.tiles, 1), threads, |n| n as f64 + 0.1)
+}
+
+/// The gradient at the nonzeros of some cells.
+///
+/// # Safety
+/// The lengths of x, dy and out fit the stream's shape and count, and the cells are the forward order's; no other task
+/// has the same.
+struct GradientCells<'a> {
     stream: &'a LinearStream,
     x: &'a [f32],
     dy: &'a [f32],
     out: Shared<f32>,
-    strip: usize,
+    cells: Range<usize>,
     groups: usize,
     accumulate: bool,
 }
 
-impl Work for GradientStrip<'_> {
+impl RawWork for GradientCells<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    unsafe fn run_raw<S: Simd>(self, s: S) {
         for first in (0..self.groups).step_by(BLOCK_GROUPS) {
-            // SAFETY: `gradient` checked every length; the groups are below `self.groups`.
+            // SAFETY: the groups are below `self.groups`.
             unsafe {
                 if first + BLOCK_GROUPS <= self.groups {
                     self.block::<S, 2>(s, first);
@@ -258,32 +324,35 @@ impl Work for GradientStrip<'_> {
     }
 }
 
-impl GradientStrip<'_> {
+impl GradientCells<'_> {
     /// Adds the block of groups `group .. group + G`.
     ///
     /// # Safety
-    /// The lengths of x, dy and out fit the stream's shape; rows and groups are within it.
+    /// As for the work, of which the groups are.
     #[inline(always)]
     unsafe fn block<S: Simd, const G: usize>(&self, s: S, group: usize) {
         let LinearStream { outputs, inputs, ref forward, .. } = *self.stream;
         let (x_stride, dy_stride) = (inputs * GROUP, outputs * GROUP);
-        let store = group == 0 && !self.accumulate;
-        for tile in 0..forward.tiles {
+        let add = group > 0 || self.accumulate;
+        let mut waiting = [s.splat(0.0); LANES];
+        for cell in self.cells.clone() {
+            let (strip, tile) = (cell / forward.tiles, cell % forward.tiles);
             // SAFETY: as in `Strip::multiply`; the nonzeros of a cell are consecutive.
             unsafe {
-                let begin = *forward.cells.get_unchecked(self.strip * forward.tiles + tile);
-                let end = *forward.cells.get_unchecked(self.strip * forward.tiles + tile + 1);
+                let begin = *forward.cells.get_unchecked(cell);
+                let end = *forward.cells.get_unchecked(cell + 1);
                 let x = self.x.as_ptr().add(group * x_stride).wrapping_add(tile * forward.tile * GROUP);
-                // Lane sums wait until there are 16, which are then added up together.
-                let mut waiting = [s.splat(0.0); LANES];
-                let mut written = begin.nonzero as usize;
-                let mut j = written;
+                let mut j = begin.nonzero as usize;
+                let mut out = LaneSums::new(&mut waiting, self.out.get().add(j), add);
                 for visit in forward.visits.get_unchecked(begin.visit as usize..end.visit as usize) {
-                    let row = self.strip * STRIP + visit.row as usize;
-                    let dy = self.dy.as_ptr().add(group * dy_stride + row * GROUP);
-                    let dy: [[S::V; VECTORS]; G] = std::array::from_fn(|g| {
-                        std::array::from_fn(|v| s.load(dy.add(g * dy_stride + v * LANES)))
-                    });
+                    let row = strip * forward.strip + visit.row as usize;
+                    let from = self.dy.as_ptr().add(group * dy_stride + row * GROUP);
+                    let mut dy = [[s.splat(0.0); VECTORS]; G];
+                    for (g, dy) in dy.iter_mut().enumerate() {
+                        for (v, dy) in dy.iter_mut().enumerate() {
+                            *dy = s.load(from.add(g * dy_stride + v * LANES));
+                        }
+                    }
                     for _ in 0..visit.count {
                         let x = x.add(*forward.columns.get_unchecked(j) as usize * GROUP);
                         let mut sum = s.splat(0.0);
@@ -292,27 +361,11 @@ impl GradientStrip<'_> {
                                 sum = s.fma(dy, s.load(x.add(g * x_stride + v * LANES)), sum);
                             }
                         }
-                        *waiting.get_unchecked_mut(j - written) = sum;
+                        out.push(s, sum);
                         j += 1;
-                        if j - written == LANES {
-                            let out = self.out.get().add(written);
-                            let mut sums = s.sum16(waiting);
-                            if !store {
-                                sums = s.add(s.load(out), sums);
-                            }
-                            s.store(out, sums);
-                            written = j;
-                        }
                     }
                 }
-                if j > written {
-                    let mut sums = [0.0; LANES];
-                    s.store(sums.as_mut_ptr(), s.sum16(waiting));
-                    for (k, &sum) in sums.iter().enumerate().take(j - written) {
-                        let out = self.out.get().add(written + k);
-                        *out = if store { sum } else { *out + sum };
-                    }
-                }
+                out.finish(s);
             }
         }
     }

@@ -221,7 +221,7 @@ proptest::proptest! {
 #[test]
 fn work_large_enough_for_threads_gives_the_same_bits() {
     let case = Case::new(260, 300, 256, 0.2);
-    for threads in [1, 2, 3, 7] {
+    for threads in [1, 2, 3, 7, 96] {
         check(&case, &Machine::new(Isa::detect(), threads), &format!("{threads} threads"));
     }
 }

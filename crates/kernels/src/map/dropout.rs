@@ -6,7 +6,7 @@
 //! block's four numbers each makes two draws of 16 bits, the lower half first.
 
 use crate::error::Error;
-use crate::run::{Machine, Shared};
+use crate::run::Machine;
 use crate::simd::{Simd, Work};
 
 /// What a mask is drawn from: a key, and the two upper words of the counter. The lower two are the number of the
@@ -40,14 +40,9 @@ pub fn draw_mask(
     }
     // Draws below it are kept: 0 … 65536, all of them.
     let kept = ((1.0 - f64::from(probability)) * 65536.0).round() as u32;
-    let len = out.len();
-    let out = Shared::new(out);
     // Two blocks a word, of ten rounds of a handful of operations.
-    machine.run(len.div_ceil(CHUNK), len.saturating_mul(128), &|_, task| {
-        let range = task * CHUNK..len.min((task + 1) * CHUNK);
-        // SAFETY: tasks write disjoint chunks inside the slice.
-        let out = unsafe { std::slice::from_raw_parts_mut(out.get().add(range.start), range.len()) };
-        machine.isa.run(Mask { stream, kept, first: 2 * range.start as u64, out });
+    machine.chunks(out, CHUNK, out.len().saturating_mul(128), &|first, out| {
+        machine.isa.run(Mask { stream, kept, first: 2 * first as u64, out });
     })
 }
 

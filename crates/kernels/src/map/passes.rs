@@ -2,18 +2,56 @@
 //! made, and gradients on their way through a view.
 
 use crate::error::{Error, check_len};
-use crate::map::rows::{Classes, StageGradient, StageView, StoreForward, StoreGradient};
-use crate::map::shape::{MapShape, blocks, lanes};
-use crate::map::strips::{Strips, task_sums};
-use crate::map::sums::add_up;
+use crate::map::shape::{MapShape, blocks};
+use crate::map::store::{GradientSource, RowSums, Source, StoreForward, StoreGradient};
+use crate::map::stored::StoredMut;
+use crate::map::strips::{Part, Strips, strip_sums};
+use crate::map::sums::{AddLanes, add_up};
 use crate::map::view::{GradientView, Statistics, View};
 use crate::run::{Machine, Shared, Workspace, WorkspaceSize};
 use crate::simd::LANES;
 
 /// The scratch that any pass over a map of this shape needs.
 pub fn workspace(shape: MapShape, samples: usize) -> WorkspaceSize {
-    let vectors = shape.channels.saturating_mul(shape.columns.saturating_add(2));
-    WorkspaceSize { worker: vectors.saturating_mul(LANES), shared: 0, sums: task_sums(shape, samples) }
+    let lane_sums = shape.channels.saturating_mul(2 * LANES);
+    WorkspaceSize { worker: lane_sums, shared: 0, sums: strip_sums(shape, samples) }
+}
+
+/// Calls `row(part, row, lane sums)` for every row of every part, on all threads, and leaves the sums of each part.
+///
+/// # Safety
+/// `row` writes the sums of its part's channels only, of which there is room for two each.
+unsafe fn rows(
+    machine: &Machine,
+    strips: &Strips,
+    (scratch, size): (&mut Workspace, WorkspaceSize),
+    sums: Option<&mut [f64]>,
+    row: &(dyn Fn(&Part, usize, RowSums) + Sync),
+) -> Result<(), Error> {
+    let parts = scratch.parts(machine.pool.threads(), size)?;
+    let count = strips.channels() * 2;
+    let (strip_sums, workers, summed) = (Shared::new(parts.sums), parts.workers, sums.is_some());
+    strips.run(machine, strips.cost(), &|worker, part| {
+        let lane_sums = workers[worker].get();
+        let first = part.channels.start * 2;
+        let len = part.channels.len() * 2;
+        // SAFETY: the worker's scratch holds two vectors for every channel, and there are as many sums for every strip
+        // (`workspace`), of which this task has those of its channels.
+        unsafe {
+            let (lanes, sums) =
+                (lane_sums.add(first * LANES), strip_sums.get().add(part.strip * count + first));
+            std::slice::from_raw_parts_mut(lanes, len * LANES).fill(0.0);
+            part.rows.clone().for_each(|r| row(&part, r, lane_sums));
+            if summed {
+                std::slice::from_raw_parts_mut(sums, len).fill(0.0);
+                machine.isa.run_raw(AddLanes { lanes, sums, count: len });
+            }
+        }
+    })?;
+    match sums {
+        Some(sums) => add_up(machine, &parts.sums[..strips.count() * count], sums),
+        None => Ok(()),
+    }
 }
 
 /// y = a (+ b), with the sums that the next batch norm needs.
@@ -52,41 +90,29 @@ impl Add<'_> {
             statistics.check(shape.channels)?;
         }
         let strips = Strips::new(shape, samples);
-        let parts = scratch.parts(machine.pool.threads(), workspace(shape, samples))?;
         let y = y.as_mut().map(|y| Shared::new(y));
-        let (sums, workers) = (Shared::new(parts.sums), parts.workers);
-        let shift = statistics.as_ref().map(|statistics| statistics.shift);
-        machine.run(strips.tasks(), strips.cost(), &|worker, task| {
-            // SAFETY: everything was checked above; workers have their own scratch, tasks their own rows and sums.
-            unsafe {
-                strips.task(
-                    task,
-                    workers[worker].get(),
-                    sums.get(),
-                    shift.is_some(),
-                    |block, row, place, lane_sums| {
-                        let (isa, staging) = (machine.isa, strips.staging());
-                        isa.run(StageView { view: a, shape, block, row, staging, out: place });
-                        isa.run(StoreForward {
-                            from: place,
-                            residual: b,
-                            shape,
-                            block,
-                            row,
-                            lanes: lanes(samples, block),
-                            y: y.map(Shared::get),
-                            statistics: shift.map(|shift| (shift, lane_sums)),
-                            past: false,
-                        });
-                    },
-                    machine,
-                );
-            }
-        })?;
-        if let Some(statistics) = statistics {
-            add_up(&parts.sums[..strips.tasks() * 2 * shape.channels], statistics.sums);
+        let (shift, sums) = match statistics {
+            Some(Statistics { shift, sums }) => (Some(shift), Some(sums)),
+            None => (None, None),
+        };
+        let scratch = (scratch, workspace(shape, samples));
+        // SAFETY: everything was checked above, and a row's sums are those of its channels.
+        unsafe {
+            rows(machine, &strips, scratch, sums, &|part, row, lane_sums| {
+                machine.isa.run_raw(StoreForward {
+                    from: Source::View(a),
+                    residual: b,
+                    shape,
+                    channels: part.channels.clone(),
+                    block: part.block,
+                    row,
+                    lanes: part.lanes,
+                    y: y.map(|y| StoredMut::new(y.get())),
+                    statistics: shift.map(|shift| (shift, lane_sums)),
+                    past: false,
+                });
+            })
         }
-        Ok(())
     }
 }
 
@@ -125,51 +151,24 @@ impl Route<'_> {
             check_len("sums", sums.len(), 2 * shape.channels)?;
         }
         let strips = Strips::new(shape, samples);
-        let parts = scratch.parts(machine.pool.threads(), workspace(shape, samples))?;
-        let out = Shared::new(out);
-        let (sums, workers) = (Shared::new(parts.sums), parts.workers);
-        let summed = wanted.is_some();
-        machine.run(strips.tasks(), strips.cost(), &|worker, task| {
-            // SAFETY: as in `Add::run`.
-            unsafe {
-                strips.task(
-                    task,
-                    workers[worker].get(),
-                    sums.get(),
-                    summed,
-                    |block, row, place, lane_sums| {
-                        let (isa, staging) = (machine.isa, strips.staging());
-                        let lanes = lanes(samples, block);
-                        isa.run(StageGradient {
-                            view: gradient,
-                            shape,
-                            block,
-                            row,
-                            lanes,
-                            staging,
-                            out: place,
-                            keep: None,
-                        });
-                        isa.run(StoreGradient {
-                            from: place,
-                            classes: Classes { padding: 0, begins: &[0] },
-                            view,
-                            shape,
-                            block,
-                            row,
-                            out: out.get(),
-                            accumulate,
-                            sums: summed.then_some(lane_sums),
-                        });
-                    },
-                    machine,
-                );
-            }
-        })?;
-        if let Some(sums) = wanted {
-            add_up(&parts.sums[..strips.tasks() * 2 * shape.channels], sums);
+        let (out, summed) = (Shared::new(out), wanted.is_some());
+        let scratch = (scratch, workspace(shape, samples));
+        // SAFETY: everything was checked above, and a row's sums are those of its channels.
+        unsafe {
+            rows(machine, &strips, scratch, wanted, &|part, row, lane_sums| {
+                machine.isa.run_raw(StoreGradient {
+                    from: GradientSource::View(gradient, part.lanes),
+                    view,
+                    shape,
+                    channels: part.channels.clone(),
+                    block: part.block,
+                    row,
+                    out: StoredMut::new(out.get()),
+                    accumulate,
+                    sums: summed.then_some(lane_sums),
+                });
+            })
         }
-        Ok(())
     }
 }
 

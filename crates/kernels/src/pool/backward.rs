@@ -2,11 +2,11 @@
 
 use crate::error::Error;
 use crate::map::{
-    DataGradient, GradientView, Reader, SUM_ROWS, Strip, View, Writer, blocks, scatter, scatter_workspace,
+    DataGradient, GradientView, Gradients, SUM_ROWS, Target, View, blocks, scatter, scatter_workspace,
 };
 use crate::pool::shape::{Kind, PoolShape};
 use crate::run::{Machine, Workspace, WorkspaceSize};
-use crate::simd::{LANES, Simd, Work};
+use crate::simd::{LANES, RawWork, Simd};
 
 /// The gradient of a [`MaxPool`](crate::pool::MaxPool): that of an output goes to the first of its largest inputs.
 #[derive(Debug)]
@@ -90,43 +90,47 @@ fn backward(
     shape.check()?;
     gradient.check(shape.output(), blocks(samples))?;
     let size = backward_workspace(&shape, samples);
-    scatter(machine, (shape.input(), samples), x, data, (scratch, size), &|strip| {
-        machine.isa.run(BackwardStrip { kind, shape, gradient, strip });
+    scatter(machine, (shape.input(), samples), x, data, (scratch, size), &|target| {
+        // SAFETY: the gradient was checked above, and the scratch is as asked for.
+        unsafe { machine.isa.run_raw(BackwardPart { kind, shape, gradient, target }) };
     })
 }
 
-/// The gradient of some input rows of a block. The gradient of the output has been checked against the shape, the
-/// strip is that of [`scatter`] with the scratch of [`backward_workspace`].
-struct BackwardStrip<'a> {
+/// The gradient of a part of the input.
+///
+/// # Safety
+/// The gradient of the output has been checked against the shape; the target is that of [`scatter`] with the scratch of
+/// [`backward_workspace`].
+struct BackwardPart<'a> {
     kind: Kind,
     shape: PoolShape,
     gradient: GradientView<'a>,
-    strip: Strip<'a>,
+    target: Target<'a>,
 }
 
-impl Work for BackwardStrip<'_> {
+impl RawWork for BackwardPart<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let BackwardStrip { kind, shape, gradient, strip } = self;
-        let Strip { block, rows, lanes, scratch, target } = strip;
+    unsafe fn run_raw<S: Simd>(self, s: S) {
+        let BackwardPart { kind, shape, gradient, target } = self;
+        let (block, rows, scratch) = (target.part.block, &target.part.rows, target.scratch);
         let (input, output) = (shape.input(), shape.output());
         let share = s.splat(1.0 / (shape.kernel * shape.kernel) as f32);
-        for c in 0..input.channels {
+        for c in target.part.channels.clone() {
             // SAFETY: windows lie inside the input (`PoolShape::window`), the output rows inside the output; the
-            // scratch is written only at rows of the strip, and read as it was written.
+            // scratch is written only at rows of the part, and read as it was written.
             unsafe {
-                let mut writer = Writer::new(s, &target, c);
-                let reader = Reader::new(s, &gradient, c, lanes);
+                let mut sink = target.channel(s, c);
+                let gradients = Gradients::new(s, &gradient, c, target.part.lanes);
                 for v in 0..rows.len() * input.columns {
                     s.store(scratch.add(v * LANES), s.splat(0.0));
                 }
-                for i in shape.seen_by(&rows, output.rows) {
+                for i in shape.seen_by(rows, output.rows) {
                     let window_rows = shape.window(i, input.rows);
                     for j in 0..output.columns {
                         let window_columns = shape.window(j, input.columns);
-                        let g = reader.value(s, output.at(block, i, c, j));
+                        let g = gradients.value(s, output.at(block, i, c, j));
                         if kind == Kind::Average {
                             let g = s.mul(g, share);
                             for r in window_rows.start.max(rows.start)..window_rows.end.min(rows.end) {
@@ -140,15 +144,15 @@ impl Work for BackwardStrip<'_> {
                         let mut largest = s.splat(f32::NEG_INFINITY);
                         for r in window_rows.clone() {
                             for q in window_columns.clone() {
-                                largest = s.max(writer.value(s, input.at(block, r, c, q)), largest);
+                                largest = s.max_or_nan(sink.value(s, input.at(block, r, c, q)), largest);
                             }
                         }
                         // The lanes whose largest value has not been met yet.
                         let mut left = u16::MAX;
                         for r in window_rows.start..window_rows.end.min(rows.end) {
                             for q in window_columns.clone() {
-                                let x = writer.value(s, input.at(block, r, c, q));
-                                let found = left & s.at_least(x, largest);
+                                let x = sink.value(s, input.at(block, r, c, q));
+                                let found = left & s.is_max(x, largest);
                                 left ^= found;
                                 if r >= rows.start {
                                     let place = scratch.add(((r - rows.start) * input.columns + q) * LANES);
@@ -161,10 +165,10 @@ impl Work for BackwardStrip<'_> {
                 for r in rows.clone() {
                     for q in 0..input.columns {
                         let dv = s.load(scratch.add(((r - rows.start) * input.columns + q) * LANES));
-                        writer.put(s, input.at(block, r, c, q), dv);
+                        sink.put(s, input.at(block, r, c, q), dv);
                     }
                 }
-                writer.finish(s);
+                target.finish(s, c, sink);
             }
         }
     }

@@ -1,12 +1,10 @@
 //! The forward pass of pooling.
 
-use std::ops::Range;
-
 use crate::error::{Error, check_len};
-use crate::map::{Pointwise, Strips, View, blocks};
+use crate::map::{Part, StoredMut, Strips, Values, View, blocks};
 use crate::pool::shape::{Kind, PoolShape};
 use crate::run::{Machine, Shared};
-use crate::simd::{LANES, Simd, Work};
+use crate::simd::{RawWork, Simd};
 
 /// y = the largest value of each window of x.
 #[derive(Debug)]
@@ -72,36 +70,38 @@ fn forward(
     // Memory is what it waits for: of the input, where windows lie apart.
     let cost = strips.cost().saturating_add(Strips::new(shape.input(), samples).cost());
     let y = Shared::new(y);
-    machine.run(strips.tasks(), cost, &|_, task| {
-        let (block, rows) = strips.strip(task);
-        machine.isa.run(ForwardStrip { kind, shape, x, y: y.get(), block, rows });
+    strips.run(machine, cost, &|_, part| {
+        // SAFETY: view and output have been checked against the shape, and parts are of the output.
+        unsafe { machine.isa.run_raw(ForwardPart { kind, shape, x, y: StoredMut::new(y.get()), part }) };
     })
 }
 
-/// Some output rows of a block. View and output have been checked against the shape; no other task writes the rows.
-struct ForwardStrip<'a> {
+/// A part of the output.
+///
+/// # Safety
+/// View and output have been checked against the shape, the part is one of the output; no other task writes it.
+struct ForwardPart<'a> {
     kind: Kind,
     shape: PoolShape,
     x: View<'a>,
-    y: *mut f32,
-    block: usize,
-    rows: Range<usize>,
+    y: StoredMut,
+    part: Part,
 }
 
-impl Work for ForwardStrip<'_> {
+impl RawWork for ForwardPart<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let ForwardStrip { kind, shape, x: view, y, block, rows } = self;
+    unsafe fn run_raw<S: Simd>(self, s: S) {
+        let ForwardPart { kind, shape, x, y, part } = self;
         let (input, output) = (shape.input(), shape.output());
         let share = s.splat(1.0 / (shape.kernel * shape.kernel) as f32);
-        for i in rows {
+        for i in part.rows {
             let window_rows = shape.window(i, input.rows);
-            for c in 0..input.channels {
+            for c in part.channels.clone() {
                 // SAFETY: channel, rows and columns are within the shapes of view and output.
                 unsafe {
-                    let point = Pointwise::new(s, &view, c);
+                    let values = Values::new(s, &x, c);
                     for j in 0..output.columns {
                         let window_columns = shape.window(j, input.columns);
                         let mut v = match kind {
@@ -110,10 +110,9 @@ impl Work for ForwardStrip<'_> {
                         };
                         for r in window_rows.clone() {
                             for q in window_columns.clone() {
-                                let at = input.at(block, r, c, q);
-                                let x = point.apply(s, s.load(view.map.as_ptr().add(at)), at / LANES);
+                                let x = values.value(s, input.at(part.block, r, c, q));
                                 v = match kind {
-                                    Kind::Max => s.max(x, v),
+                                    Kind::Max => s.max_or_nan(x, v),
                                     Kind::Average => s.add(v, x),
                                 };
                             }
@@ -121,7 +120,7 @@ impl Work for ForwardStrip<'_> {
                         if kind == Kind::Average {
                             v = s.mul(v, share);
                         }
-                        s.store(y.add(output.at(block, i, c, j)), v);
+                        y.store(s, output.at(part.block, i, c, j), v);
                     }
                 }
             }

@@ -3,8 +3,8 @@
 //!
 //! # Definitions
 //! - The largest value is searched in row-major order, and a later value wins only if it is larger: of equal ones the
-//!   first counts, and gets the gradient. Padding is never the largest, and no NaN is: a window of nothing else gives
-//!   −∞.
+//!   first counts, and gets the gradient. Padding is never the largest. A window with NaN gives NaN, and the gradient
+//!   goes to the first of them.
 //! - A mean is the sum of the values in row-major order, times 1 / kernel²: padding counts as zeros
 //!   (`count_include_pad`).
 //! - An input's gradient adds those of its windows in row-major order; a mean's are times 1 / kernel² first.

@@ -1,8 +1,16 @@
 //! Results that many tasks write at the same time, each its own part.
 
 /// A pointer to results, of which every task writes its own part.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Shared<T>(*mut T);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Shared<T> {
+        *self
+    }
+}
+
+impl<T> Copy for Shared<T> {}
 
 // SAFETY: the tasks that use it write disjoint parts (each kernel says which) of plain numbers.
 unsafe impl<T: Send> Send for Shared<T> {}

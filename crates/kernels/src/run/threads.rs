@@ -107,7 +107,8 @@ impl Pool {
         shared.next.store(0, Ordering::Relaxed);
         let generation = (shared.gate.load(Ordering::Relaxed) >> 32).wrapping_add(1) & 0xFFFF_FFFF;
         shared.gate.store(generation << 32 | OPEN, Ordering::SeqCst);
-        for (worker, asleep) in self.workers.iter().zip(&shared.asleep) {
+        // The caller does one task at least: no more threads are woken than the others may need.
+        for (worker, asleep) in self.workers.iter().zip(&shared.asleep).take(tasks - 1) {
             if asleep.load(Ordering::SeqCst) {
                 worker.thread().unpark();
             }

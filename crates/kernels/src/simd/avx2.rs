@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::lanes::{Simd, Work};
+use crate::simd::lanes::{RawWork, Simd};
 
 /// Proof that this processor has AVX2 and FMA.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,13 +14,16 @@ impl Avx2 {
     }
 }
 
+/// # Safety
+/// That of the work.
 #[inline]
-pub(crate) fn run<W: Work>(simd: Avx2, work: W) -> W::Output {
+pub(crate) unsafe fn run<W: RawWork>(simd: Avx2, work: W) -> W::Output {
     #[target_feature(enable = "avx2,fma")]
-    fn compiled<W: Work>(simd: Avx2, work: W) -> W::Output {
-        work.run(simd)
+    unsafe fn compiled<W: RawWork>(simd: Avx2, work: W) -> W::Output {
+        // SAFETY: the caller vouches for the work.
+        unsafe { work.run_raw(simd) }
     }
-    // SAFETY: `simd` exists only where `detect` found the features of `compiled`.
+    // SAFETY: `simd` exists only where `detect` found the features of `compiled`; the caller vouches for the work.
     unsafe { compiled(simd, work) }
 }
 
@@ -124,24 +127,40 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn where_positive(self, gate: Pair, x: Pair) -> Pair {
-        // SAFETY: see `splat`.
+    fn max_or_nan(self, a: Pair, b: Pair) -> Pair {
+        // SAFETY: see `splat`. The maximum is b where either is NaN.
         unsafe {
-            let zero = _mm256_setzero_ps();
+            let (low, high) = (_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1));
             Pair(
-                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate.0, zero), x.0),
-                _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(gate.1, zero), x.1),
+                _mm256_blendv_ps(low, a.0, _mm256_cmp_ps::<_CMP_UNORD_Q>(a.0, a.0)),
+                _mm256_blendv_ps(high, a.1, _mm256_cmp_ps::<_CMP_UNORD_Q>(a.1, a.1)),
             )
         }
     }
 
     #[inline(always)]
-    fn at_least(self, a: Pair, b: Pair) -> u16 {
+    fn relu_gate(self, v: Pair, x: Pair) -> Pair {
+        // SAFETY: see `splat`. The comparison is "not ≤", which NaN is.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            Pair(
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLE_UQ>(v.0, zero), x.0),
+                _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLE_UQ>(v.1, zero), x.1),
+            )
+        }
+    }
+
+    #[inline(always)]
+    fn is_max(self, a: Pair, b: Pair) -> u16 {
         // SAFETY: see `splat`.
         unsafe {
-            let low = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(a.0, b.0));
-            let high = _mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(a.1, b.1));
-            (low | high << 8) as u16
+            macro_rules! bits {
+                ($a:expr, $b:expr) => {{
+                    let larger = _mm256_cmp_ps::<_CMP_GE_OQ>($a, $b);
+                    _mm256_movemask_ps(_mm256_or_ps(larger, _mm256_cmp_ps::<_CMP_UNORD_Q>($a, $a)))
+                }};
+            }
+            (bits!(a.0, b.0) | bits!(a.1, b.1) << 8) as u16
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::arch::x86_64::*;
 
-use crate::simd::lanes::{Simd, Work};
+use crate::simd::lanes::{RawWork, Simd};
 
 /// Proof that this processor has AVX-512 F.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -14,13 +14,16 @@ impl Avx512 {
     }
 }
 
+/// # Safety
+/// That of the work.
 #[inline]
-pub(crate) fn run<W: Work>(simd: Avx512, work: W) -> W::Output {
+pub(crate) unsafe fn run<W: RawWork>(simd: Avx512, work: W) -> W::Output {
     #[target_feature(enable = "avx512f")]
-    fn compiled<W: Work>(simd: Avx512, work: W) -> W::Output {
-        work.run(simd)
+    unsafe fn compiled<W: RawWork>(simd: Avx512, work: W) -> W::Output {
+        // SAFETY: the caller vouches for the work.
+        unsafe { work.run_raw(simd) }
     }
-    // SAFETY: `simd` exists only where `detect` found the features of `compiled`.
+    // SAFETY: `simd` exists only where `detect` found the features of `compiled`; the caller vouches for the work.
     unsafe { compiled(simd, work) }
 }
 
@@ -107,15 +110,21 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn where_positive(self, gate: __m512, x: __m512) -> __m512 {
-        // SAFETY: see `splat`.
-        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_GT_OQ>(gate, _mm512_setzero_ps()), x) }
+    fn max_or_nan(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: see `splat`. The maximum is b where either is NaN.
+        unsafe { _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a), a) }
     }
 
     #[inline(always)]
-    fn at_least(self, a: __m512, b: __m512) -> u16 {
+    fn relu_gate(self, v: __m512, x: __m512) -> __m512 {
+        // SAFETY: see `splat`. The comparison is "not ≤", which NaN is.
+        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_NLE_UQ>(v, _mm512_setzero_ps()), x) }
+    }
+
+    #[inline(always)]
+    fn is_max(self, a: __m512, b: __m512) -> u16 {
         // SAFETY: see `splat`.
-        unsafe { _mm512_cmp_ps_mask::<_CMP_GE_OQ>(a, b) }
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GE_OQ>(a, b) | _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(a, a) }
     }
 
     #[inline(always)]

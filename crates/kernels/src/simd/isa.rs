@@ -1,16 +1,16 @@
 //! The instruction sets of this machine, and how work runs with one.
 
-use crate::Error;
+use crate::error::Error;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::avx2;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::avx512;
-use crate::simd::lanes::{Simd, Work};
+use crate::simd::lanes::{RawWork, Safe, Simd, Work};
 use crate::simd::portable;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Set {
-    Portable,
+    Portable(portable::Portable),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
@@ -30,7 +30,7 @@ impl Isa {
             sets.extend(avx512::Avx512::detect().map(|s| Isa(Set::Avx512(s))));
             sets.extend(avx2::Avx2::detect().map(|s| Isa(Set::Avx2(s))));
         }
-        sets.push(Isa(Set::Portable));
+        sets.push(Isa(Set::Portable(portable::Portable::detect())));
         sets
     }
 
@@ -67,7 +67,7 @@ impl Isa {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self.0 {
-            Set::Portable => "portable",
+            Set::Portable(_) => "portable",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -78,12 +78,25 @@ impl Isa {
     /// Does the work with this instruction set.
     #[inline]
     pub(crate) fn run<W: Work>(self, work: W) -> W::Output {
-        match self.0 {
-            Set::Portable => work.run(portable::Portable),
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx2(s) => avx2::run(s, work),
-            #[cfg(target_arch = "x86_64")]
-            Set::Avx512(s) => avx512::run(s, work),
+        // SAFETY: safe work asks for nothing.
+        unsafe { self.run_raw(Safe(work)) }
+    }
+
+    /// Does work that goes by pointers.
+    ///
+    /// # Safety
+    /// That of the work.
+    #[inline]
+    pub(crate) unsafe fn run_raw<W: RawWork>(self, work: W) -> W::Output {
+        // SAFETY: passed on.
+        unsafe {
+            match self.0 {
+                Set::Portable(s) => portable::run(s, work),
+                #[cfg(target_arch = "x86_64")]
+                Set::Avx2(s) => avx2::run(s, work),
+                #[cfg(target_arch = "x86_64")]
+                Set::Avx512(s) => avx512::run(s, work),
+            }
         }
     }
 }
@@ -155,26 +168,51 @@ mod tests {
         }
     }
 
-    struct AtLeast<'a>(&'a [f32; 16], &'a [f32; 16]);
+    /// Of a and b: the maxima, ReLU and its gate, and which lanes of a are maxima.
+    struct Compare<'a>(&'a [f32; 16], &'a [f32; 16], [&'a mut [f32; 16]; 4]);
 
-    impl Work for AtLeast<'_> {
+    impl Work for Compare<'_> {
         type Output = u16;
         #[inline(always)]
         fn run<S: Simd>(self, s: S) -> u16 {
-            // SAFETY: both arrays hold 16 f32.
-            unsafe { s.at_least(s.load(self.0.as_ptr()), s.load(self.1.as_ptr())) }
+            // SAFETY: every array holds 16 f32.
+            unsafe {
+                let (a, b) = (s.load(self.0.as_ptr()), s.load(self.1.as_ptr()));
+                let [max, or_nan, relu, gated] = self.2;
+                s.store(max.as_mut_ptr(), s.max(a, b));
+                s.store(or_nan.as_mut_ptr(), s.max_or_nan(a, b));
+                s.store(relu.as_mut_ptr(), s.relu(a));
+                s.store(gated.as_mut_ptr(), s.relu_gate(a, b));
+                s.is_max(a, b)
+            }
         }
     }
 
     #[test]
-    fn lanes_that_are_at_least_as_large_are_bits_and_nan_is_not() {
+    fn comparisons_are_as_defined_and_nan_passes_through_relu_and_its_gate() {
         const VALUES: [f32; 7] = [f32::NAN, f32::NEG_INFINITY, -1.0, -0.0, 0.0, 1.0, f32::INFINITY];
         for isa in Isa::available() {
             for shift in 0..49 {
                 let a: [f32; 16] = std::array::from_fn(|i| VALUES[(i + shift) % 7]);
                 let b: [f32; 16] = std::array::from_fn(|i| VALUES[(i * 3 + shift / 7) % 7]);
-                let expected = (0..16).fold(0, |bits, l| bits | u16::from(a[l] >= b[l]) << l);
-                assert_eq!(isa.run(AtLeast(&a, &b)), expected, "{} {a:?} {b:?}", isa.name());
+                let mut out = [[9.0f32; 16]; 4];
+                let bits = isa.run(Compare(&a, &b, out.each_mut()));
+                for l in 0..16 {
+                    let (a, b) = (a[l], b[l]);
+                    let or_nan = if a.is_nan() || b.is_nan() { f32::NAN } else { a.max(b) };
+                    let expected = [
+                        if a > b { a } else { b },
+                        or_nan,
+                        if a < 0.0 { 0.0 } else { a },
+                        if a <= 0.0 { 0.0 } else { b },
+                    ];
+                    for (k, expected) in expected.into_iter().enumerate() {
+                        let found = out[k][l];
+                        let equal = found == expected || found.is_nan() && expected.is_nan();
+                        assert!(equal, "{} {k}: {found} of {a}, {b}", isa.name());
+                    }
+                    assert_eq!(bits >> l & 1 == 1, a >= b || a.is_nan(), "{} {a} {b}", isa.name());
+                }
             }
         }
     }

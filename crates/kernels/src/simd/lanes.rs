@@ -61,14 +61,24 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// a · b + c with one rounding.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
 
-    /// Where a > b then a, else b (so a NaN in `a` gives b).
+    /// Where a > b then a, else b: b where either is NaN, and where both are zeros.
     fn max(self, a: Self::V, b: Self::V) -> Self::V;
 
-    /// Where `gate` > 0 then x, else +0 (the derivative of ReLU).
-    fn where_positive(self, gate: Self::V, x: Self::V) -> Self::V;
+    /// The larger of a and b; of two zeros b; NaN where either is NaN.
+    fn max_or_nan(self, a: Self::V, b: Self::V) -> Self::V;
 
-    /// The lanes where a ≥ b, as bits (so none where either is NaN).
-    fn at_least(self, a: Self::V, b: Self::V) -> u16;
+    /// ReLU: 0 where v < 0, else v. NaN stays NaN, so that what has gone wrong is seen in the loss.
+    #[inline(always)]
+    fn relu(self, v: Self::V) -> Self::V {
+        self.max(self.splat(0.0), v)
+    }
+
+    /// The gradient x of a ReLU's result back through it: +0 where its input or result `v` is 0 or less, else x, so also
+    /// where `v` is NaN.
+    fn relu_gate(self, v: Self::V, x: Self::V) -> Self::V;
+
+    /// The lanes where a ≥ b or a is NaN, as bits: where a is the [`Simd::max_or_nan`] b that it went into.
+    fn is_max(self, a: Self::V, b: Self::V) -> u16;
 
     /// Where bit l of `lanes` is set lane l of x, else +0.
     fn keep(self, lanes: u16, x: Self::V) -> Self::V;
@@ -90,4 +100,28 @@ pub(crate) trait Work {
 
     /// The work; must be `#[inline(always)]`, so that it is compiled for the instruction set of its caller.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// A piece of work that goes by pointers, or by indices that it does not check.
+pub(crate) trait RawWork {
+    /// What it returns.
+    type Output;
+
+    /// The work; must be `#[inline(always)]`, as [`Work::run`].
+    ///
+    /// # Safety
+    /// What the documentation of the type says under this heading.
+    unsafe fn run_raw<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Work that asks for nothing is also work that goes by pointers: how one wrapper per instruction set does for both.
+pub(crate) struct Safe<W>(pub(crate) W);
+
+impl<W: Work> RawWork for Safe<W> {
+    type Output = W::Output;
+
+    #[inline(always)]
+    unsafe fn run_raw<S: Simd>(self, simd: S) -> W::Output {
+        self.0.run(simd)
+    }
 }

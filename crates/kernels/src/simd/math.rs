@@ -2,14 +2,14 @@
 
 use crate::simd::lanes::Simd;
 
-/// eˣ for −87 ≤ x ≤ 88 (clamped), relative error below 2·10⁻⁷: Cody-Waite reduction x = n·ln 2 + r, |r| ≤ ln 2 / 2,
+/// eˣ for −87 ≤ x ≤ 88 (clamped; NaN for NaN), relative error below 2·10⁻⁷: Cody-Waite reduction x = n·ln 2 + r, |r| ≤ ln 2 / 2,
 /// then the Taylor polynomial of degree 7 in r (remainder below 6·10⁻⁹), then the exponent.
 #[inline(always)]
 pub(crate) fn exp<S: Simd>(s: S, x: S::V) -> S::V {
     const MAGIC: f32 = 12_582_912.0 + 127.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    // max(a, b) as the trait has it, in the order in which a NaN stays one; min through negation.
+    // The minimum through negation. NaN stays NaN, whatever the exponent's bits then are.
     let x = s.max(s.splat(-87.0), x);
     let zero = s.splat(0.0);
     let x = s.sub(zero, s.max(s.splat(-88.0), s.sub(zero, x)));
@@ -56,6 +56,18 @@ mod tests {
                 results.push(y.map(f32::to_bits));
             }
             assert!(results.windows(2).all(|w| w[0] == w[1]));
+        }
+    }
+
+    #[test]
+    fn exp_is_clamped_and_nan_stays_nan() {
+        for isa in Isa::available() {
+            let mut x = [f32::NAN; 16];
+            (x[0], x[1], x[2]) = (f32::INFINITY, f32::NEG_INFINITY, 1000.0);
+            let mut y = [0.0; 16];
+            isa.run(Exp(&x, &mut y));
+            assert!(y[0] == y[2] && y[0] > 1e38 && y[0].is_finite() && y[1] > 0.0 && y[1] < 1e-37);
+            assert!(y[3..].iter().all(|y| y.is_nan()), "{} {y:?}", isa.name());
         }
     }
 }

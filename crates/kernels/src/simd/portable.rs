@@ -1,19 +1,62 @@
-//! Plain Rust on arrays of 16: the form for every machine without a form of its own. Compilers vectorise it
-//! well where multiply-add is an instruction (NEON); where it is not, it is correct but slow.
+//! Plain Rust on arrays of 16: the form for every machine without a form of its own. Compilers make vectors of it
+//! where multiply-add is an instruction. That it is on x86-64 only where the processor is asked, so there the work is
+//! compiled twice: for processors with AVX2 and FMA, and for those without, where it is correct but slow.
+//!
+//! Plain loops, as in all kernels: a closure would not be compiled for the caller's instruction set.
 
-use crate::simd::lanes::Simd;
+use crate::simd::lanes::{RawWork, Simd};
 
 /// Sixteen lanes in an array.
 #[derive(Clone, Copy)]
 #[repr(align(64))]
 pub(crate) struct Lanes([f32; 16]);
 
+/// Whether the processor has multiply-add as an instruction that the compiler does not take for granted.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Portable;
+pub(crate) struct Portable {
+    #[cfg(target_arch = "x86_64")]
+    fused: bool,
+}
 
-#[inline(always)]
-fn zip(a: Lanes, b: Lanes, f: impl Fn(f32, f32) -> f32) -> Lanes {
-    Lanes(std::array::from_fn(|i| f(a.0[i], b.0[i])))
+impl Portable {
+    pub(crate) fn detect() -> Portable {
+        Portable {
+            #[cfg(target_arch = "x86_64")]
+            fused: is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+        }
+    }
+}
+
+/// # Safety
+/// That of the work.
+#[inline]
+pub(crate) unsafe fn run<W: RawWork>(simd: Portable, work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma")]
+        unsafe fn compiled<W: RawWork>(simd: Portable, work: W) -> W::Output {
+            // SAFETY: the caller vouches for the work.
+            unsafe { work.run_raw(simd) }
+        }
+        if simd.fused {
+            // SAFETY: `detect` found the features of `compiled`; the caller vouches for the work.
+            return unsafe { compiled(simd, work) };
+        }
+    }
+    // SAFETY: the caller vouches for the work.
+    unsafe { work.run_raw(simd) }
+}
+
+/// Lane by lane: `lanewise!(a, b => a + b)`.
+macro_rules! lanewise {
+    ($($lane:ident),+ => $value:expr) => {{
+        let mut out = [0.0f32; 16];
+        for (l, out) in out.iter_mut().enumerate() {
+            $(let $lane = $lane.0[l];)+
+            *out = $value;
+        }
+        Lanes(out)
+    }};
 }
 
 impl Simd for Portable {
@@ -53,61 +96,75 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn load_u8(self, p: *const u8) -> Lanes {
         // SAFETY: the caller vouches for 16 readable bytes at `p`.
-        Lanes(unsafe { p.cast::<[u8; 16]>().read_unaligned() }.map(f32::from))
+        let bytes = unsafe { p.cast::<[u8; 16]>().read_unaligned() };
+        let mut out = [0.0; 16];
+        for (out, byte) in out.iter_mut().zip(bytes) {
+            *out = f32::from(byte);
+        }
+        Lanes(out)
     }
 
     #[inline(always)]
     fn add(self, a: Lanes, b: Lanes) -> Lanes {
-        zip(a, b, |a, b| a + b)
+        lanewise!(a, b => a + b)
     }
 
     #[inline(always)]
     fn sub(self, a: Lanes, b: Lanes) -> Lanes {
-        zip(a, b, |a, b| a - b)
+        lanewise!(a, b => a - b)
     }
 
     #[inline(always)]
     fn mul(self, a: Lanes, b: Lanes) -> Lanes {
-        zip(a, b, |a, b| a * b)
+        lanewise!(a, b => a * b)
     }
 
     #[inline(always)]
     fn div(self, a: Lanes, b: Lanes) -> Lanes {
-        zip(a, b, |a, b| a / b)
+        lanewise!(a, b => a / b)
     }
 
     #[inline(always)]
     fn fma(self, a: Lanes, b: Lanes, c: Lanes) -> Lanes {
-        Lanes(std::array::from_fn(|i| a.0[i].mul_add(b.0[i], c.0[i])))
+        lanewise!(a, b, c => a.mul_add(b, c))
     }
 
     #[inline(always)]
     fn max(self, a: Lanes, b: Lanes) -> Lanes {
-        zip(a, b, |a, b| if a > b { a } else { b })
+        lanewise!(a, b => if a > b { a } else { b })
     }
 
     #[inline(always)]
-    fn where_positive(self, gate: Lanes, x: Lanes) -> Lanes {
-        zip(gate, x, |g, x| if g > 0.0 { x } else { 0.0 })
+    fn max_or_nan(self, a: Lanes, b: Lanes) -> Lanes {
+        lanewise!(a, b => if a > b || a.is_nan() { a } else { b })
     }
 
     #[inline(always)]
-    fn at_least(self, a: Lanes, b: Lanes) -> u16 {
+    fn relu_gate(self, v: Lanes, x: Lanes) -> Lanes {
+        lanewise!(v, x => if v <= 0.0 { 0.0 } else { x })
+    }
+
+    #[inline(always)]
+    fn is_max(self, a: Lanes, b: Lanes) -> u16 {
         let mut bits = 0;
         for l in 0..16 {
-            bits |= u16::from(a.0[l] >= b.0[l]) << l;
+            bits |= u16::from(a.0[l] >= b.0[l] || a.0[l].is_nan()) << l;
         }
         bits
     }
 
     #[inline(always)]
     fn keep(self, lanes: u16, x: Lanes) -> Lanes {
-        Lanes(std::array::from_fn(|l| if lanes >> l & 1 == 1 { x.0[l] } else { 0.0 }))
+        let mut out = [0.0; 16];
+        for (l, out) in out.iter_mut().enumerate() {
+            *out = if lanes >> l & 1 == 1 { x.0[l] } else { 0.0 };
+        }
+        Lanes(out)
     }
 
     #[inline(always)]
     fn exponent(self, n_and_magic: Lanes) -> Lanes {
-        Lanes(n_and_magic.0.map(|x| f32::from_bits(x.to_bits() << 23)))
+        lanewise!(n_and_magic => f32::from_bits(n_and_magic.to_bits() << 23))
     }
 
     #[inline(always)]
@@ -123,6 +180,10 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn sum16(self, v: [Lanes; 16]) -> Lanes {
-        Lanes(v.map(|v| self.sum(v)))
+        let mut out = [0.0; 16];
+        for (out, &v) in out.iter_mut().zip(&v) {
+            *out = self.sum(v);
+        }
+        Lanes(out)
     }
 }

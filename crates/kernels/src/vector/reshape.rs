@@ -4,13 +4,15 @@
 //! # Order of sums
 //! A mean over positions is the sum of the values in row-major order, times 1 / (rows · columns).
 
+use std::ops::Range;
+
 use crate::error::{Error, check_len};
 use crate::map::{
-    DataGradient, GradientView, MapShape, Pointwise, Reader, Strip, View, Writer, blocks, lanes, scatter,
-    scatter_workspace,
+    DataGradient, GradientView, Gradients, MapShape, Part, StoredMut, Strips, Target, Values, View, blocks,
+    lanes, scatter, scatter_workspace,
 };
 use crate::run::{Machine, Shared, Workspace, WorkspaceSize};
-use crate::simd::{LANES, Simd, Work};
+use crate::simd::{LANES, RawWork, Simd};
 use crate::vector::layout::{GROUP, VECTORS, groups, map_len};
 
 /// The mean over all positions of each channel: a map becomes a vector of as many features as it has channels.
@@ -151,9 +153,10 @@ impl Unflatten<'_> {
             return Ok(());
         }
         let y = Shared::new(y);
-        machine.run(blocks, cost(shape, samples), &|_, block| {
-            let lanes = lanes(samples, block);
-            machine.isa.run(Copy { shape, x, y: y.get(), block, lanes });
+        let strips = Strips::new(shape, samples);
+        strips.run(machine, strips.cost(), &|_, part| {
+            // SAFETY: both were checked against the shape, and parts are of the map.
+            unsafe { machine.isa.run_raw(FromValues { shape, x, y: StoredMut::new(y.get()), part }) };
         })
     }
 }
@@ -225,11 +228,6 @@ fn place(features: usize, block: usize, feature: usize) -> usize {
     (block / VECTORS * features + feature) * GROUP + block % VECTORS * LANES
 }
 
-/// Operations in all, for the rule on what is worth other threads: memory is what these passes wait for.
-fn cost(shape: MapShape, samples: usize) -> usize {
-    blocks(samples).saturating_mul(shape.block_len()).saturating_mul(16)
-}
-
 /// What a vector is made of.
 #[derive(Clone, Copy)]
 enum Source<'a> {
@@ -254,15 +252,31 @@ fn to_vector(
         return Ok(());
     }
     let y = Shared::new(y);
+    // All rows of a block at a time, as means run over them.
+    let parts = shape.channels.div_ceil((CHANNEL_PART / (shape.rows * shape.columns)).max(1));
+    let each = shape.channels.div_ceil(parts);
+    let cost = Strips::new(shape, samples).cost();
     // Blocks that the last group lacks have no lanes with samples: they are written, but not read.
-    machine.run(groups(samples) * VECTORS, cost(shape, samples), &|_, block| {
+    machine.run(groups(samples) * VECTORS * parts, cost, &|_, task| {
+        let (block, first) = (task / parts, task % parts * each);
+        let channels = first.min(shape.channels)..shape.channels.min(first + each);
         let lanes = lanes(samples, block);
         let y = y.get();
-        machine.isa.run(ToVector { features, shape, source, y, accumulate, block, lanes });
+        // SAFETY: source and vector were checked against the shape, and tasks have their own features of their block.
+        unsafe {
+            machine.isa.run_raw(ToVector { features, shape, source, y, accumulate, block, channels, lanes });
+        }
     })
 }
 
-/// The features of a block. Source and vector have been checked against the shape.
+/// Vectors of a map that one task turns into features, about.
+const CHANNEL_PART: usize = 1 << 11;
+
+/// Features of some channels of a block.
+///
+/// # Safety
+/// Source and vector have been checked against the shape, the channels are within it; the vector has the block, and no
+/// other task writes these features of it.
 struct ToVector<'a> {
     features: Features,
     shape: MapShape,
@@ -270,19 +284,21 @@ struct ToVector<'a> {
     y: *mut f32,
     accumulate: bool,
     block: usize,
+    channels: Range<usize>,
     lanes: u16,
 }
 
-impl Work for ToVector<'_> {
+impl RawWork for ToVector<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let ToVector { features, shape, source, y, accumulate, block, lanes } = self;
+    unsafe fn run_raw<S: Simd>(self, s: S) {
+        let ToVector { features, shape, source, y, accumulate, block, channels, lanes } = self;
         let count = features.count(shape);
         if lanes == 0 {
             if !accumulate {
-                for feature in 0..count {
+                let of_channel = count / shape.channels;
+                for feature in channels.start * of_channel..channels.end * of_channel {
                     // SAFETY: the vector has whole groups.
                     unsafe { s.store(y.add(place(count, block, feature)), s.splat(0.0)) };
                 }
@@ -290,20 +306,20 @@ impl Work for ToVector<'_> {
             return;
         }
         let share = s.splat(1.0 / (shape.rows * shape.columns) as f32);
-        for c in 0..shape.channels {
+        for c in channels {
             // SAFETY: the map has this block, as it has samples, and the vector every feature of the shape.
             unsafe {
                 let channel = match &source {
-                    Source::View(view) => Channel::View(view.map.as_ptr(), Pointwise::new(s, view, c)),
-                    Source::Gradient(gradient) => Channel::Gradient(Reader::new(s, gradient, c, lanes)),
+                    Source::View(view) => Channel::View(Values::new(s, view, c)),
+                    Source::Gradient(gradient) => Channel::Gradient(Gradients::new(s, gradient, c, lanes)),
                 };
                 let mut sum = s.splat(0.0);
                 for r in 0..shape.rows {
                     for q in 0..shape.columns {
                         let at = shape.at(block, r, c, q);
                         let v = match &channel {
-                            Channel::View(map, point) => point.apply(s, s.load(map.add(at)), at / LANES),
-                            Channel::Gradient(reader) => reader.value(s, at),
+                            Channel::View(values) => values.value(s, at),
+                            Channel::Gradient(gradients) => gradients.value(s, at),
                         };
                         if features == Features::Means {
                             sum = s.add(sum, v);
@@ -327,34 +343,36 @@ impl Work for ToVector<'_> {
 
 /// A channel of a source.
 enum Channel<'a, S: Simd> {
-    View(*const f32, Pointwise<'a, S>),
-    Gradient(Reader<S>),
+    View(Values<'a, S>),
+    Gradient(Gradients<'a, S>),
 }
 
-/// A block of a map from a vector, both checked against the shape.
-struct Copy<'a> {
+/// A part of a map from a vector.
+///
+/// # Safety
+/// Both have been checked against the shape, the part is one of the map; no other task writes it.
+struct FromValues<'a> {
     shape: MapShape,
     x: &'a [f32],
-    y: *mut f32,
-    block: usize,
-    lanes: u16,
+    y: StoredMut,
+    part: Part,
 }
 
-impl Work for Copy<'_> {
+impl RawWork for FromValues<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let Copy { shape, x, y, block, lanes } = self;
+    unsafe fn run_raw<S: Simd>(self, s: S) {
+        let FromValues { shape, x, y, part } = self;
         let count = Features::Values.count(shape);
-        for r in 0..shape.rows {
-            for c in 0..shape.channels {
+        for r in part.rows {
+            for c in part.channels.clone() {
                 for q in 0..shape.columns {
                     // SAFETY: block and feature are within vector and map.
                     unsafe {
-                        let from = place(count, block, Features::Values.number(shape, c, r, q));
-                        let v = s.keep(lanes, s.load(x.as_ptr().add(from)));
-                        s.store(y.add(shape.at(block, r, c, q)), v);
+                        let from = place(count, part.block, Features::Values.number(shape, c, r, q));
+                        let v = s.keep(part.lanes, s.load(x.as_ptr().add(from)));
+                        y.store(s, shape.at(part.block, r, c, q), v);
                     }
                 }
             }
@@ -373,44 +391,47 @@ fn gradient_of_map(
 ) -> Result<(), Error> {
     check_len("gradient", gradient.len(), features.len(shape, samples)?)?;
     let size = scatter_workspace(shape, samples, 0);
-    scatter(machine, (shape, samples), x, data, (scratch, size), &|strip| {
-        machine.isa.run(FromVector { features, shape, gradient, strip });
+    scatter(machine, (shape, samples), x, data, (scratch, size), &|target| {
+        // SAFETY: the vector was checked above.
+        unsafe { machine.isa.run_raw(FromGradient { features, shape, gradient, target }) };
     })
 }
 
-/// The gradient of some rows of a block. The vector has been checked against the shape, the strip is that of
-/// [`scatter`].
-struct FromVector<'a> {
+/// The gradient of a part of a map from that of a vector.
+///
+/// # Safety
+/// The vector has been checked against the shape; the target is that of [`scatter`].
+struct FromGradient<'a> {
     features: Features,
     shape: MapShape,
     gradient: &'a [f32],
-    strip: Strip<'a>,
+    target: Target<'a>,
 }
 
-impl Work for FromVector<'_> {
+impl RawWork for FromGradient<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let FromVector { features, shape, gradient, strip } = self;
-        let Strip { block, rows, lanes, scratch: _, target } = strip;
+    unsafe fn run_raw<S: Simd>(self, s: S) {
+        let FromGradient { features, shape, gradient, target } = self;
+        let Part { block, rows, channels, lanes, .. } = target.part.clone();
         let count = features.count(shape);
         let scale = match features {
             Features::Means => s.splat(1.0 / (shape.rows * shape.columns) as f32),
             Features::Values => s.splat(1.0),
         };
-        for c in 0..shape.channels {
+        for c in channels {
             // SAFETY: block, rows, and every feature are within the shapes.
             unsafe {
-                let mut writer = Writer::new(s, &target, c);
+                let mut sink = target.channel(s, c);
                 for r in rows.clone() {
                     for q in 0..shape.columns {
                         let from = place(count, block, features.number(shape, c, r, q));
                         let g = s.mul(s.load(gradient.as_ptr().add(from)), scale);
-                        writer.put(s, shape.at(block, r, c, q), s.keep(lanes, g));
+                        sink.put(s, shape.at(block, r, c, q), s.keep(lanes, g));
                     }
                 }
-                writer.finish(s);
+                target.finish(s, c, sink);
             }
         }
     }
