@@ -2,6 +2,7 @@
 //! `docs/performance.md`.
 //!
 //!     cargo run --release -p rigl-kernels --example tasks
+#![allow(clippy::print_stdout, reason = "an example prints")]
 
 #[path = "../tests/support/layers.rs"]
 mod layers;

@@ -45,9 +45,7 @@ fn every_convolution_of_known_networks_has_work_for_96_threads_and_loses_little_
                     assert!(found >= (96.0f64.min(worth) / 4.0).min(26.0), "{what}: {found} of {worth}");
                     assert!(tasks(96).len() >= worth.min(56.0) as usize / 2, "{what}");
                     let found = speedup(&tasks, 2);
-                    if found < 1.85 {
-                        println!("{what}: {found} on two threads");
-                    }
+                    assert!(found >= 1.85, "{what}: {found} on two threads");
                 }
             }
         }

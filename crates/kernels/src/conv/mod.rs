@@ -11,9 +11,9 @@
 //! Sparse and dense kernels keep it alike, so that masked and sparse arithmetic agree to the bit.
 //!
 //! # How a pass runs
-//! A task is a run of bands of a block, or some channels of one ([`cut`]). It stages the rows that a band needs into a
+//! A task is a run of bands of a block, or some channels of one (`cut`). It stages the rows that a band needs into a
 //! window of a few rows, with zero borders and with columns one stride apart side by side, so that the inner loops
-//! ([`product`]) know neither borders nor strides: every weight is one offset into staged rows. A worked example is in
+//! (`product`) know neither borders nor strides: every weight is one offset into staged rows. A worked example is in
 //! `docs/convolution-window.md`.
 
 mod ahead;
