@@ -2,7 +2,7 @@
 //! `reference/golden/train-wrn-22-2*.json`, made by `reference/wrn.py` in float64. Initial values, masks and samples
 //! are drawn here as there.
 
-use rigl_engine::{Compute, Options, Preprocessing, Session};
+use rigl_engine::{ARITHMETIC_VERSION, Compute, Options, Preprocessing, Session};
 use rigl_graph::state::{self, Role, Tensor, Values};
 use rigl_graph::{Graph, ModelSpec, Models};
 use rigl_testing::golden::{self, Constants, Named, Numbers};
@@ -69,7 +69,8 @@ impl Golden {
         session
     }
 
-    fn check(&self, compute: Compute) {
+    /// The session after the steps.
+    fn check(&self, compute: Compute) -> Session {
         let mut session = self.session(compute);
         let samples = golden::samples(self.seed, self.losses.len() * self.samples, 3 * 32 * 32, 10);
         let mut batch = Default::default();
@@ -93,7 +94,25 @@ impl Golden {
                 golden.check(&format!("{compute}: {name}"), &found, |_| 0.0);
             }
         }
+        session
     }
+}
+
+/// FNV-1a of the bits of every parameter and buffer.
+fn fingerprint(session: &Session) -> u64 {
+    let add = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let state = session.state();
+    let kept = state.iter().filter(|tensor| matches!(tensor.role, Role::Parameter | Role::Buffer));
+    let bytes = kept.flat_map(|tensor| tensor.values.as_f32().unwrap().iter().flat_map(|v| v.to_le_bytes()));
+    bytes.fold(0xcbf2_9ce4_8422_2325, add)
+}
+
+#[test]
+fn bits_are_those_of_this_version_of_the_arithmetic() {
+    let golden: Golden = golden::read(include_str!("../../../reference/golden/train-wrn-22-2.json"));
+    let found = (ARITHMETIC_VERSION, fingerprint(&golden.check(Compute::Auto)));
+    // Another fingerprint under the same version: results have changed, and nobody was told.
+    assert_eq!(found, (2, 2_905_114_853_315_102_203));
 }
 
 fn check(file: &str) {

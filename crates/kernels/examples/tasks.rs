@@ -17,7 +17,20 @@ const THREADS: usize = 96;
 /// Operations that a staged number costs, about: measured at density .1 on 8 × 8 maps.
 const STAGED: f64 = 20.0;
 
-fn row(layer: &str, density: f64, pass: &str, tasks: &passes::Tasks) {
+/// Cost on one thread, and the time until the last of [`THREADS`] is done.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    one: f64,
+    many: f64,
+}
+
+impl Times {
+    fn add(&mut self, other: Times) {
+        *self = Times { one: self.one + other.one, many: self.many + other.many };
+    }
+}
+
+fn row(layer: &str, density: f64, pass: &str, tasks: &passes::Tasks) -> Times {
     let cost = |tasks: &[TaskWork]| tasks.iter().map(|task| task.cost(STAGED)).sum::<f64>();
     let (one, many) = (tasks(1), tasks(THREADS));
     let longest = many.iter().map(|task| task.cost(STAGED)).fold(0.0, f64::max);
@@ -32,6 +45,7 @@ fn row(layer: &str, density: f64, pass: &str, tasks: &passes::Tasks) {
         longest / 1e6,
         cost(&one) / span,
     );
+    Times { one: cost(&one), many: span }
 }
 
 fn main() {
@@ -48,13 +62,16 @@ fn main() {
         ("ResNet-50, batch 256", &RESNET_50, 256),
     ] {
         head(title);
+        let mut all = [Times::default(); 2];
         for &(name, shape) in shapes {
-            for density in [0.1, 1.0] {
+            for (density, all) in [0.1, 1.0].into_iter().zip(&mut all) {
                 for (pass, tasks) in passes::conv(shape, density, batch) {
-                    row(name, density, pass, &tasks);
+                    all.add(row(name, density, pass, &tasks));
                 }
             }
         }
+        let [sparse, dense] = all.map(|times| times.one / times.many);
+        println!("\nAll of them once, one after the other: {sparse:.0} at density .1, {dense:.0} dense.");
     }
     head("Linear layers");
     for (name, inputs, outputs, batch) in LINEAR {
