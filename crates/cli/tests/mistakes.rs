@@ -10,6 +10,7 @@ use std::process::{Child, Stdio};
 use rigl_base::files;
 use rigl_formats::checkpoint;
 use rigl_graph::Models;
+use rigl_topology::Method;
 use support::{MNIST, Place, Said, checkpoints, events, mnist, newest, refused};
 
 /// A short run on the data in `data`, saved after every batch; to be followed by a folder.
@@ -44,6 +45,8 @@ fn names_that_do_not_exist() {
         "allowed are `quickstart`, `mnist-lenet`, `fashion-lenet`, `cifar10-wrn22-2`, `cifar100-wrn22-2`";
     let models: Vec<String> = Models::default().names().map(|name| format!("`{name}`")).collect();
     let models = models.join(", ");
+    let methods: Vec<String> = Method::ALL.iter().map(|row| format!("`{}`", row.name)).collect();
+    let methods = methods.join(", ");
     let cases = [
         ("train quickstrat", &*format!("no preset is called `quickstrat`, {presets}"), "quickstart"),
         ("train frobnicate", &format!("no preset is called `frobnicate`, {presets}"), ""),
@@ -55,7 +58,7 @@ fn names_that_do_not_exist() {
         ),
         (
             "train quickstart --method rigel",
-            "`--method`: no method is called `rigel`, allowed are `dense`, `small-dense`, `static`, `snip`, `set`, `snfs`, `rigl`, `pruning`, `deepr`, `dsr`, `dnw`",
+            &format!("`--method`: no method is called `rigel`, allowed are {methods}"),
             "rigl",
         ),
         (

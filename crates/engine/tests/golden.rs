@@ -278,7 +278,7 @@ fn a_rigl_update_gives_the_patterns_values_and_momentum_of_pytorch() {
                 assert_eq!(budget.drop, golden.layers[&p.name].k, "{}", p.name);
                 let request = UpdateRequest {
                     budget,
-                    drop: Method::RIGL.drop_score(),
+                    drop: Method::RIGL.drop_rule(),
                     grow: Method::RIGL.grow_score(),
                     stream: Stream::new(0, Purpose::Growth, 0),
                     grown: Grown::zeros(),

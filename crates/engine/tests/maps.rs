@@ -9,7 +9,7 @@ use rigl_engine::{
 use rigl_graph::state::{self, Role};
 use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, ModelSpec, Models, Pool};
 use rigl_testing::{BARE, Plain, Samples, options, part, values, whole};
-use rigl_topology::{DropScore, GrowScore, Grown, LayerBudget, Pattern, UpdateRequest};
+use rigl_topology::{DropRule, GrowScore, Grown, LayerBudget, Pattern, UpdateRequest};
 
 const SHAPE: [usize; 3] = [3, 7, 6];
 const CLASSES: usize = 4;
@@ -287,7 +287,7 @@ fn train(graph: &Graph, options: &Options, parts: usize) -> (Vec<u64>, Vec<Vec<u
             let update = |_: usize, p: &mut Parameter| {
                 let request = UpdateRequest {
                     budget: LayerBudget::replace(p.active(), 2),
-                    drop: DropScore::Magnitude,
+                    drop: DropRule::Magnitude,
                     grow: GrowScore::Gradient,
                     stream: Stream::new(1, Purpose::Growth, step),
                     grown: Grown::zeros(),

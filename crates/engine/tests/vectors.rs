@@ -10,7 +10,7 @@ use rigl_engine::{
 use rigl_graph::initial::InitialValues;
 use rigl_graph::{Builder, Graph, Linear};
 use rigl_testing::{Plain, Samples, options, part, values, whole};
-use rigl_topology::{Change, DropScore, GrowScore, Grown, LayerBudget, Pattern, UpdateRequest};
+use rigl_topology::{Change, DropRule, GrowScore, Grown, LayerBudget, Pattern, UpdateRequest};
 
 const SIZES: [usize; 4] = [20, 33, 70, 5];
 const SMOOTHING: f32 = 0.1;
@@ -113,7 +113,7 @@ fn train(mut session: Session, micro_batches: usize) -> (Vec<u64>, Vec<Vec<u32>>
             sparse.iter().map(|&p| Growth { parameter: p, take: Take::Largest(drop(p)) }).collect();
         let request = |&p: &usize| UpdateRequest {
             budget: LayerBudget::replace(session.pattern(p).unwrap().count(), drop(p)),
-            drop: DropScore::Magnitude,
+            drop: DropRule::Magnitude,
             grow,
             stream: Stream::new(1, Purpose::Growth, step * 10 + p as u64),
             grown: Grown::zeros(),
@@ -213,7 +213,7 @@ fn one_update(session: &mut Session, compute_growth: bool, drop: usize) -> (Vec<
     twin.accumulate(whole(&packed), &[]).unwrap();
     let request = UpdateRequest {
         budget: LayerBudget::replace(old.count(), drop),
-        drop: DropScore::Magnitude,
+        drop: DropRule::Magnitude,
         grow: GrowScore::Gradient,
         stream: Stream::new(0, Purpose::Growth, 0),
         grown: Grown::zeros(),
@@ -280,7 +280,7 @@ fn growth_without_collected_gradients_is_an_error() {
     let count = session.pattern(0).unwrap().count();
     let request = UpdateRequest {
         budget: LayerBudget::replace(count, 3),
-        drop: DropScore::Magnitude,
+        drop: DropRule::Magnitude,
         grow: GrowScore::Gradient,
         stream: Stream::new(0, Purpose::Growth, 0),
         grown: Grown::zeros(),
@@ -334,7 +334,7 @@ fn replicas_that_exchange_gradients_step_and_grow_as_one_process_does_with_as_ma
     let requests = |session: &Session| {
         let request = |p: usize| UpdateRequest {
             budget: LayerBudget::replace(session.pattern(p).unwrap().count(), 20),
-            drop: DropScore::Magnitude,
+            drop: DropRule::Magnitude,
             grow: GrowScore::Gradient,
             stream: Stream::new(1, Purpose::Growth, p as u64),
             grown: Grown::zeros(),

@@ -5,7 +5,7 @@
 
 use rigl_base::counts;
 
-use crate::method::{DropRule, Method, MethodState, UpdateRule};
+use crate::method::{Method, MethodState, UpdateRule};
 use crate::names::Redistribution;
 use crate::pattern::Pattern;
 use crate::update::LayerBudget;
@@ -22,9 +22,9 @@ pub struct LayerStatistics {
     pub start: usize,
     /// Active positions that the distribution gives the layer.
     pub target: usize,
-    /// Active weights of magnitude below [`MethodState::threshold`]; read with [`DropRule::Threshold`].
+    /// Active weights of magnitude below [`MethodState::threshold`]; read with [`DropRule::Threshold`](crate::DropRule::Threshold).
     pub below: usize,
-    /// Active weights whose sign is not the one they started with; read with [`DropRule::SignChange`].
+    /// Active weights whose sign is not the one they started with; read with [`DropRule::SignChange`](crate::DropRule::SignChange).
     pub crossed: usize,
     /// Mean magnitude of the averaged gradient at active weights; read with [`Redistribution::Momentum`].
     pub momentum: f64,
@@ -92,12 +92,8 @@ impl Method {
             }
             UpdateRule::Replace { drop, redistribution, .. } => (drop, redistribution),
         };
-        let mut budgets = each(&|layer| match drop {
-            DropRule::Magnitude => replace(layer, share(layer.active)),
-            DropRule::Threshold { .. } => replace(layer, layer.below),
-            DropRule::SignChange { .. } => replace(layer, layer.crossed),
-        });
-        if let DropRule::Threshold { .. } = drop {
+        let mut budgets = each(&|layer| replace(layer, drop.count(layer, update.fraction)));
+        if drop.threshold().is_some() {
             let goal = share(layers.iter().map(|layer| layer.active).sum());
             if goal == 0 {
                 return each(&|layer| replace(layer, 0));
@@ -188,7 +184,7 @@ mod tests {
     /// SNFS as the original moves weights between layers.
     fn by_momentum() -> Method {
         dynamic(UpdateRule::Replace {
-            drop: DropRule::Magnitude,
+            drop: crate::DropRule::Magnitude,
             grow: GrowRule::MOMENTUM,
             redistribution: Some(Redistribution::Momentum),
         })

@@ -9,7 +9,7 @@
 //!
 //! ```
 //! use rigl_topology::{
-//!     Budget, Distribution, Gradients, Layer, LayerKind, LayerStatistics, LayerUpdate, Method, ScheduleDefaults, Updates,
+//!     Active, Budget, Distribution, Gradients, Layer, LayerKind, LayerStatistics, LayerUpdate, Method, ScheduleDefaults, Updates,
 //!     allocate,
 //! };
 //!
@@ -30,7 +30,8 @@
 //! let gradient: Vec<f32> = (0..20).map(|n| ((n * 7 % 20) as f32) - 10.0).collect();
 //!
 //! let budget = method.budget(&due, &[LayerStatistics::new(&pattern)], &mut method.state())[0];
-//! let update = LayerUpdate::begin(&pattern, &values, method.drop_score(), budget)?; // drops 1, 2 and 3, the smallest
+//! let scores = method.drop_rule().scores(Active { values: &values, gradient: &[], sign: None })?;
+//! let update = LayerUpdate::begin(&pattern, &scores, budget)?; // drops 1, 2 and 3, the smallest
 //! let grown = update.grow_largest(&gradient);
 //! let change = update.finish(&grown)?;
 //!
@@ -43,6 +44,7 @@
 
 pub mod budget;
 pub mod distribution;
+pub mod drop_rule;
 pub mod explored;
 pub mod filter;
 pub mod layer;
@@ -63,14 +65,14 @@ pub mod updates;
 
 pub use budget::LayerStatistics;
 pub use distribution::{Allocation, Budget, allocate, check_sparsity};
+pub use drop_rule::{Active, DropRule, Noise};
 pub use explored::Explored;
 pub use filter::{LayerFilter, check_glob};
 pub use layer::{Layer, LayerKind};
 pub use method::{
-    DropRule, Dynamics, GrowRule, Method, MethodState, Noise, ScheduleDefaults, Start, Topology, UpdateRule,
-    growth_stream,
+    Dynamics, GrowRule, Method, MethodState, ScheduleDefaults, Start, Topology, UpdateRule, growth_stream,
 };
-pub use names::{Decay, Distribution, DropScore, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
+pub use names::{Decay, Distribution, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
 pub use pattern::Pattern;
 pub use schedule::UpdateSchedule;
 pub use select::{Largest, smallest};

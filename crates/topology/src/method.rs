@@ -5,7 +5,7 @@
 //! A caller asks a row four things and does the rest itself:
 //! [`initial`](Method::initial) for the pattern a layer starts from; [`Updates`](crate::Updates) for when updates fall and
 //! what a step must compute; at an update [`budget`](Method::budget), the only place that looks across layers; and for each layer
-//! [`LayerUpdate`](crate::LayerUpdate), by [`drop_score`](Method::drop_score) and [`grow_score`](Method::grow_score).
+//! [`LayerUpdate`](crate::LayerUpdate), by [`drop_rule`](Method::drop_rule) and [`grow_score`](Method::grow_score).
 //! Where a row has [`Noise`], the caller adds it after every optimiser step.
 //!
 //! The methods that come with the crate, and how others would fit: [`crate::rows`].
@@ -18,8 +18,9 @@ use std::borrow::Cow;
 use rigl_base::random::{Purpose, Stream, name_id, pair_id};
 use rigl_base::{Error, Result, counts};
 
+use crate::drop_rule::{DropRule, Noise};
 use crate::layer::Layer;
-use crate::names::{Decay, DropScore, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
+use crate::names::{Decay, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
 use crate::pattern::Pattern;
 use crate::schedule::UpdateSchedule;
 
@@ -129,33 +130,6 @@ impl UpdateRule {
     pub const fn replace(drop: DropRule, grow: GrowRule) -> UpdateRule {
         UpdateRule::Replace { drop, grow, redistribution: None }
     }
-}
-
-/// Which active weights an update drops where as many are grown.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum DropRule {
-    /// Those of smallest |w|, as many as the drop fraction says.
-    Magnitude,
-    /// Those with |w| below one threshold for all layers, which adapts so that about as many go as the drop fraction says.
-    Threshold {
-        /// The threshold of the first update.
-        start: f64,
-    },
-    /// Those whose sign is not the one they started with.
-    SignChange {
-        /// What is done to active weights after each optimiser step, if anything.
-        noise: Option<Noise>,
-    },
-}
-
-/// A pull towards 0 and Gaussian noise (Bellec et al., ICLR 2018, algorithm 1): with the learning rate η and the sign s
-/// that a weight started with, w ← w − ηα s + √(2ηT) z.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Noise {
-    /// α.
-    pub pull: f64,
-    /// T; without, ηα²/2, with which noise is as large as the pull.
-    pub temperature: Option<f64>,
 }
 
 /// Which weights an update grows, and the values they start from.
@@ -346,7 +320,7 @@ impl Method {
 
     /// Whether the sign that each active weight started with is kept.
     pub fn keeps_signs(&self) -> bool {
-        matches!(self.rule(), Some(UpdateRule::Replace { drop: DropRule::SignChange { .. }, .. }))
+        self.drop_rule().keeps_signs()
     }
 
     /// Which weights updates grow; `None` where they grow none or let all weights compete.
@@ -368,15 +342,15 @@ impl Method {
 
     /// What is done to active weights after each optimiser step, if anything.
     pub fn noise(&self) -> Option<Noise> {
-        match self.rule()? {
-            UpdateRule::Replace { drop: DropRule::SignChange { noise }, .. } => noise,
-            UpdateRule::Replace { .. } | UpdateRule::Prune { .. } | UpdateRule::Compete => None,
-        }
+        self.drop_rule().noise()
     }
 
-    /// By which score a layer's update drops weights.
-    pub fn drop_score(&self) -> DropScore {
-        if self.keeps_signs() { DropScore::SignChange } else { DropScore::Magnitude }
+    /// Which active weights updates drop: the smallest, where the rule does not say.
+    pub fn drop_rule(&self) -> DropRule {
+        match self.rule() {
+            Some(UpdateRule::Replace { drop, .. }) => drop,
+            Some(UpdateRule::Prune { .. } | UpdateRule::Compete) | None => DropRule::Magnitude,
+        }
     }
 
     /// By which score a layer's update grows weights.
@@ -397,12 +371,8 @@ impl Method {
 
     /// What the method remembers at the beginning.
     pub fn state(&self) -> MethodState {
-        match self.rule() {
-            Some(UpdateRule::Replace { drop: DropRule::Threshold { start }, .. }) => {
-                MethodState { threshold: start }
-            }
-            _ => MethodState::default(),
-        }
+        let threshold = self.drop_rule().threshold();
+        threshold.map_or_else(MethodState::default, |threshold| MethodState { threshold })
     }
 
     /// The pattern that `layer` starts from with the `active` weights that

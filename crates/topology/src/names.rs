@@ -29,16 +29,6 @@ named_enum! {
 }
 
 named_enum! {
-    /// By which score an update of one layer drops active weights; the smallest go.
-    pub enum DropScore {
-        /// |w|.
-        Magnitude = "magnitude",
-        /// w times the sign it started with.
-        SignChange = "sign-change",
-    }
-}
-
-named_enum! {
     /// By which score an update of one layer grows weights; the largest come.
     pub enum GrowScore {
         /// Nothing is grown.

@@ -6,14 +6,14 @@
 //! | GraNet | nothing: `pruning` from an initial sparsity, that grows by gradient |
 //! | ITOP | nothing: `set` or `rigl` with other schedule values; [`Explored`](crate::Explored) measures what it is about |
 //! | SRigL | `rigl` with selection within each output (constant fan-in); ablation is a statistic of whole outputs that `budget` reads |
-//! | MEST | a [`DropRule`] \|w\| + λ\|g\|; [`LayerUpdate::begin`](crate::LayerUpdate::begin) would take the active gradients too |
 //! | Top-KAST | like `dnw`, with a second, larger pattern per layer for the backward pass: the widest change, in [`Needs`](crate::Needs) and in the engine |
 //! | AC/DC | phases: `budget` grows every position, later drops to the target by magnitude |
 //! | N:M, blocks | any row with selection within groups of M, or by sums of scores over blocks |
 
 use std::borrow::Cow;
 
-use crate::method::{DropRule, Dynamics, GrowRule, Method, Noise, Start, Topology, UpdateRule};
+use crate::drop_rule::{DropRule, Noise};
+use crate::method::{Dynamics, GrowRule, Method, Start, Topology, UpdateRule};
 use crate::names::{NarrowTo, Redistribution, StepPolicy};
 
 /// A row.
@@ -48,6 +48,16 @@ impl Method {
         "set",
         "drops the smallest weights, grows at random",
         Topology::dynamic(Dynamics::new(UpdateRule::replace(DropRule::Magnitude, GrowRule::RANDOM))),
+    );
+
+    /// Memory-economic sparse training (Yuan et al., NeurIPS 2021), its elastic mutation, with RigL's schedule.
+    pub const MEST: Method = row(
+        "mest",
+        "drops weights of smallest |w| + λ |gradient|, grows at random",
+        Topology::dynamic(Dynamics::new(UpdateRule::replace(
+            DropRule::Importance { gradient: 1.0 },
+            GrowRule::RANDOM,
+        ))),
     );
 
     /// Sparse networks from scratch (Dettmers & Zettlemoyer, 2019), with RigL's schedule and a distribution that stays;
@@ -116,6 +126,7 @@ impl Method {
         Method::STATIC,
         Method::SNIP,
         Method::SET,
+        Method::MEST,
         Method::SNFS,
         Method::RIGL,
         Method::PRUNING,
@@ -128,17 +139,18 @@ impl Method {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{DropScore, GrowScore};
+    use crate::names::GrowScore;
 
     #[test]
     fn the_rows_are_those_of_the_papers() {
         let row = |m: &'static Method| {
-            let of = |d: &Dynamics| (m.drop_score(), m.grow_score(), d.step_policy, d.every_step);
+            let of = |d: &Dynamics| (m.drop_rule(), m.grow_score(), d.step_policy, d.every_step);
             (&*m.name, m.start(), m.dynamics().map(of))
         };
         let random = Some(Start::Random);
-        let (magnitude, after) = (DropScore::Magnitude, StepPolicy::After);
-        let schedule = |grow| Some((magnitude, grow, after, false));
+        let (magnitude, after) = (DropRule::Magnitude, StepPolicy::After);
+        let of = |drop, grow| Some((drop, grow, after, false));
+        let schedule = |grow| of(magnitude, grow);
         assert_eq!(
             Method::ALL.iter().map(row).collect::<Vec<_>>(),
             [
@@ -147,11 +159,12 @@ mod tests {
                 ("static", random, None),
                 ("snip", Some(Start::Saliency), None),
                 ("set", random, schedule(GrowScore::Random)),
+                ("mest", random, of(DropRule::Importance { gradient: 1.0 }, GrowScore::Random)),
                 ("snfs", random, schedule(GrowScore::Momentum)),
                 ("rigl", random, Some((magnitude, GrowScore::Gradient, StepPolicy::Replace, false))),
                 ("pruning", random, schedule(GrowScore::None)),
-                ("deepr", random, Some((DropScore::SignChange, GrowScore::Random, after, true))),
-                ("dsr", random, schedule(GrowScore::Random)),
+                ("deepr", random, Some((Method::DEEPR.drop_rule(), GrowScore::Random, after, true))),
+                ("dsr", random, of(Method::DSR.drop_rule(), GrowScore::Random)),
                 ("dnw", Some(Start::Magnitude), Some((magnitude, GrowScore::Magnitude, after, true))),
             ]
         );

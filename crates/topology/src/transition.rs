@@ -4,7 +4,8 @@
 use rigl_base::random::{Purpose, Stream, normals};
 use rigl_base::{Error, Result};
 
-use crate::names::{DropScore, GrowScore, GrownInit};
+use crate::drop_rule::{Active, DropRule};
+use crate::names::{GrowScore, GrownInit};
 use crate::pattern::Pattern;
 use crate::select::Largest;
 use crate::slots::sign;
@@ -15,8 +16,8 @@ use crate::update::{Change, LayerBudget, LayerUpdate};
 pub struct UpdateRequest {
     /// What happens to the counts.
     pub budget: LayerBudget,
-    /// How weights are dropped.
-    pub drop: DropScore,
+    /// Which weights are dropped.
+    pub drop: DropRule,
     /// How positions are grown.
     pub grow: GrowScore,
     /// Random numbers for random growth.
@@ -95,14 +96,8 @@ pub fn transition(
 ) -> Result<Transition> {
     let missing = |what: &str| Error::internal(format!("no {what} was kept"));
     let LayerState { pattern, values, gradient, dense, candidates, sign, average, kept } = state;
-    let update = match request.drop {
-        DropScore::SignChange => {
-            let sign = sign.filter(|sign| sign.len() == values.len()).ok_or_else(|| missing("sign"))?;
-            let since: Vec<f32> = values.iter().zip(sign).map(|(w, s)| w * s).collect();
-            LayerUpdate::begin(pattern, &since, request.drop, request.budget)
-        }
-        DropScore::Magnitude => LayerUpdate::begin(pattern, values, request.drop, request.budget),
-    }?;
+    let scores = request.drop.scores(Active { values, gradient, sign })?;
+    let update = LayerUpdate::begin(pattern, &scores, request.budget)?;
     let grown = match request.grow {
         GrowScore::None => Vec::new(),
         GrowScore::Random => update.grow_random(request.stream),

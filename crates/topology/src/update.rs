@@ -14,7 +14,6 @@
 use rigl_base::random::Stream;
 use rigl_base::{Error, Result};
 
-use crate::names::DropScore;
 use crate::pattern::Pattern;
 use crate::select::{Largest, smallest};
 use crate::{sample, sorted};
@@ -49,22 +48,17 @@ pub struct LayerUpdate {
 }
 
 impl LayerUpdate {
-    /// Decides what is dropped from `pattern`, whose weights are `values` (in the order of its indices); with
-    /// [`DropScore::SignChange`] these are weights times the sign they started with, of which the smallest go.
+    /// Decides what is dropped from `pattern`: those whose scores, in the order of its indices, are smallest
+    /// ([`DropRule::scores`](crate::DropRule::scores)).
     ///
     /// # Errors
     /// [`Kind::Internal`](rigl_base::Kind::Internal) if lengths do not fit, or the budget's numbers contradict each
     /// other or the pattern.
-    pub fn begin(
-        pattern: &Pattern,
-        values: &[f32],
-        score: DropScore,
-        budget: LayerBudget,
-    ) -> Result<LayerUpdate> {
+    pub fn begin(pattern: &Pattern, scores: &[f32], budget: LayerBudget) -> Result<LayerUpdate> {
         let active = pattern.count();
-        if values.len() != active {
-            let found = values.len();
-            return Err(Error::internal(format!("{found} values for {active} active weights")));
+        if scores.len() != active {
+            let found = scores.len();
+            return Err(Error::internal(format!("{found} scores for {active} active weights")));
         }
         let LayerBudget { drop, grow, count } = budget;
         let possible = drop <= active && grow <= pattern.len() - (active - drop);
@@ -74,10 +68,7 @@ impl LayerUpdate {
                 "dropping {drop} and growing {grow} of {active} active in {len} positions cannot leave {count}"
             )));
         }
-        let dropped = match score {
-            DropScore::SignChange => smallest(drop, pattern.indices(), values.iter().copied()),
-            DropScore::Magnitude => smallest(drop, pattern.indices(), values.iter().map(|w| w.abs())),
-        };
+        let dropped = smallest(drop, pattern.indices(), scores.iter().copied());
         let kept = sorted::difference(pattern.indices(), &dropped);
         Ok(LayerUpdate { old: pattern.clone(), kept, budget })
     }
@@ -233,6 +224,7 @@ mod tests {
     use rigl_base::random::Purpose;
 
     use super::*;
+    use crate::slots::magnitudes;
 
     fn pattern(len: usize, indices: &[u32]) -> Pattern {
         Pattern::new(len, indices.to_vec()).unwrap()
@@ -240,7 +232,7 @@ mod tests {
 
     fn begin(pattern: &Pattern, values: &[f32], k: usize) -> LayerUpdate {
         let budget = LayerBudget::replace(pattern.count(), k);
-        LayerUpdate::begin(pattern, values, DropScore::Magnitude, budget).unwrap()
+        LayerUpdate::begin(pattern, &magnitudes(values), budget).unwrap()
     }
 
     fn grow_by(update: LayerUpdate, gradient: &[f32]) -> Change {
@@ -255,16 +247,9 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_changed_their_sign_go() {
+    fn scores_below_zero_are_the_smallest() {
         let old = pattern(8, &[0, 2, 3, 5]);
-        let begin = |k| {
-            LayerUpdate::begin(
-                &old,
-                &[0.5, -0.1, -2.0, 0.0],
-                DropScore::SignChange,
-                LayerBudget::replace(4, k),
-            )
-        };
+        let begin = |k| LayerUpdate::begin(&old, &[0.5, -0.1, -2.0, 0.0], LayerBudget::replace(4, k));
         assert_eq!(begin(2).unwrap().kept(), [0, 5]);
         assert_eq!(begin(0).unwrap().kept(), [0, 2, 3, 5]);
     }
@@ -383,7 +368,7 @@ mod tests {
     fn contradictions_are_refused() {
         let old = pattern(4, &[0, 1, 2]);
         let magnitude = |values: &[f32], drop, grow, count| {
-            LayerUpdate::begin(&old, values, DropScore::Magnitude, LayerBudget { drop, grow, count })
+            LayerUpdate::begin(&old, values, LayerBudget { drop, grow, count })
         };
         assert!(magnitude(&[1.0; 2], 1, 1, 3).is_err());
         assert!(magnitude(&[1.0; 3], 4, 4, 3).is_err());
@@ -400,7 +385,7 @@ mod tests {
     fn an_update_may_change_the_count_where_its_budget_says_so() {
         let old = pattern(6, &[0, 1, 2, 3]);
         let budget = LayerBudget { drop: 3, grow: 1, count: 2 };
-        let update = LayerUpdate::begin(&old, &[1.0, 4.0, 2.0, 3.0], DropScore::Magnitude, budget).unwrap();
+        let update = LayerUpdate::begin(&old, &[1.0, 4.0, 2.0, 3.0], budget).unwrap();
         let change = grow_by(update, &[0.0, 0.0, 0.0, 0.0, 1.0, 2.0]);
         assert_eq!(change.pattern().indices(), [1, 5]);
     }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use rigl_base::math;
 
-use crate::method::{DropRule, GrowRule, Method, UpdateRule};
+use crate::method::{GrowRule, Method, UpdateRule};
 use crate::names::{Decay, GrownInit, StepPolicy};
 use crate::schedule::UpdateSchedule;
 
@@ -310,7 +310,7 @@ fn of_growth(method: &Method) -> Gradients {
     // Scored while it is computed: how many positions are to grow must be known before, and no value of it after.
     let known = match method.rule() {
         Some(UpdateRule::Replace { drop, redistribution, .. }) => {
-            drop == DropRule::Magnitude && redistribution.is_none()
+            drop.by_fraction() && redistribution.is_none()
         }
         Some(UpdateRule::Prune { .. }) => true,
         Some(UpdateRule::Compete) | None => false,

@@ -206,7 +206,7 @@ impl Stepper {
             let name = &of.name;
             let request = UpdateRequest {
                 budget,
-                drop: method.drop_score(),
+                drop: method.drop_rule(),
                 grow: method.grow_score(),
                 stream: growth_stream(seed, name, step),
                 grown: Grown {

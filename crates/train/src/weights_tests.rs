@@ -4,7 +4,7 @@ use rigl_base::random::normals;
 use rigl_engine::{Batch, Compute, Growth, Options, Preprocessing, StepConstants, Take};
 use rigl_graph::{Builder, Graph, Linear};
 use rigl_testing::{Samples, options, whole};
-use rigl_topology::{DropScore, GrowScore, Grown, GrownInit, LayerBudget, Over, Pattern};
+use rigl_topology::{DropRule, GrowScore, Grown, GrownInit, LayerBudget, Over, Pattern};
 
 use super::*;
 
@@ -65,7 +65,7 @@ fn values(session: &Session, parameter: usize) -> Vec<f32> {
 fn request(session: &Session, k: usize, grow: GrowScore, init: GrownInit) -> UpdateRequest {
     UpdateRequest {
         budget: LayerBudget::replace(session.pattern(0).unwrap().count(), k),
-        drop: DropScore::Magnitude,
+        drop: DropRule::Magnitude,
         grow,
         stream: Stream::new(1, Purpose::Growth, 2),
         grown: Grown { init, stream: Stream::new(1, Purpose::Grown, 3), learning_rate: 0.25 },
@@ -101,12 +101,44 @@ fn averages_are_exponential_and_growth_by_them_takes_the_largest() {
         let pattern = session.pattern(0).unwrap().clone();
         let values = values(&session, 0);
         let begun =
-            rigl_topology::LayerUpdate::begin(&pattern, &values, request.drop, request.budget).unwrap();
+            rigl_topology::LayerUpdate::begin(&pattern, &slots::magnitudes(&values), request.budget).unwrap();
         let grown = begun.grow_largest(&expected);
         let change = update(&mut session, &[(0, request)]).unwrap().remove(0);
         assert!(grown.iter().all(|&position| change.pattern().contains(position)));
         assert_eq!(change.pattern().count(), pattern.count());
     }
+}
+
+#[test]
+fn importance_is_of_this_batchs_gradient_also_after_the_step() {
+    let rule = DropRule::Importance { gradient: 40.0 };
+    let mut found = Vec::new();
+    for compute in STORAGE {
+        let mut session = session(20, 1, compute);
+        let batch = batch(&session, 20, 1);
+        session.accumulate(whole(&batch), &[]).unwrap();
+        let gradient = session.parameters()[0].gradient().into_owned();
+        session.step(StepConstants { l2: 0.125, ..PLAIN }).unwrap();
+        let (values, pattern) = (values(&session, 0), session.pattern(0).unwrap().clone());
+        let mut scores: Vec<(f32, u32)> = values
+            .iter()
+            .zip(&gradient)
+            .map(|(w, g)| w.abs() + 40.0 * g.abs())
+            .zip(pattern.indices().to_vec())
+            .collect();
+        scores.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let goes: Vec<u32> = scores[..9].iter().map(|&(_, position)| position).collect();
+        let magnitudes = slots::magnitudes(&values);
+        let smallest = rigl_topology::smallest(9, pattern.indices(), magnitudes.into_iter());
+        assert!(goes.iter().any(|position| !smallest.contains(position)), "the gradient decides nothing");
+
+        let mut request = request(&session, 9, GrowScore::None, GrownInit::Zeros);
+        (request.drop, request.budget) = (rule, LayerBudget { drop: 9, grow: 0, count: pattern.count() - 9 });
+        let change = update(&mut session, &[(0, request)]).unwrap().remove(0);
+        assert!(goes.iter().all(|&position| !change.pattern().contains(position)), "{compute}");
+        found.push(change);
+    }
+    assert!(found.iter().all(|change| *change == found[0]));
 }
 
 #[test]
@@ -174,7 +206,7 @@ fn noise_pulls_active_weights_against_the_sign_they_started_with() {
         // Those that crossed go; none is held to the sign it lost.
         let budget = LayerBudget::replace(after.len(), crossed);
         let request = UpdateRequest {
-            drop: DropScore::SignChange,
+            drop: DropRule::SignChange { noise: None },
             budget,
             ..request(&session, 0, GrowScore::Random, GrownInit::Zeros)
         };
@@ -203,7 +235,7 @@ fn a_weight_that_crossed_zero_and_is_regrown_at_once_is_held_to_the_sign_it_has(
     let crossed = statistics(&session, &[0], &[9], 0.0).unwrap()[0].crossed;
     assert!(crossed > 0);
     let request = UpdateRequest {
-        drop: DropScore::SignChange,
+        drop: DropRule::SignChange { noise: None },
         ..request(&session, crossed, GrowScore::Random, GrownInit::Zeros)
     };
     let before = values(&session, 0);

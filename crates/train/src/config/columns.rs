@@ -102,6 +102,9 @@ impl Method {
             UpdateRule::Replace { drop, grow, redistribution } => {
                 match drop {
                     DropRule::Magnitude => {}
+                    DropRule::Importance { gradient } => {
+                        (self.drop.kind, self.drop.gradient) = (DropKind::Importance, gradient);
+                    }
                     DropRule::Threshold { start } => {
                         (self.drop.kind, self.drop.threshold) = (DropKind::Threshold, start);
                     }
@@ -216,6 +219,7 @@ impl Method {
         let dropped = match drop {
             DropKind::None => None,
             DropKind::Magnitude => Some(DropRule::Magnitude),
+            DropKind::Importance => Some(DropRule::Importance { gradient: self.drop.gradient }),
             DropKind::Threshold => Some(DropRule::Threshold { start: self.drop.threshold }),
             DropKind::SignChange => {
                 let MethodDrop { noise, pull, temperature, .. } = self.drop;

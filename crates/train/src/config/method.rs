@@ -33,6 +33,8 @@ named_enum! {
         None = "none",
         /// |w|.
         Magnitude = "magnitude",
+        /// |w| + λ |∂L/∂w| of this batch, without the L2 term.
+        Importance = "importance",
         /// |w| below one threshold for all layers, which adapts so that about as many go as the drop fraction says.
         Threshold = "threshold",
         /// w times the sign it started with: all below 0 go.
@@ -134,7 +136,7 @@ const FRACTION: Condition = Condition {
     is: "updates drop a share of the weights and grow as many",
     holds: |config| {
         let by_share = match config.method.drop.kind {
-            DropKind::Magnitude | DropKind::Threshold => true,
+            DropKind::Magnitude | DropKind::Importance | DropKind::Threshold => true,
             DropKind::None | DropKind::SignChange => false,
         };
         by_share && !matches!(config.method.grow.kind, GrowKind::None | GrowKind::Magnitude)
@@ -196,6 +198,8 @@ table! {
     MethodDrop in [method.drop] {
         /// By which score weights are dropped; the smallest go.
         kind: DropKind = DropKind::Magnitude;
+        /// How much the gradient's magnitude counts beside the weight's: λ.
+        gradient: f64 = 1.0, "a number ≥ 0" if |&x| x >= 0.0, for [DropKind::Importance];
         /// The magnitude from which the threshold starts.
         threshold: f64 = 1e-3, "a number > 0" if |&x| x > 0.0, for [DropKind::Threshold];
         /// Whether each optimiser step is followed by a pull towards 0, against the sign that a weight started with,

@@ -193,9 +193,11 @@ fn broken_toml_and_double_keys_are_refused_with_the_line() {
 
 #[test]
 fn unknown_methods_and_presets_are_refused_with_the_list() {
+    let methods: Vec<String> =
+        rigl_topology::Method::ALL.iter().map(|row| format!("`{}`", row.name)).collect();
     check_file(
         "[method]\nname = 'rigel'",
-        "`my.toml` line 2: no method is called `rigel`, allowed are `dense`, `small-dense`, `static`, `snip`, `set`, `snfs`, `rigl`, `pruning`, `deepr`, `dsr`, `dnw`",
+        &format!("`my.toml` line 2: no method is called `rigel`, allowed are {}", methods.join(", ")),
         "rigl",
     );
     check_set(
@@ -309,7 +311,7 @@ fn a_table_may_be_a_word_a_table_in_a_line_or_lines_of_its_own() {
     ] {
         assert_eq!(command_line(Base::Default, same).unwrap(), threshold, "{same:?}");
     }
-    let kinds = "expected one of `none`, `magnitude`, `threshold`, `sign-change`";
+    let kinds = "expected one of `none`, `magnitude`, `importance`, `threshold`, `sign-change`";
     check_set(
         "method.drop=magnitud",
         &format!("`--set`: `method.drop` is `magnitud`, {kinds}"),
