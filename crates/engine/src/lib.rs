@@ -19,8 +19,8 @@ mod value;
 
 /// Raised whenever a change alters a bit of any result. Checkpoints carry it.
 ///
-/// 2: sums of convolutions and batch norms in an order that gives work to many threads, whatever the batch; NaN passes
-/// through ReLU.
+/// 2: sums of convolutions and batch norms in an order that gives work to many threads, whatever the batch; the
+/// loss summed by 16 samples; NaN passes through ReLU and max-pooling.
 pub const ARITHMETIC_VERSION: u32 = 2;
 
 pub use batch::{Batch, Packer, Preprocessing};

@@ -14,9 +14,6 @@ use rigl_kernels::simulate::{TaskWork, makespan};
 
 const THREADS: usize = 96;
 
-/// Operations that a staged number costs, about: measured at density .1 on 8 × 8 maps.
-const STAGED: f64 = 20.0;
-
 /// Cost on one thread, and the time until the last of [`THREADS`] is done.
 #[derive(Clone, Copy, Default)]
 struct Times {
@@ -31,10 +28,10 @@ impl Times {
 }
 
 fn row(layer: &str, density: f64, pass: &str, tasks: &passes::Tasks) -> Times {
-    let cost = |tasks: &[TaskWork]| tasks.iter().map(|task| task.cost(STAGED)).sum::<f64>();
+    let cost = |tasks: &[TaskWork]| tasks.iter().map(|task| task.cost()).sum::<f64>();
     let (one, many) = (tasks(1), tasks(THREADS));
-    let longest = many.iter().map(|task| task.cost(STAGED)).fold(0.0, f64::max);
-    let span = makespan(many.iter().map(|task| task.cost(STAGED)), THREADS);
+    let longest = many.iter().map(|task| task.cost()).fold(0.0, f64::max);
+    let span = makespan(many.iter().map(|task| task.cost()), THREADS);
     let flops: usize = one.iter().map(|task| task.flops).sum();
     println!(
         "| {layer} | {density} | {pass} | {:.0} | {} | {} | {:.1} | {:.1} | {:.0} |",

@@ -155,12 +155,13 @@ impl<E: Each<N>, const N: usize> Work for Chunk<'_, E, N> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let whole = self.out.len() / LANES * LANES;
+        let len = self.out.len();
+        let (from, whole) = (self.inputs.map(|x| &x[..len]), len / LANES * LANES);
         for i in (0..whole).step_by(LANES) {
             // SAFETY: i + 16 is at most the length of the chunk, and of every input.
             unsafe {
                 let mut inputs = [s.splat(0.0); N];
-                for (input, x) in inputs.iter_mut().zip(self.inputs) {
+                for (input, x) in inputs.iter_mut().zip(from) {
                     *input = s.load(x.as_ptr().add(i));
                 }
                 let y = self.each.of(s, inputs);
@@ -170,7 +171,7 @@ impl<E: Each<N>, const N: usize> Work for Chunk<'_, E, N> {
         }
         let rest = self.out.len() - whole;
         let mut padded = [[0.0f32; LANES]; N];
-        for (padded, x) in padded.iter_mut().zip(self.inputs) {
+        for (padded, x) in padded.iter_mut().zip(from) {
             padded[..rest].copy_from_slice(&x[whole..][..rest]);
         }
         let mut y = [0.0f32; LANES];

@@ -57,6 +57,11 @@ impl Work for Step<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let Sgd { learning_rate, momentum, nesterov, l2 } = self.sgd;
+        let len = self.w.len();
+        assert!(
+            self.gradient.len() >= len && (momentum == 0.0 || self.m.len() >= len),
+            "a number for each weight"
+        );
         let (l2_all, momentum_all, rate_all) = (s.splat(l2), s.splat(momentum), s.splat(-learning_rate));
         let whole = self.w.len() / LANES * LANES;
         for i in (0..whole).step_by(LANES) {

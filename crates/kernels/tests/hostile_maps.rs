@@ -114,6 +114,35 @@ fn scratch(shape: &ConvShape, samples: usize) -> Workspace {
 }
 
 #[test]
+fn scratch_for_a_batch_does_for_every_smaller_one() {
+    let machine = &Machine::new(Isa::detect(), 2);
+    let shape = ConvShape { inputs: 80, rows: 8, columns: 8, outputs: 96, ..SMALL };
+    let (stream, n) = (ConvStream::full(shape).unwrap(), shape.weight_len());
+    let values = vec![0.5; n];
+    let [x, dy] = [shape.input(), shape.output()].map(|of| vec![1.0; of.len(blocks(300)).unwrap()]);
+    for planned in [1, 100, 128, 300] {
+        let mut scratch = Workspace::new(2, Backward::workspace(&shape, n, n, planned)).unwrap();
+        for samples in (1..=planned).step_by(11) {
+            let [x, dy] = [(&x, shape.input()), (&dy, shape.output())]
+                .map(|(numbers, of)| &numbers[..of.len(blocks(samples)).unwrap()]);
+            let mut gradient = vec![0.0; n];
+            let done = Backward {
+                weights: Weights::Sparse(&stream, &values),
+                x: View::plain(x),
+                gradient: GradientView { direct: Some(dy), ..GradientView::default() },
+                keep: None,
+                weight: WeightGradient::Sparse(&stream, &mut gradient),
+                bias: None,
+                accumulate: false,
+                data: None,
+                samples,
+            };
+            done.run(machine, &mut scratch).unwrap_or_else(|e| panic!("{samples} of {planned}: {e}"));
+        }
+    }
+}
+
+#[test]
 fn slices_of_convolutions_too_short_or_too_long_are_refused() {
     let samples = 18;
     let (input, output) = (SMALL.input(), SMALL.output());
@@ -462,6 +491,16 @@ fn maps_that_overflow_are_refused_and_empty_ones_are_no_work() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn maps_without_rows_or_columns_have_features_and_no_work() {
+    let machine = &Machine::new(Isa::detect(), 2);
+    for (rows, columns) in [(0, 5), (5, 0), (0, 0)] {
+        let shape = MapShape { channels: 3, rows, columns };
+        let mut means = vec![1.0; 3 * GROUP];
+        GlobalAveragePool { shape, x: View::plain(&[]), y: &mut means, samples: 1 }.run(machine).unwrap();
     }
 }
 

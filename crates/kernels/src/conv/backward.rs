@@ -76,7 +76,7 @@ impl WeightGradient<'_> {
 
 impl Backward<'_> {
     /// The scratch that it needs for a weight of `weights` numbers, a weight gradient of up to `gradient` numbers (all
-    /// that the weight has when dense: a dense one too), and a batch of `samples`; none for a shape that
+    /// that the weight has when dense: a dense one too), and batches of up to `samples`; none for a shape that
     /// [`ConvShape::check`] refuses.
     pub fn workspace(shape: &ConvShape, weights: usize, gradient: usize, samples: usize) -> WorkspaceSize {
         if shape.check().is_err() {
@@ -85,7 +85,7 @@ impl Backward<'_> {
         // In squares a dense gradient takes a little more than its numbers.
         let gradient =
             if gradient < shape.weight_len() { gradient } else { squares(shape).saturating_mul(SIDE * SIDE) };
-        let partials = Partials::new(shape, samples).count;
+        let partials = Partials::most(shape, samples);
         let bands = shape.bands().saturating_mul(blocks(samples));
         WorkspaceSize {
             worker: worker_parts(shape).iter().sum(),
@@ -135,7 +135,8 @@ impl Backward<'_> {
         let count = weight.kind().count();
         let size = Backward::workspace(&shape, weights.count(), count, samples);
         let parts = workspace.parts(machine.pool.threads(), size)?;
-        let (values, partials) = parts.shared.split_at_mut(weights.count());
+        let partials = Partials::new(&shape, samples);
+        let (values, numbers) = parts.shared.split_at_mut(weights.count());
         if data.is_some() {
             match weights {
                 Weights::Sparse(stream, from) => {
@@ -160,26 +161,26 @@ impl Backward<'_> {
             x,
             gradient,
             keep: keep.as_mut().map(|keep| Shared::new(keep)),
-            partials: Shared::new(partials),
+            partials: Shared::new(numbers),
             weight: weight.kind(),
             data: data.as_mut().map(|data| (Shared::new(data.out), data.accumulate)),
             data_sums: summed.then(|| Shared::new(data_sums)),
             bias_sums: bias.is_some().then(|| Shared::new(bias_sums)),
             samples,
-            bands: Partials::new(&shape, samples),
+            bands: partials,
         };
         let workers = parts.workers;
         machine.run(tasks.count(), cost, &|worker, task| {
             // SAFETY: everything was checked above; workers have their own scratch, and tasks their own parts.
             tasks.parts(task, |part| unsafe { pass.part(part, workers[worker].get()) });
         })?;
-        let partials = (&*partials, Partials::new(&shape, samples).count);
+        let numbers = (&*numbers, partials.count);
         match &mut weight {
             WeightGradient::None => {}
             WeightGradient::Sparse(stream, out) => {
                 let source = stream.forward.source.as_slice();
                 let place = |i: usize| Some(source[i] as usize);
-                reduce(machine, partials, count, &place, out, accumulate)?;
+                reduce(machine, numbers, count, &place, out, accumulate)?;
             }
             WeightGradient::Dense(taps, out) => {
                 let weights = taps.forward.taps.len();
@@ -190,7 +191,7 @@ impl Backward<'_> {
                     let weight = square % squares * SIDE + inside % SIDE;
                     (result < shape.outputs && weight < weights).then_some(result * weights + weight)
                 };
-                reduce(machine, partials, count, &place, out, accumulate)?;
+                reduce(machine, numbers, count, &place, out, accumulate)?;
             }
         }
         if let Some(bias) = bias {

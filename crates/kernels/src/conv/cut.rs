@@ -7,35 +7,32 @@
 //! - A weight gradient is the sum of a few *partials*, in order, each over a run of bands. A *piece* is some weights of a
 //!   partial: those of some outputs and some inputs.
 //!
-//! Bands and partials follow from the shape and the number of samples. Sections and pieces, which change no sum, follow
-//! from the work: so that a unit has some, where there is any.
+//! Bands and partials follow from the shape and the number of samples. Sections and pieces change no sum: sections follow
+//! from the pattern, so that a unit has some work, where there is any; pieces from the number of threads too.
 
 use std::ops::Range;
 
 use crate::conv::shape::ConvShape;
 use crate::map::{BLOCK, blocks};
 use crate::run::Runs;
+use crate::run::simulate::STAGED;
 
 /// Floating-point operations that a unit should have: at the 50 GFLOP/s that sparse products reach some 50 µs of one
 /// core, against which what its task prepares, and the hand-over to a thread, are small. Few in tests, so that small
 /// shapes are cut too.
 const UNIT_FLOPS: usize = if cfg!(test) { 20_000 } else { 2_500_000 };
 
-/// Partial gradients of a weight, about, whatever the batch: they are stored. More where all of them together have no
+/// Partial gradients of a weight, at most, whatever the batch: they are stored. More where all of them together have no
 /// more than [`PARTIAL_NUMBERS`] (2.5 MiB), so that weights with few numbers but large maps have as many tasks.
 const PARTIALS: usize = 8;
 const MORE_PARTIALS: usize = 64;
 const PARTIAL_NUMBERS: usize = 10 << 16;
 
-/// Output rows of a partial, at least, where a block has so many.
+/// Output rows of a partial, about, at least.
 const PARTIAL_ROWS: usize = 4;
 
 /// Pieces of a partial, at most.
 const PIECES: usize = 16;
-
-/// Floating-point operations that cost as much as staging a number, about: measured at density .1, where half of a
-/// pass's multiply-adds wait for the second cache.
-pub(crate) const STAGED: f64 = 20.0;
 
 /// Into how many sections `results` channels are cut for a weight of `weights` numbers: as many as leave a unit enough
 /// work, of at least `least` channels.
@@ -113,7 +110,18 @@ pub(crate) struct Partials {
 
 impl Partials {
     pub(crate) fn new(shape: &ConvShape, samples: usize) -> Partials {
-        let (bands, blocks) = (shape.bands(), blocks(samples));
+        Partials::of_blocks(shape, blocks(samples))
+    }
+
+    /// How many there are, at most, in batches of up to so many samples.
+    pub(crate) fn most(shape: &ConvShape, samples: usize) -> usize {
+        // From this many blocks on they are as many for every batch.
+        let blocks = blocks(samples).min(MORE_PARTIALS + 1);
+        (0..=blocks).map(|blocks| Partials::of_blocks(shape, blocks).count).max().unwrap_or(0)
+    }
+
+    fn of_blocks(shape: &ConvShape, blocks: usize) -> Partials {
+        let bands = shape.bands();
         let most = (PARTIAL_NUMBERS / shape.weight_len().max(1)).clamp(PARTIALS, MORE_PARTIALS);
         let all = bands.saturating_mul(blocks);
         if blocks > most || blocks == 0 {
@@ -121,8 +129,8 @@ impl Partials {
         }
         // As many in each block, of equal size if that is possible.
         let rows = shape.output().rows.div_ceil(PARTIAL_ROWS);
-        let least = PARTIALS.div_ceil(blocks).min(rows);
-        let each = (most / blocks).min(rows).max(least);
+        let least = (PARTIALS / blocks).clamp(1, rows);
+        let each = (most / blocks).clamp(least, rows);
         let even = (least..=each).rev().find(|&n| bands.is_multiple_of(n));
         Partials { bands, all, count: blocks * even.unwrap_or(each) }
     }
@@ -242,7 +250,8 @@ mod tests {
         let small = shape(16);
         let large = ConvShape { inputs: 512, outputs: 512, ..small };
         let count = |shape: &ConvShape, samples| Partials::new(shape, samples).count;
-        assert_eq!([1, 64, 100, 128, 4096].map(|samples| count(&large, samples)), [4, 8, 14, 8, 8]);
+        assert_eq!([1, 64, 100, 128, 4096].map(|samples| count(&large, samples)), [4, 8, 7, 8, 8]);
+        assert_eq!([1, 64, 100, 4096].map(|samples| Partials::most(&large, samples)), [4, 8, 8, 8]);
         assert_eq!([1, 64, 128, 4096].map(|samples| count(&small, samples)), [4, 16, 16, 17]);
         assert_eq!(count(&ConvShape { inputs: 3, ..small }, 4096), 64);
         let partials = Partials::new(&large, 128);
@@ -256,6 +265,10 @@ mod tests {
             [(1, 8), (2, 8), (8, 1), (1, 1)].map(|most| pieces(max, most, 96)),
             [(1, 8), (2, 8), (8, 1), (1, 1)]
         );
+        for shape in [small, large, shape(1), shape(7)] {
+            let found = |samples| Partials::most(&shape, samples);
+            assert!((1..3000).step_by(15).all(|n| count(&shape, n) <= found(n) && found(n) <= found(n + 15)));
+        }
         // No work, no pieces.
         assert_eq!(pieces(UNIT_FLOPS * 8, (8, 8), 96), (1, 1));
         for threads in [1, 2] {

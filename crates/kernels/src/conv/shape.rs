@@ -59,8 +59,9 @@ impl ConvShape {
             return wrong("too many weights");
         }
         // Offsets inside a staged row, in vectors, have 24 bits.
-        let widest = inputs.max(outputs).checked_mul(columns + 2 * padding + 2 * kernel);
-        if widest.is_none_or(|n| n >= 1 << OFFSET_BITS) {
+        let input = inputs.saturating_mul(self.input_staging().channel() + 2 * kernel);
+        let gradient = outputs.saturating_mul(self.gradient_staging().plane + 2 * kernel);
+        if input.max(gradient) >= 1 << OFFSET_BITS {
             return wrong("rows too wide");
         }
         Ok(())
@@ -297,6 +298,17 @@ mod tests {
             ConvShape { inputs: usize::MAX, ..good },
             ConvShape { outputs: 1 << 20, inputs: 1 << 20, ..good },
             ConvShape { inputs: 1 << 20, outputs: 1, columns: 1 << 10, ..good },
+            // A staged channel is as wide as the stride says: 32 vectors for 17 columns.
+            ConvShape {
+                inputs: 530_000,
+                columns: 17,
+                rows: 1,
+                outputs: 1,
+                kernel: 1,
+                stride: 16,
+                padding: 0,
+                groups: 1,
+            },
         ] {
             assert!(matches!(bad.check(), Err(Error::Shape(_))), "{bad:?}");
         }

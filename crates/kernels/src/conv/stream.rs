@@ -240,11 +240,13 @@ fn split(shape: &ConvShape, index: u32) -> [usize; 4] {
 fn cut(shape: &ConvShape, ends: &[u32]) -> Vec<u32> {
     let all = ends.last().copied().unwrap_or(0);
     let count = sections(shape, all as usize, ends.len(), SECTION);
+    let mut last = 0;
     let end = |section: usize| {
         let wanted = (u64::from(all) * section as u64).div_ceil(count as u64);
-        // At least as many results as sections, and as many left as sections are to come.
+        // A result in each section, and as many left as sections are to come.
         let found = ends.partition_point(|&end| u64::from(end) < wanted) + 1;
-        found.clamp(section, ends.len() - (count - section)) as u32
+        last = found.clamp(last + 1, ends.len() - (count - section));
+        last as u32
     };
     (1..count).map(end).chain(std::iter::once(ends.len() as u32)).collect()
 }
@@ -330,6 +332,10 @@ mod tests {
         assert_eq!(order.cells[order.cells.len() - 1], order.end());
         assert_eq!(order.cells.len(), order.panels() * sections.len() + 1);
         assert_eq!(sections[sections.len() - 1] as usize, results);
+        assert!(
+            sections[0] > 0 && sections.is_sorted_by(|a, b| a < b),
+            "a section without results: {sections:?}"
+        );
         for (number, pair) in order.cells.windows(2).enumerate() {
             let (panel, section) = (number / order.sections, number % order.sections);
             let results =
@@ -375,17 +381,22 @@ mod tests {
                         padding: 1,
                         groups,
                     };
-                    let indices = every(shape, step);
-                    let stream = ConvStream::new(shape, &indices).unwrap();
-                    assert_eq!(stream.count(), indices.len());
-                    check(&stream.forward, &stream.outputs, outputs, indices.len());
-                    let total: usize = stream.backward.iter().map(|o| o.taps.len()).sum();
-                    assert_eq!(total, indices.len());
-                    let inputs = &stream.inputs;
-                    stream.backward.iter().for_each(|order| {
-                        check(order, inputs, shape.inputs, order.taps.len());
-                    });
-                    most = most.max(stream.outputs.len());
+                    // One output with most of the nonzeros, too.
+                    let first = 0..(shape.weight_len() / outputs) as u32;
+                    let skewed =
+                        first.clone().chain(every(shape, 50).into_iter().skip_while(|i| first.contains(i)));
+                    for indices in [every(shape, step), skewed.collect()] {
+                        let stream = ConvStream::new(shape, &indices).unwrap();
+                        assert_eq!(stream.count(), indices.len());
+                        check(&stream.forward, &stream.outputs, outputs, indices.len());
+                        let total: usize = stream.backward.iter().map(|o| o.taps.len()).sum();
+                        assert_eq!(total, indices.len());
+                        let inputs = &stream.inputs;
+                        stream.backward.iter().for_each(|order| {
+                            check(order, inputs, shape.inputs, order.taps.len());
+                        });
+                        most = most.max(stream.outputs.len());
+                    }
                 }
             }
         }

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use crate::conv::cut::{Partials, STAGED, Units, flops_of};
+use crate::conv::cut::{Partials, Units, flops_of};
 use crate::conv::product::SIDE;
 use crate::conv::shape::ConvShape;
 use crate::conv::stream::{ConvStream, Order};
@@ -14,7 +14,7 @@ use crate::conv::taps::ConvTaps;
 use crate::conv::weights::{Sections, Weights};
 use crate::map::blocks;
 use crate::run::Runs;
-use crate::run::simulate::TaskWork;
+use crate::run::simulate::{STAGED, TaskWork};
 
 /// Which gradient of the weight is computed.
 #[derive(Clone, Copy)]
@@ -38,9 +38,7 @@ impl Kind<'_> {
             Kind::Dense(taps) => squares(&taps.shape) * SIDE * SIDE,
         }
     }
-}
 
-impl Kind<'_> {
     /// How often a partial may be cut, by outputs and by inputs.
     fn grid(self) -> (usize, usize) {
         match self {

@@ -1,7 +1,7 @@
 //! The pattern of a sparse linear layer, compiled for the kernels: two orders of the same nonzeros.
 //!
-//! The weight matrix (outputs × inputs) is cut into cells: what no task is smaller than. In the *forward order* a cell is a strip of outputs × a
-//! tile of inputs; cells go strip by strip and, inside, tile by tile. In the *backward order* strips are of inputs
+//! The weight matrix (outputs × inputs) is cut into cells. In the *forward order* a cell is a strip of outputs × a tile of
+//! inputs; cells go strip by strip and, inside, tile by tile. In the *backward order* strips are of inputs
 //! and tiles of outputs. So a pass works on a window of one map, as wide as a tile, that stays in the first cache,
 //! and on a strip of the other that stays in the second; and the second order gathers its values from a small
 //! piece of the first.

@@ -1,5 +1,4 @@
-//! One channel of a map: read as its consumers see it, read as a gradient, written as a value or as a gradient. Every
-//! kernel that reads or writes a stored map does it here.
+//! One channel of a map: read as its consumers see it, read as a gradient, written as a value or as a gradient.
 
 use crate::map::stored::{Stored, StoredMut};
 use crate::map::view::{Affine, Dropout, GradientView, NormGradient, View};

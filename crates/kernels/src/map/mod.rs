@@ -3,7 +3,7 @@
 //!
 //! Only the inputs of batch norms and the results of additions are stored. What is pointwise after them is a
 //! [`View`], and what is pointwise before a gradient a [`GradientView`]: both are computed from the stored maps
-//! when a row is staged for a convolution. Nothing but `channel` touches stored maps, through `stored`.
+//! when a row is staged for a convolution. Kernels touch stored maps through `stored` alone, most of them by `channel`.
 
 mod channel;
 pub mod dropout;

@@ -1,7 +1,7 @@
 //! How units of work become tasks.
 //!
 //! A pass is cut into *units* as small as makes sense on many threads. What is summed up, and in which order, follows
-//! from the units, and they follow from shapes alone. Neighbouring units share what whoever computes them has to
+//! from shapes and samples, and no sum crosses a unit. Neighbouring units share what whoever computes them has to
 //! prepare: rows that are staged, values that lie near. So a task is a *run* of them: long where threads are few, so that
 //! nothing is prepared twice; a single unit where there are more threads than that. No result depends on it.
 

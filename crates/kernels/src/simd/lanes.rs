@@ -10,7 +10,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Sixteen f32.
     type V: Copy;
 
-    /// Whether there are registers for eight accumulators and more (32 vector registers of 16 lanes).
+    /// Whether there are registers for sixteen accumulators and more (32 vector registers of 16 lanes).
     const WIDE: bool;
 
     /// All lanes `x`.

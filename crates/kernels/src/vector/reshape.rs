@@ -253,7 +253,7 @@ fn to_vector(
     }
     let y = Shared::new(y);
     // All rows of a block at a time, as means run over them.
-    let parts = shape.channels.div_ceil((CHANNEL_PART / (shape.rows * shape.columns)).max(1));
+    let parts = shape.channels.div_ceil((CHANNEL_PART / (shape.rows * shape.columns).max(1)).max(1));
     let each = shape.channels.div_ceil(parts);
     let cost = Strips::new(shape, samples).cost();
     // Blocks that the last group lacks have no lanes with samples: they are written, but not read.
