@@ -10,7 +10,7 @@ use rigl_graph::initial::InitialValues;
 use rigl_graph::{Graph, ParameterKind};
 use rigl_kernels::loss::LossSums;
 use rigl_kernels::optimizer::{self, Sgd};
-use rigl_kernels::{Arena, Isa, Machine, Workspace, measure};
+use rigl_kernels::{Arena, Isa, Machine, Workspace, WorkspaceSize, measure};
 use rigl_topology::slots::KEPT;
 use rigl_topology::{Largest, MethodSlot, Over, Pattern};
 
@@ -32,7 +32,8 @@ use crate::storage::{self, Form, Storage};
 pub struct Session {
     graph: Graph,
     machine: Machine,
-    training: Plan,
+    /// None of a network without a loss.
+    training: Option<Plan>,
     evaluation: Plan,
     arena: Arena,
     workspace: Workspace,
@@ -51,9 +52,11 @@ impl Session {
             None => Isa::detect(),
             Some(name) => Isa::named(name).map_err(|e| Error::usage(e.to_string()))?,
         };
-        let training = Plan::compile(graph, options.batch, Purpose::Training)?;
+        let training =
+            graph.loss().map(|_| Plan::compile(graph, options.batch, Purpose::Training)).transpose()?;
         let evaluation = Plan::compile(graph, options.evaluation_batch, Purpose::Evaluation)?;
-        let arena = Arena::new(training.arena.max(evaluation.arena))
+        let plans = || training.iter().chain([&evaluation]);
+        let arena = Arena::new(plans().map(|plan| plan.arena).max().unwrap_or(0))
             .map_err(|e| Error::environment("activations").caused_by(e))?;
         if patterns.len() != graph.parameters().len() {
             return Err(Error::internal("one pattern or none per parameter"));
@@ -75,13 +78,15 @@ impl Session {
             .collect::<Result<_>>()?;
         let norms = BatchNorm::all(graph);
         let widest = norms.iter().map(BatchNorm::channels).max().unwrap_or(0);
-        let masks = training.dropouts.iter().map(|dropout| Ok(vec![0; dropout.mask_words(options.batch)?]));
+        let dropouts = training.iter().flat_map(|plan| &plan.dropouts);
+        let masks = dropouts.map(|dropout| Ok(vec![0; dropout.mask_words(options.batch)?]));
         let scratch = Scratch {
             sums: vec![0.0; 2 * widest],
             shift: vec![0.0; widest],
             masks: masks.collect::<Result<_>>()?,
         };
-        let workspace = Workspace::new(options.threads, training.workspace.max(evaluation.workspace))
+        let workspace = plans().fold(WorkspaceSize::default(), |size, plan| size.max(plan.workspace));
+        let workspace = Workspace::new(options.threads, workspace)
             .map_err(|e| Error::environment("scratch memory").caused_by(e))?;
         Ok(Session {
             graph: graph.clone(),
@@ -126,7 +131,7 @@ impl Session {
 
     /// What packs samples for this network.
     pub fn packer(&self, preprocessing: &Preprocessing) -> Packer {
-        Packer { isa: self.machine.isa, layout: self.training.input, preprocessing: preprocessing.clone() }
+        Packer { isa: self.machine.isa, layout: self.evaluation.input, preprocessing: preprocessing.clone() }
     }
 
     /// Forward and backward over a part of a step's batch; gradients add up until [`Session::step`]. For the
@@ -143,9 +148,11 @@ impl Session {
     /// # Errors
     /// As [`Session::accumulate`].
     pub fn profile(&mut self, part: MicroBatch, growth: &[Growth]) -> Result<Vec<LayerTime>> {
-        let mut times = vec![PassTimes::default(); self.training.passes.len()];
+        let passes = self.training.iter().flat_map(|plan| &plan.passes);
+        let mut times = vec![PassTimes::default(); passes.count()];
         self.pass(part, growth, Some(&mut times))?;
-        let layers = self.training.passes.iter().zip(times).map(|(pass, times)| LayerTime {
+        let passes = self.training.iter().flat_map(|plan| &plan.passes);
+        let layers = passes.zip(times).map(|(pass, times)| LayerTime {
             parameter: pass.weight(),
             forward_s: times.forward.as_secs_f64(),
             weights_s: times.weights.as_secs_f64(),
@@ -160,7 +167,8 @@ impl Session {
         growth: &[Growth],
         times: Option<&mut [PassTimes]>,
     ) -> Result<Outcome> {
-        check_batch(part.batch, &self.training)?;
+        let Some(plan) = &self.training else { return Err(self.graph.no_loss()) };
+        check_batch(part.batch, plan)?;
         let workers = self.machine.pool.threads();
         let collect: Vec<Option<Collect>> = if growth.is_empty() {
             Vec::new()
@@ -179,7 +187,6 @@ impl Session {
             collect
         };
         let stopwatch = times.map(|times| Stopwatch { times, pass: 0, since: Instant::now() });
-        let plan = &self.training;
         let run = Run {
             machine: &self.machine,
             buffers: &plan.buffers,
@@ -265,8 +272,46 @@ impl Session {
     /// wanted.
     ///
     /// # Errors
-    /// If the batch is larger than planned, a label is out of range, or a worker panicked.
+    /// If the batch is larger than planned, a label is out of range, a worker panicked, or the network has no loss
+    /// ([`Session::predict`] does without).
     pub fn evaluate(&mut self, batch: &Batch, logits: Option<&mut Vec<f32>>) -> Result<Outcome> {
+        if self.training.is_none() {
+            let name = self.graph.name();
+            return Err(Error::usage(format!(
+                "network `{name}` has no loss: what it says can be predicted alone"
+            )));
+        }
+        let outcome = self.forward(batch)?;
+        if let Some(logits) = logits {
+            self.append_output(batch, 0, logits)?;
+        }
+        Ok(outcome)
+    }
+
+    /// Forward alone: what the network says of the samples of a batch, which need no right labels: for each of
+    /// [`Graph::outputs`] all its numbers (row-major), one sample after the other. Networks without a loss have these alone.
+    ///
+    /// # Errors
+    /// If the batch is larger than planned, a label is out of range where there is a loss, or a worker panicked.
+    pub fn predict(&mut self, batch: &Batch) -> Result<Vec<Vec<f32>>> {
+        self.forward(batch)?;
+        let mut outputs = vec![Vec::new(); self.evaluation.outputs.len()];
+        for (number, numbers) in outputs.iter_mut().enumerate() {
+            self.append_output(batch, number, numbers)?;
+        }
+        Ok(outputs)
+    }
+
+    /// Appends an output of the forward pass that has just been run.
+    fn append_output(&mut self, batch: &Batch, number: usize, numbers: &mut Vec<f32>) -> Result<()> {
+        let (plan, samples) = (&self.evaluation, batch.samples());
+        let of = plan.outputs.get(number).ok_or_else(|| Error::internal("a network without an output"))?;
+        let range = plan.buffers.source(of.source, samples);
+        let ([in_arena], []) = self.arena.borrow([range], []).map_err(kernel)?;
+        of.layout.unpack(stored(of.source, in_arena, batch), samples, numbers)
+    }
+
+    fn forward(&mut self, batch: &Batch) -> Result<Outcome> {
         check_batch(batch, &self.evaluation)?;
         let plan = &self.evaluation;
         let run = Run {
@@ -284,14 +329,7 @@ impl Session {
             sums: LossSums::default(),
             stopwatch: None,
         };
-        let outcome = execute::evaluate(plan, run)?;
-        if let Some(logits) = logits {
-            let (of, samples) = (plan.logits, batch.samples());
-            let range = plan.buffers.source(of.source, samples);
-            let ([in_arena], []) = self.arena.borrow([range], []).map_err(kernel)?;
-            of.layout.unpack(stored(of.source, in_arena, batch), samples, logits)?;
-        }
-        Ok(outcome)
+        execute::evaluate(plan, run)
     }
 
     /// Lends the parameters, in the graph's order.

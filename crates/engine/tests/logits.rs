@@ -1,7 +1,7 @@
 //! Logits that a session lends are those that its losses and hits come from, sample by sample, whatever the batch.
 
 use rigl_engine::{Compute, Options, Preprocessing, Session};
-use rigl_graph::{ModelSpec, Models};
+use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, ModelSpec, Models, NodeId};
 use rigl_testing::golden::samples;
 
 const CLASSES: u32 = 7;
@@ -61,4 +61,53 @@ fn losses_and_hits_are_those_of_the_logits() {
 
 fn bits(numbers: &[f32]) -> Vec<u32> {
     numbers.iter().map(|z| z.to_bits()).collect()
+}
+
+/// A convolution with norm and ReLU, and two linear layers; ended by `end`, which is given some of its nodes.
+fn network(end: impl FnOnce(&mut Builder, [NodeId; 5])) -> Graph {
+    let mut g = Builder::new("net");
+    let x = g.input("image", &SHAPE);
+    let x = g.conv2d("conv", x, 6, Conv2d::k3());
+    let x = g.batch_norm("norm", x, BatchNorm::default());
+    let map = g.relu(x);
+    let means = g.global_avg_pool(map);
+    let hidden = g.linear("fc1", means, 9, Linear::default());
+    let rectified = g.relu(hidden);
+    let code = g.linear("fc2", rectified, CLASSES as usize, Linear::default());
+    end(&mut g, [map, means, hidden, rectified, code]);
+    g.finish().unwrap()
+}
+
+#[test]
+fn a_network_without_a_loss_predicts_all_its_outputs_and_is_neither_trained_nor_evaluated() {
+    let options =
+        Options { batch: 8, evaluation_batch: 40, threads: 2, isa: None, compute: Compute::Auto, seed: 5 };
+    let session =
+        |graph: &Graph| Session::new(graph, vec![None; graph.parameters().len()], &options).unwrap();
+    let mut without = session(&network(|g, nodes| g.outputs(&nodes)));
+    let mut with = session(&network(|g, [.., code]| _ = g.cross_entropy(code, CLASSES as usize, 0.0)));
+    for count in [1, 17, 40] {
+        let samples = samples(11, count, SHAPE.iter().product(), CLASSES);
+        let batch = samples.pack(&with, &Preprocessing::per_image());
+        let mut logits = Vec::new();
+        with.evaluate(&batch, Some(&mut logits)).unwrap();
+        assert_eq!(with.predict(&batch).unwrap(), [logits.clone()]);
+        let outputs = without.predict(&batch).unwrap();
+        let [map, means, hidden, rectified, code] = <[Vec<f32>; 5]>::try_from(outputs).unwrap();
+        assert_eq!(bits(&code), bits(&logits));
+        let relu: Vec<f32> = hidden.iter().map(|h| h.max(0.0)).collect();
+        assert_eq!(rectified, relu);
+        assert!(hidden.iter().any(|&h| h < 0.0) && map.contains(&0.0) && map.iter().all(|&v| v >= 0.0));
+        assert_eq!((map.len(), means.len()), (count * 6 * 64, count * 6));
+        for (channel, &mean) in map.chunks(64).zip(&means) {
+            assert!((channel.iter().sum::<f32>() / 64.0 - mean).abs() < 1e-5);
+        }
+        assert!(without.evaluate(&batch, None).unwrap_err().message().contains("has no loss"));
+    }
+    let batch = samples(11, 8, SHAPE.iter().product(), CLASSES).pack(&without, &Preprocessing::per_image());
+    let error = without.accumulate(rigl_testing::whole(&batch), &[]).unwrap_err();
+    assert_eq!(
+        error.message(),
+        "network `net` cannot be trained: it ends in `relu` and 4 more, not in a loss"
+    );
 }

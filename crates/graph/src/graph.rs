@@ -103,7 +103,8 @@ impl Graph {
         Ok(self.node(self.logits()?).shape.iter().product())
     }
 
-    fn no_loss(&self) -> Error {
+    /// What is said to whoever wants to train a network without a loss.
+    pub fn no_loss(&self) -> Error {
         let first = self.outputs.first().map_or("nothing", |&id| &self.node(id).name);
         let others = match self.outputs.len().saturating_sub(1) {
             0 => String::new(),

@@ -22,8 +22,8 @@ pub(super) struct Lowered {
     pub(super) dropouts: Vec<Dropout>,
     /// How samples enter.
     pub(super) input: Layout,
-    /// What the network says of a sample.
-    pub(super) logits: Operand,
+    /// What the network says of a sample, as the graph names it: the logits, where there is a loss.
+    pub(super) outputs: Vec<Operand>,
 }
 
 /// The value of a node, as its readers find it.
@@ -40,10 +40,12 @@ enum Found {
 /// Lowers a graph.
 ///
 /// # Errors
-/// [`Kind::Usage`](rigl_base::Kind::Usage), naming the node that this engine cannot run.
+/// [`Kind::Usage`](rigl_base::Kind::Usage), naming the node that this engine cannot run; for a network without a loss that
+/// is to be trained.
 pub(super) fn lower(graph: &Graph, purpose: Purpose) -> Result<Lowered> {
-    // Neither purpose can do without the loss yet.
-    graph.logits()?;
+    if purpose == Purpose::Training {
+        graph.logits()?;
+    }
     let mut compiler = Compiler {
         graph,
         purpose,
@@ -62,16 +64,20 @@ pub(super) fn lower(graph: &Graph, purpose: Purpose) -> Result<Lowered> {
             compiler.readers[input.index()].push(id);
         }
     }
+    if graph.loss().is_none() {
+        // Whoever asks for an output reads it too, so nothing behind it is fused into it: it counts as a reader of itself.
+        graph.outputs().iter().for_each(|&id| compiler.readers[id.index()].push(id));
+    }
     for (id, node) in graph.iter() {
         let found = compiler.node(id, node).map_err(|why| {
             Error::usage(format!("network `{}`, node `{}`: {why}", graph.name(), node.name))
         })?;
         compiler.found.push(found);
     }
+    let outputs = compiler.outputs()?;
     compiler.measure();
-    let Compiler { passes, buffers, dropouts, input, logits, .. } = compiler;
-    let logits = logits.ok_or_else(|| Error::internal("a network without a loss"))?;
-    Ok(Lowered { passes, buffers, dropouts, input, logits })
+    let Compiler { passes, buffers, dropouts, input, .. } = compiler;
+    Ok(Lowered { passes, buffers, dropouts, input, outputs })
 }
 
 struct Compiler<'g> {
@@ -92,6 +98,19 @@ struct Compiler<'g> {
 }
 
 impl Compiler<'_> {
+    /// The outputs as they are stored.
+    fn outputs(&mut self) -> Result<Vec<Operand>> {
+        if let Some(logits) = self.logits {
+            return Ok(vec![logits]);
+        }
+        let found = self.graph.outputs().iter().map(|id| match self.found[id.index()] {
+            Found::Seen(operand) | Found::Rectified(operand) => Ok(operand),
+            Found::Nothing => Err(Error::internal("the loss of a network without one")),
+        });
+        let found: Vec<Operand> = found.collect::<Result<_>>()?;
+        Ok(found.into_iter().map(|operand| self.as_stored(operand)).collect())
+    }
+
     /// Room for a value.
     fn value(&mut self, layout: Layout) -> Value {
         Value { buffer: self.buffers.add(layout), layout }

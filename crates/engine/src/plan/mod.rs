@@ -33,8 +33,8 @@ pub(crate) struct Plan {
     pub(crate) batch: usize,
     /// How samples enter.
     pub(crate) input: Layout,
-    /// What the network says of a sample: the logits.
-    pub(crate) logits: Operand,
+    /// What the network says of a sample, as the graph names it: the logits, where there is a loss.
+    pub(crate) outputs: Vec<Operand>,
     /// f32 that the arena must hold.
     pub(crate) arena: usize,
     /// Scratch of the largest pass.
@@ -47,7 +47,7 @@ impl Plan {
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for a network that this engine cannot run, naming the node.
     pub(crate) fn compile(graph: &Graph, batch: usize, purpose: Purpose) -> Result<Plan> {
-        let lower::Lowered { passes, mut buffers, dropouts, input, logits } = lower::lower(graph, purpose)?;
+        let lower::Lowered { passes, mut buffers, dropouts, input, outputs } = lower::lower(graph, purpose)?;
         let backs = match purpose {
             Purpose::Training => route::route(&passes, &mut buffers)?,
             Purpose::Evaluation => Vec::new(),
@@ -58,15 +58,15 @@ impl Plan {
         for (time, back) in (passes.len()..).zip(&backs) {
             backward_buffers(&*passes[back.pass], back).for_each(|buffer| buffers.touch(time, buffer));
         }
-        // Whoever asks for the logits does so when all passes are done.
-        let asked = if purpose == Purpose::Evaluation { buffer_of(logits) } else { None };
-        asked.into_iter().for_each(|buffer| buffers.touch(passes.len(), buffer));
+        // Whoever asks for the outputs does so when all passes are done.
+        let asked = if purpose == Purpose::Evaluation { &outputs[..] } else { &[] };
+        asked.iter().filter_map(|&of| buffer_of(of)).for_each(|buffer| buffers.touch(passes.len(), buffer));
         let arena = buffers
             .place(batch)
             .map_err(|e| rigl_base::Error::usage(format!("network `{}`", graph.name())).caused_by(e))?;
         let workspace = passes.iter().map(|pass| pass.workspace(batch, purpose));
         let workspace = workspace.fold(WorkspaceSize::default(), WorkspaceSize::max);
-        Ok(Plan { passes, backs, buffers, dropouts, batch, input, logits, arena, workspace })
+        Ok(Plan { passes, backs, buffers, dropouts, batch, input, outputs, arena, workspace })
     }
 }
 

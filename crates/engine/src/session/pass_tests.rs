@@ -87,8 +87,8 @@ impl Steps<'_> {
         let session = &mut *self.session;
         let mut run = Run {
             machine: &session.machine,
-            buffers: &session.training.buffers,
-            dropouts: &session.training.dropouts,
+            buffers: &session.training.as_ref().unwrap().buffers,
+            dropouts: &session.training.as_ref().unwrap().dropouts,
             arena: &mut session.arena,
             workspace: &mut session.workspace,
             parameters: &mut session.parameters,
@@ -100,7 +100,7 @@ impl Steps<'_> {
             sums: LossSums::default(),
             stopwatch: None,
         };
-        work(&session.training, &mut run);
+        work(session.training.as_ref().unwrap(), &mut run);
     }
 
     fn back(&mut self, back: &Back) {
@@ -113,21 +113,21 @@ impl Steps<'_> {
     }
 
     fn arena(&mut self) -> Vec<f32> {
-        let len = self.session.training.arena;
+        let len = self.session.training.as_ref().unwrap().arena;
         self.session.arena.borrow(std::array::from_ref(&(0..len)).clone(), []).unwrap().0[0].to_vec()
     }
 
     fn set_arena(&mut self, numbers: &[f32]) {
-        let len = self.session.training.arena;
+        let len = self.session.training.as_ref().unwrap().arena;
         let whole = std::array::from_ref(&(0..len)).clone();
         self.session.arena.borrow([], whole).unwrap().1[0].copy_from_slice(numbers);
     }
 
     /// Which numbers of the arena lie in these buffers.
     fn inside(&self, buffers: &[BufferId]) -> Vec<bool> {
-        let mut inside = vec![false; self.session.training.arena];
+        let mut inside = vec![false; self.session.training.as_ref().unwrap().arena];
         for &buffer in buffers {
-            inside[self.session.training.buffers.range(buffer, SAMPLES)].fill(true);
+            inside[self.session.training.as_ref().unwrap().buffers.range(buffer, SAMPLES)].fill(true);
         }
         inside
     }
@@ -231,7 +231,7 @@ fn a_gradient_on_top_of_what_is_there_is_the_sum_of_both() {
                 back.targets[number] = Some(Target { accumulate, ..target });
                 back
             };
-            let range = steps.session.training.buffers.range(target.out, SAMPLES);
+            let range = steps.session.training.as_ref().unwrap().buffers.range(target.out, SAMPLES);
             steps.back(&with(false));
             let fresh = steps.arena()[range.clone()].to_vec();
             let largest = fresh.iter().fold(0.0f32, |a, b| a.max(b.abs()));
