@@ -7,58 +7,9 @@ use rigl_base::counts;
 
 use crate::method::{Method, MethodState, UpdateRule};
 use crate::names::Redistribution;
-use crate::pattern::Pattern;
+use crate::statistics::LayerStatistics;
 use crate::update::LayerBudget;
 use crate::updates::Update;
-
-/// What [`Method::budget`] knows of one sparse layer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct LayerStatistics {
-    /// Positions, active or not.
-    pub positions: usize,
-    /// Active positions.
-    pub active: usize,
-    /// Active positions that the layer started with, where density decays from there.
-    pub start: usize,
-    /// Active positions that the distribution gives the layer.
-    pub target: usize,
-    /// Active weights of magnitude below [`MethodState::threshold`]; read with [`DropRule::Threshold`](crate::DropRule::Threshold).
-    pub below: usize,
-    /// Active weights whose sign is not the one they started with; read with [`DropRule::SignChange`](crate::DropRule::SignChange).
-    pub crossed: usize,
-    /// Mean magnitude of the averaged gradient at active weights; read with [`Redistribution::Momentum`].
-    pub momentum: f64,
-}
-
-impl LayerStatistics {
-    /// The statistics of a layer with this pattern, which is as full as it is meant to be, and started full if density decays.
-    pub fn new(pattern: &Pattern) -> LayerStatistics {
-        LayerStatistics {
-            positions: pattern.len(),
-            active: pattern.count(),
-            start: pattern.len(),
-            target: pattern.count(),
-            below: 0,
-            crossed: 0,
-            momentum: 0.0,
-        }
-    }
-
-    /// Active weights that the layer is to have after an update with this [`Update::excess`]; never more than it has.
-    pub fn wanted(&self, excess: Option<f64>) -> usize {
-        match excess {
-            None => self.active,
-            Some(0.0) => self.target.min(self.active),
-            Some(excess) => {
-                let absent = |count: usize| 1.0 - count as f64 / self.positions as f64;
-                let (from, to) = (absent(self.start), absent(self.target));
-                let sparsity = from + (to - from) * (1.0 - excess);
-                let wanted = counts::active(self.positions, sparsity);
-                wanted.clamp(self.target, self.active.max(self.target)).min(self.active)
-            }
-        }
-    }
-}
 
 /// DSR's tolerance: how far the number of weights below the threshold may lie from the one wanted, as a share of
 /// it, before the threshold is halved or doubled.

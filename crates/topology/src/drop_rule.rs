@@ -5,8 +5,7 @@ use std::borrow::Cow;
 
 use rigl_base::{Error, Result, counts};
 
-use crate::budget::LayerStatistics;
-use crate::slots::magnitudes;
+use crate::statistics::LayerStatistics;
 
 /// Which active weights an update drops where as many are grown.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -83,7 +82,9 @@ impl DropRule {
             whole.ok_or_else(|| Error::internal(format!("no {what} was kept")))
         };
         Ok(match self {
-            DropRule::Magnitude | DropRule::Threshold { .. } => magnitudes(values),
+            DropRule::Magnitude | DropRule::Threshold { .. } => {
+                values.iter().map(|w| w.abs()).collect::<Vec<f32>>()
+            }
             DropRule::Importance { gradient: share } => {
                 let gradient = kept("gradient", Some(gradient))?;
                 values.iter().zip(gradient).map(|(w, g)| w.abs() + share as f32 * g.abs()).collect()

@@ -4,7 +4,6 @@
 use rigl_base::random::{Stream, normals};
 use rigl_base::{Error, Result};
 
-use crate::budget::LayerStatistics;
 use crate::method::Method;
 use crate::pattern::Pattern;
 
@@ -96,28 +95,4 @@ pub fn add_noise(
         *w = (f64::from(*w) - pull * f64::from(s) + deviation * z) as f32;
     }
     Ok(())
-}
-
-impl LayerStatistics {
-    /// Of a layer with this pattern and these active weights; `target` is the count that the distribution gives it, and
-    /// `sign` and `average` are its slots where they are kept.
-    pub fn measured(
-        pattern: &Pattern,
-        values: &[f32],
-        sign: Option<&[f32]>,
-        average: Option<&[f32]>,
-        target: usize,
-        threshold: f64,
-    ) -> LayerStatistics {
-        let crossed = sign.map_or(0, |sign| values.iter().zip(sign).filter(|&(w, s)| w * s < 0.0).count());
-        let averages = pattern.indices().iter().filter_map(|&i| average?.get(i as usize));
-        let momentum: f64 = averages.map(|a| f64::from(a.abs())).sum();
-        LayerStatistics {
-            target,
-            below: values.iter().filter(|w| f64::from(w.abs()) < threshold).count(),
-            crossed,
-            momentum: momentum / pattern.count().max(1) as f64,
-            ..LayerStatistics::new(pattern)
-        }
-    }
 }
