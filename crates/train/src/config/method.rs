@@ -3,10 +3,11 @@
 
 use rigl_base::named_enum;
 use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, NarrowTo, Redistribution, StepPolicy};
+use toml_edit::{InlineTable, Item, Value};
 
 use super::MAX_STEP;
 use super::table::{Applies, Condition, Key, TableDoc, doc_text, key_name, place, table};
-use super::value::{Rule, Setting, text};
+use super::value::{Rule, Setting, named, text};
 
 named_enum! {
     /// The patterns that layers start from.
@@ -96,6 +97,55 @@ pub enum UpdateEnd {
 /// Sparsities of single layers: globs on parameter names without `.weight`, the first that matches decides.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Layers(pub Vec<(String, f64)>);
+
+named!(StartKind, StartValues, DropKind, GrowKind, CountKind);
+
+impl Setting for UpdateEnd {
+    fn expected() -> String {
+        "`auto`, a step, or a share of the run".into()
+    }
+
+    /// A number with a point is a share, as TOML tells them apart.
+    fn read(item: &Item) -> Option<UpdateEnd> {
+        if item.as_str() == Some("auto") {
+            return Some(UpdateEnd::Auto);
+        }
+        let share = item.as_float().filter(|&share| share > 0.0 && share <= 1.0).map(UpdateEnd::Share);
+        share.or_else(|| u64::read(item).filter(|&step| step > 0).map(UpdateEnd::Step))
+    }
+
+    fn write(&self) -> Value {
+        match self {
+            UpdateEnd::Auto => "auto".into(),
+            UpdateEnd::Share(share) => (*share).into(),
+            UpdateEnd::Step(step) => step.write(),
+        }
+    }
+
+    fn guess(item: &Item) -> Option<UpdateEnd> {
+        u64::guess(item).filter(|&step| step > 0).map(UpdateEnd::Step)
+    }
+}
+
+impl Setting for Layers {
+    fn expected() -> String {
+        "a table from globs to sparsities".into()
+    }
+
+    fn read(item: &Item) -> Option<Layers> {
+        let table = item.as_table_like()?;
+        table
+            .iter()
+            .map(|(glob, item)| Some((glob.to_string(), f64::read(item)?)))
+            .collect::<Option<_>>()
+            .map(Layers)
+    }
+
+    fn write(&self) -> Value {
+        let entries = self.0.iter().map(|(glob, sparsity)| (glob.as_str(), sparsity.write()));
+        Value::InlineTable(entries.collect::<InlineTable>())
+    }
+}
 
 const RUN: Condition = Condition {
     is: "`method.start.kind` is `from`, or `full` with a constant count",

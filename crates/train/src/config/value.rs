@@ -3,9 +3,8 @@
 
 use rigl_base::nearest;
 use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, NarrowTo, Redistribution, StepPolicy};
-use toml_edit::{Array, InlineTable, Item, Value};
+use toml_edit::{Array, Item, Value};
 
-use super::method::{CountKind, DropKind, GrowKind, Layers, StartKind, StartValues, UpdateEnd};
 use super::{Augment, Compute, Limit, OptimizerName, Standardize, Unit};
 
 /// A type that a key can have.
@@ -217,28 +216,29 @@ impl<T: Setting> Setting for Vec<T> {
     }
 }
 
+/// Types of which each value has a name.
 macro_rules! named {
     ($($type:ty),+) => { $(
         impl Setting for $type {
             fn expected() -> String {
-                one_of(Self::ALL.iter().map(|value| value.name()))
+                $crate::config::value::one_of(Self::ALL.iter().map(|value| value.name()))
             }
 
             fn words() -> Vec<(&'static str, &'static str)> {
                 Self::ALL.iter().map(|value| (value.name(), value.meaning())).collect()
             }
 
-            fn read(item: &Item) -> Option<Self> {
+            fn read(item: &::toml_edit::Item) -> Option<Self> {
                 Self::from_name(item.as_str()?)
             }
 
-            fn write(&self) -> Value {
+            fn write(&self) -> ::toml_edit::Value {
                 self.name().into()
             }
 
-            fn guess(item: &Item) -> Option<Self> {
+            fn guess(item: &::toml_edit::Item) -> Option<Self> {
                 let names = Self::ALL.iter().map(|value| value.name());
-                Self::from_name(nearest(item.as_str()?, names)?)
+                Self::from_name(::rigl_base::nearest(item.as_str()?, names)?)
             }
         }
     )+ };
@@ -251,50 +251,20 @@ named!(
     OptimizerName,
     Distribution,
     Decay,
-    StartKind,
-    StartValues,
-    DropKind,
-    GrowKind,
     GrownInit,
-    CountKind,
     Redistribution,
     NarrowTo,
     Standardize,
     StepPolicy
 );
 
+pub(super) use named;
+
 pub(super) fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     match names.as_slice() {
         [only] => only.clone(),
         _ => format!("one of {}", names.join(", ")),
-    }
-}
-
-impl Setting for UpdateEnd {
-    fn expected() -> String {
-        "`auto`, a step, or a share of the run".into()
-    }
-
-    /// A number with a point is a share, as TOML tells them apart.
-    fn read(item: &Item) -> Option<UpdateEnd> {
-        if item.as_str() == Some("auto") {
-            return Some(UpdateEnd::Auto);
-        }
-        let share = item.as_float().filter(|&share| share > 0.0 && share <= 1.0).map(UpdateEnd::Share);
-        share.or_else(|| u64::read(item).filter(|&step| step > 0).map(UpdateEnd::Step))
-    }
-
-    fn write(&self) -> Value {
-        match self {
-            UpdateEnd::Auto => "auto".into(),
-            UpdateEnd::Share(share) => (*share).into(),
-            UpdateEnd::Step(step) => step.write(),
-        }
-    }
-
-    fn guess(item: &Item) -> Option<UpdateEnd> {
-        u64::guess(item).filter(|&step| step > 0).map(UpdateEnd::Step)
     }
 }
 
@@ -351,26 +321,6 @@ impl Setting for LayerFilter {
             Some(_) => Some(LayerFilter::All),
             None => Some(LayerFilter::Globs(vec![word.into()])),
         }
-    }
-}
-
-impl Setting for Layers {
-    fn expected() -> String {
-        "a table from globs to sparsities".into()
-    }
-
-    fn read(item: &Item) -> Option<Layers> {
-        let table = item.as_table_like()?;
-        table
-            .iter()
-            .map(|(glob, item)| Some((glob.to_string(), f64::read(item)?)))
-            .collect::<Option<_>>()
-            .map(Layers)
-    }
-
-    fn write(&self) -> Value {
-        let entries = self.0.iter().map(|(glob, sparsity)| (glob.as_str(), sparsity.write()));
-        Value::InlineTable(entries.collect::<InlineTable>())
     }
 }
 
