@@ -13,7 +13,7 @@
 //! rigl::cli::run(rigl::Registry::default().method(mine));
 //! ```
 //!
-//! `examples/own_parts.rs` has a network of its own too.
+//! `examples/own_parts.rs` of that library has a network of its own too.
 #![forbid(unsafe_code)]
 
 mod args;

@@ -12,7 +12,8 @@ fn example() -> PathBuf {
         binary.with_file_name("examples").join(format!("own_parts{}", std::env::consts::EXE_SUFFIX));
     BUILT.call_once(|| {
         if !example.exists() {
-            let build = ["build", "--offline", "--profile", "test", "--example", "own_parts"];
+            let build =
+                ["build", "--offline", "--profile", "test", "--package", "rigl", "--example", "own_parts"];
             let built = Command::new(env!("CARGO")).args(build).status().unwrap();
             assert!(built.success());
         }
@@ -70,7 +71,8 @@ fn a_program_of_its_own_shows_commands_by_its_own_name() {
 fn the_readme_shows_the_example_as_it_is() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let readme = std::fs::read_to_string(format!("{root}/README.md")).unwrap();
-    let example = std::fs::read_to_string(format!("{root}/crates/cli/examples/own_parts.rs")).unwrap();
+    let example =
+        std::fs::read_to_string(format!("{root}/crates/cli/../rigl/examples/own_parts.rs")).unwrap();
     let (_, code) = example.split_once("\n\n").unwrap();
     assert!(readme.contains(code));
 }

@@ -1,4 +1,4 @@
-//! A network and a method of one's own, under every command: `cargo run --release --example own_parts -- train
+//! A network and a method of one's own, under every command: `cargo run --release -p rigl --example own_parts -- train
 //! quickstart --set model.name=narrow --method mine`.
 
 use rigl::graph::{Builder, Graph, Linear, ModelSpec};
