@@ -20,7 +20,7 @@ use std::collections::{HashMap, HashSet};
 
 use rigl_base::error::short;
 use rigl_base::{Error, Result, nearest};
-use rigl_train::config::keys;
+use rigl_train::config::{keys, taken_unread};
 use toml_edit::{Document, Item, Key as TomlKey, TableLike, Value};
 
 use crate::names::spelled_labels;
@@ -87,7 +87,7 @@ pub(crate) struct Setting {
     pub(crate) string: Option<String>,
     /// "`my.toml` line 3".
     pub(crate) place: String,
-    /// Whether all runs have it, be it of use to them or not.
+    /// Whether it may be of no use to a run, if it is to another.
     pub(crate) shared: bool,
 }
 
@@ -209,7 +209,7 @@ impl Reader<'_> {
                 value: self.source(value.span()).into(),
                 string: None,
                 place: place.clone(),
-                shared: false,
+                shared: taken_unread(&key),
             };
             let settings = list.iter().map(setting).collect();
             axes.push(Axis { labels: spelled_labels(&key, &values), key, values, settings });
@@ -220,6 +220,7 @@ impl Reader<'_> {
     fn settings(&self, table: &dyn TableLike, shared: bool) -> Result<Vec<Setting>> {
         let setting = |Entry { key, item, place, .. }: Entry| {
             let value = self.toml(item).ok_or_else(|| self.wrong(&place, &key, item, "a value"))?;
+            let shared = shared || taken_unread(&key);
             Ok(Setting { key, value, string: item.as_str().map(String::from), place, shared })
         };
         self.entries(table)?.into_iter().map(setting).collect()

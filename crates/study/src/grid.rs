@@ -70,6 +70,12 @@ impl Sweep {
         all.map(|setting| self.setting(setting, combination, variant)).collect()
     }
 
+    /// What is varied, each value as a setting.
+    pub(crate) fn grid_settings(&self) -> impl Iterator<Item = Override> {
+        let settings = self.axes.iter().flat_map(|axis| &axis.settings);
+        settings.map(|Setting { key, value, place, .. }| Override::new(place, key, value))
+    }
+
     fn setting(&self, setting: &Setting, combination: &Combination, variant: &str) -> Result<Override> {
         let Setting { key, value, string, place, shared } = setting;
         let value = match string.as_ref().filter(|text| text.contains(['{', '}'])) {

@@ -42,7 +42,8 @@ fn respelled(key: &str, value: &str, spelling: usize) -> (String, String) {
 /// and by their older ones: it may lie in such a folder.
 pub fn variants(multiplier: Option<f64>, overrides: &[Override]) -> [String; 3] {
     let multiplier = multiplier.map(|multiplier| format!("-x{multiplier}")).unwrap_or_default();
-    let name = |spelled: &dyn Fn(&Override) -> (String, String)| {
+    let leaves: Vec<Override> = overrides.iter().flat_map(Override::leaves).collect();
+    let name = |overrides: &[Override], spelled: &dyn Fn(&Override) -> (String, String)| {
         let settings: String = overrides
             .iter()
             .map(spelled)
@@ -51,7 +52,8 @@ pub fn variants(multiplier: Option<f64>, overrides: &[Override]) -> [String; 3] 
         shorten(&(multiplier.clone() + &settings), LONGEST_NAME)
     };
     let respelled = |spelling| move |set: &Override| respelled(&set.key, &set.value, spelling);
-    [name(&|set| (set.key.clone(), set.value.clone())), name(&respelled(0)), name(&respelled(1))]
+    let written = |set: &Override| (set.key.clone(), set.value.clone());
+    [name(overrides, &written), name(&leaves, &respelled(0)), name(&leaves, &respelled(1))]
 }
 
 /// Text as a name of a file can have it on every system.
@@ -86,5 +88,7 @@ mod tests {
         let setting = Override::parse("--set", "method.update-interval=5").unwrap();
         let (now, before) = ("-method.updates.interval.5", "-method.update-interval.5");
         assert_eq!(variants(None, &[setting]), [before, now, before]);
+        let setting = Override::parse("--set", "method={updates={interval=5}}").unwrap();
+        assert_eq!(variants(None, &[setting]), ["-method._updates__interval_5__", now, before]);
     }
 }

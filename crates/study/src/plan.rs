@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use rigl_base::error::short;
 use rigl_base::{Error, Result};
 use rigl_data::{DataOptions, Sets, Spec};
-use rigl_train::config::{Base, Known, Override, Sources, named};
+use rigl_train::config::{Base, Known, Override, Shared, Sources, named, taken_unread};
 use rigl_train::{Config, DataSpec, Design, MachineOptions, Origin, Registry, Settings};
 
 use crate::file::Sweep;
@@ -83,9 +83,12 @@ impl Plan {
     /// [`Kind::Usage`](rigl_base::Kind::Usage), naming file, line, key, what was found and what is allowed.
     pub fn new(request: Request<'_>) -> Result<Plan> {
         let Request { sweep, overrides, .. } = &request;
-        let path = |key: &str| named(key).map_or_else(|| key.to_string(), |key| key.path.clone());
-        let varied = |set: &&Override| sweep.axes.iter().any(|axis| path(&axis.key) == path(&set.key));
-        if let Some(set) = overrides.iter().find(varied) {
+        let path = |set: &Override| named(&set.key).map_or_else(|| set.key.clone(), |key| key.path.clone());
+        let grid: Vec<Override> = sweep.grid_settings().flat_map(|set| set.leaves()).collect();
+        let of_grid: HashSet<String> = grid.iter().map(path).collect();
+        let varied = |set: &&Override| of_grid.contains(&path(set));
+        let leaves: Vec<Override> = overrides.iter().flat_map(Override::leaves).collect();
+        if let Some(set) = leaves.iter().find(varied) {
             return Err(Error::usage(format!(
                 "`{}`: `{}` is varied by the grid of `{}`",
                 set.origin, set.key, sweep.name
@@ -97,25 +100,30 @@ impl Plan {
         let mut planner =
             Planner { known: request.registry.known(), request: &request, shown, sets: HashMap::new() };
         let combinations = sweep.combinations()?;
-        let runs =
+        let planned =
             combinations.iter().map(|combination| planner.run(combination)).collect::<Result<Vec<_>>>()?;
-        let set = sweep.set.iter().map(|setting| (&setting.key, &setting.place));
-        let set = set.chain(overrides.iter().map(|setting| (&setting.key, &setting.origin)));
-        for (written, place) in set {
-            let Some(key) = named(written) else { continue };
-            if !runs.iter().any(|run| key.applies_to(&run.config)) {
-                let message =
-                    format!("{}: `{}` does nothing in any of the runs", quoted(place), short(written));
-                return Err(Error::usage(message));
-            }
-        }
+        let (runs, shared): (Vec<PlannedRun>, Vec<Vec<Shared>>) = planned.into_iter().unzip();
+        // What nothing of a run reads tells it from others all the same where earlier versions took it: they trained both.
+        let unread = |combination: &Combination, shared: &[Shared]| -> Vec<String> {
+            let idle = |key: &str| shared.iter().any(|set| set.key == key && set.idle.is_some());
+            let axes = sweep.axes.iter().zip(&combination.0);
+            let unread = axes.filter(|(axis, _)| taken_unread(&axis.key) && idle(&axis.key));
+            unread.map(|(axis, &choice)| axis.labels[0][choice].clone()).collect()
+        };
+        let unread: Vec<Vec<String>> = combinations
+            .iter()
+            .zip(&shared)
+            .map(|(combination, shared)| unread(combination, shared))
+            .collect();
+        refuse_idle(shared)?;
         let mut names = HashSet::new();
         if let Some(run) = runs.iter().find(|run| !names.insert(&run.name)) {
             return Err(Error::usage(format!("`{}`: two runs would be called `{}`", sweep.name, run.name)));
         }
         let mut configurations = HashMap::new();
-        for run in &runs {
-            let Some(first) = configurations.insert(run.config.to_toml(), &run.name) else { continue };
+        for (run, unread) in runs.iter().zip(unread) {
+            let configuration = (run.config.to_toml(), unread);
+            let Some(first) = configurations.insert(configuration, &run.name) else { continue };
             return Err(Error::usage(format!(
                 "`{}`: `{first}` and `{}` are one run with the same settings, and would count as two",
                 sweep.name, run.name
@@ -127,9 +135,22 @@ impl Plan {
     }
 }
 
-/// Where a setting stands, as messages begin with it.
-fn quoted(place: &str) -> String {
-    if place.contains('`') { place.into() } else { format!("`{place}`") }
+/// Refuses a setting that does nothing in any run which has it.
+fn refuse_idle(runs: Vec<Vec<Shared>>) -> Result<()> {
+    let of = |set: &Shared| (set.place.clone(), set.key.clone());
+    let all = || runs.iter().flatten();
+    let read: HashSet<_> = all().filter(|set| set.idle.is_none()).map(of).collect();
+    let Some(idle) = runs.into_iter().flatten().find(|set| !read.contains(&of(set))) else { return Ok(()) };
+    let Shared { place, key, idle: Some(error) } = idle else { return Ok(()) };
+    if named(&key).is_none() {
+        // An option: which ones there are, its own message says.
+        return Err(error);
+    }
+    let message = Error::usage(format!("{place}: `{}` does nothing in any of the runs", short(&key)));
+    Err(match error.hint_text() {
+        Some(hint) => message.hint(hint),
+        None => message,
+    })
 }
 
 /// What is known of a data set: what its samples are like, and how many there are.
@@ -150,13 +171,14 @@ struct Planner<'a> {
 }
 
 impl Planner<'_> {
-    fn run(&mut self, combination: &Combination) -> Result<PlannedRun> {
+    /// A run, and what became of the settings that it shares with others.
+    fn run(&mut self, combination: &Combination) -> Result<(PlannedRun, Vec<Shared>)> {
         let Request { sweep, folder, registry, machine, .. } = self.request;
         // What was trained under another spelling of the same keys is this run.
         let names = sweep.names_of(combination);
         let there = names.iter().find(|name| folder.join(name).exists());
         let name = there.unwrap_or(&names[0]).clone();
-        let config = self.config(combination)?;
+        let (config, shared) = self.config(combination)?;
         let of_run = |error: Error| error.context(format!("run `{name}`"));
         let Samples { spec, train: all, test } = self.samples(&config).map_err(of_run)?;
         let settings = Settings::new(config.clone(), registry).map_err(of_run)?;
@@ -176,7 +198,7 @@ impl Planner<'_> {
             let axis = &sweep.axes[number];
             value(&config, &axis.key).unwrap_or_else(|| axis.values[combination.0[number]].clone())
         };
-        Ok(PlannedRun {
+        let run = PlannedRun {
             path: folder.join(&name),
             values: self.shown.iter().map(value).collect(),
             name,
@@ -186,18 +208,19 @@ impl Planner<'_> {
             guessed,
             work: (cost.mean + FIXED_SHARE * dense) * trained,
             config,
-        })
+        };
+        Ok((run, shared))
     }
 
-    fn config(&self, combination: &Combination) -> Result<Config> {
+    fn config(&self, combination: &Combination) -> Result<(Config, Vec<Shared>)> {
         let Request { sweep, base, overrides, variant, multiplier, .. } = self.request;
         let mut settings = sweep.settings(combination, variant)?;
         settings.extend(overrides.iter().map(|setting| Override { shared: true, ..setting.clone() }));
         let resolve = |settings: &[Override]| {
-            Config::resolve(&Sources { base: *base, overrides: settings }, &self.known)
+            Config::resolve_shared(&Sources { base: *base, overrides: settings }, &self.known)
         };
-        let config = resolve(&settings)?;
-        let Some(multiplier) = multiplier else { return Ok(config) };
+        let (config, shared) = resolve(&settings)?;
+        let Some(multiplier) = multiplier else { return Ok((config, shared)) };
         // Resolved again, so that it is checked like any other.
         let value = (config.multiplier * multiplier).to_string();
         settings.push(Override::new("--multiplier", "multiplier", &value));

@@ -5,16 +5,21 @@ use std::sync::Arc;
 use rigl_base::Result;
 use rigl_data::{InMemory, Sets, Spec};
 use rigl_study::{Plan, Request, Sweep};
-use rigl_train::config::Base;
+use rigl_train::config::{Base, Override};
 use rigl_train::{MachineOptions, Registry};
 
 fn plan(text: &str, registry: &Registry) -> Result<Plan> {
+    plan_with(text, &[], registry)
+}
+
+fn plan_with(text: &str, settings: &[&str], registry: &Registry) -> Result<Plan> {
+    let overrides: Vec<_> = settings.iter().map(|text| Override::parse("--set", text).unwrap()).collect();
     let sweep = Sweep::parse("s.toml", text)?;
     Plan::new(Request {
         sweep: &sweep,
         base: Base::Default,
         multiplier: None,
-        overrides: &[],
+        overrides: &overrides,
         variant: "",
         folder: "sweeps/s".into(),
         registry,
@@ -24,7 +29,12 @@ fn plan(text: &str, registry: &Registry) -> Result<Plan> {
 
 #[track_caller]
 fn refused(text: &str, expected: &str) {
-    let error = plan(text, &Registry::default()).expect_err(text);
+    refused_with(text, &[], expected);
+}
+
+#[track_caller]
+fn refused_with(text: &str, settings: &[&str], expected: &str) {
+    let error = plan_with(text, settings, &Registry::default()).expect_err(text);
     assert_eq!((error.kind(), error.to_string().as_str()), (rigl_base::Kind::Usage, expected));
 }
 
@@ -65,6 +75,79 @@ fn what_all_runs_share_may_do_nothing_in_some_of_them_but_not_in_all() {
     let runs = plan(tables, &Registry::default()).unwrap().runs;
     assert_eq!(runs[0].name, "method.drop.magnitude");
     assert_eq!(runs[1].config.get("method.drop.threshold").as_deref(), Some("0.5"));
+}
+
+#[test]
+fn an_option_that_no_network_of_the_sweep_has_is_refused() {
+    let none = |place: &str, key: &str, value: &str| {
+        format!(
+            "{place}: `model.{key}` is `{value}`, but `lenet-300-100` has no such option, allowed are `model.width`"
+        )
+    };
+    let grid = "[grid]\nseed = [0, 1]";
+    refused(&format!("[set]\n'model.dropoot' = 0.5\n{grid}"), &none("`s.toml` line 2", "dropoot", "0.5"));
+    refused_with(grid, &["model.frobnicate=3"], &none("`--set`", "frobnicate", "3"));
+    refused_with(grid, &["model={frob=1}"], &none("`--set`", "frob", "1"));
+    // One that some have is theirs alone.
+    let networks = "[set]\n'model.hidden' = [20]\n[grid]\n'model.name' = ['lenet-300-100', 'mlp']";
+    let runs = plan(networks, &Registry::default()).unwrap().runs;
+    let hidden = |run: usize| runs[run].config.get("model.hidden");
+    assert_eq!((hidden(0), hidden(1).as_deref()), (None, Some("[20]")));
+}
+
+#[test]
+fn keys_within_a_table_are_checked_like_any_others() {
+    let grid = "[grid]\n'method.name' = ['static', 'rigl']";
+    for table in ["method.drop={threshold=0.1}", "method={drop={threshold=0.1}}"] {
+        let message = "`--set`: `method.drop.threshold` does nothing in any of the runs";
+        refused_with(grid, &[table], message);
+    }
+    let varied = "`--set`: `method.name` is varied by the grid of `s.toml`";
+    refused_with(grid, &["method={name='set'}"], varied);
+    let runs = plan_with(grid, &["method={updates={interval=50}}"], &Registry::default()).unwrap().runs;
+    assert_eq!(runs[1].config.get("method.updates.interval").as_deref(), Some("50"));
+}
+
+#[test]
+fn older_keys_that_say_nothing_are_taken_as_they_are_by_training() {
+    for setting in [
+        "'method.redistribution' = 'none'",
+        "'method.after-step' = 'none'",
+        "'method.threshold' = 0.001",
+        "'method.start-values' = 'initial'",
+        "'method.start-from' = ''",
+    ] {
+        let sweep = format!("[set]\n{setting}\n[grid]\n'method.name' = ['static', 'rigl']");
+        assert_eq!(plan(&sweep, &Registry::default()).unwrap().runs.len(), 2, "{setting}");
+    }
+}
+
+#[test]
+fn older_keys_of_a_grid_or_a_match_may_do_nothing_in_some_runs_but_not_in_all() {
+    let count = |text: &str| plan(text, &Registry::default()).map(|plan| plan.runs.len());
+    let methods = "[grid]\n'method.name' = ['set', 'static']\n";
+    let fractions = format!("{methods}'method.drop-fraction' = [0.1, 0.3]");
+    let plan = plan(&fractions, &Registry::default()).unwrap();
+    assert_eq!(plan.runs.len(), 4);
+    assert_eq!(plan.runs[2].name, "method.name.static-method.drop-fraction.0.1");
+    assert_eq!(plan.runs[2].values, ["static", "0.1"]);
+    let means = "[grid]\n'data.standardize' = ['fixed', 'per-image']\n'data.mean' = [[0.1], [0.2]]";
+    assert_eq!(count(means).unwrap(), 4);
+    let when =
+        "[[when]]\nmatch = { 'method.name' = ['set', 'static'] }\nset = { 'method.update-interval' = 9 }";
+    assert_eq!(count(&format!("{methods}{when}")).unwrap(), 2);
+    refused(
+        "[grid]\n'method.name' = ['static', 'dense']\n'method.drop-fraction' = [0.1, 0.2]",
+        "`s.toml` line 3: `method.drop-fraction` does nothing in any of the runs",
+    );
+    // Where something reads it, two runs that come to the same are one.
+    refused(
+        &format!(
+            "{fractions}\n[[when]]\nmatch = {{ 'method.name' = 'set' }}\nset = {{ 'method.drop-fraction' = 0.2 }}"
+        ),
+        "`s.toml`: `method.name.set-method.drop-fraction.0.1` and `method.name.set-method.drop-fraction.0.3` are one run \
+         with the same settings, and would count as two",
+    );
 }
 
 #[test]

@@ -37,8 +37,8 @@ pub use method::{
 };
 pub use model::{Model, OptionKey, Options};
 pub use reference::reference;
-pub use renamed::{named, spellings};
-pub use resolve::{Base, Known, Sources};
+pub use renamed::{named, spellings, taken_unread};
+pub use resolve::{Base, Known, Shared, Sources};
 pub use rigl_engine::Compute;
 pub use source::{Override, read_text};
 pub use table::{Applies, Condition, Key, TableDoc};

@@ -236,12 +236,12 @@ pub(super) struct Given<'a> {
     pub(super) found: &'a str,
 }
 
-/// Sets the option of that name. If it is `optional`, a network without it is not set anything.
+/// Sets the option of that name. One that was `printed` whichever the network says nothing to a network without it.
 pub(super) fn set(
     config: &mut Config,
     name: &str,
     given: &Given,
-    optional: bool,
+    printed: bool,
     models: &Models,
 ) -> Result<(), Refusal> {
     let value = match config.model.declared() {
@@ -252,7 +252,7 @@ pub(super) fn set(
         })?),
         Some(network) => match network.find_option(name) {
             Some(option) => read(option, given).map_err(|hint| Refusal::Value(allowed(option), hint))?,
-            None if optional || says_nothing(given.item) && ONCE_FOR_ALL.contains(&name) => return Ok(()),
+            None if ONCE_FOR_ALL.contains(&name) && (printed || says_nothing(given.item)) => return Ok(()),
             None => return Err(Refusal::Unknown(no_option(network, name, given.found, models))),
         },
     };
@@ -342,6 +342,11 @@ fn has_auto(option: &ModelOption) -> bool {
 /// Whether a network that comes with the program has such an option.
 pub(super) fn is_option(name: &str) -> bool {
     Models::default().iter().any(|model| model.find_option(name).is_some())
+}
+
+/// Whether every configuration had this option as a key.
+pub(super) fn is_once_for_all(path: &str) -> bool {
+    path.strip_prefix(TABLE).is_some_and(|name| ONCE_FOR_ALL.contains(&name))
 }
 
 fn path(name: &str) -> String {

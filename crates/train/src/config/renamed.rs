@@ -1,6 +1,7 @@
 //! What keys were called before, and what their values were. Files, presets, settings and sweeps with older names read as
 //! they did; nothing is printed by them.
 
+use super::model::is_once_for_all;
 use super::table::KIND;
 use super::{Key, key};
 
@@ -112,18 +113,52 @@ pub(super) const RENAMED: &[Renamed] = &[
     ),
 ];
 
-/// The keys of `[method]` that every resolved file had before `[method]` had tables: one that has them all was printed,
-/// read by the method or not. (`drop` and `grow` are read as the kinds of these tables.)
-pub(super) const PRINTED: &[&str] = &[
-    "method.drop-fraction",
-    "method.update-interval",
-    "method.update-begin",
-    "method.update-end",
-    "method.decay",
-    "method.drop",
-    "method.grow",
-    "method.grown-init",
-    "method.step-policy",
+/// Keys that have kept their names, and were taken once whether something read them or not.
+const TAKEN_UNREAD: [&str; 3] = ["data.mean", "data.std", DIVIDE_BY];
+
+const DIVIDE_BY: &str = "schedule.divide-by";
+
+/// Whether earlier versions took a key by this name whether something read it or not.
+pub fn taken_unread(name: &str) -> bool {
+    renamed(name, RENAMED).is_some() || TAKEN_UNREAD.contains(&name)
+}
+
+/// A resolved file of an earlier version.
+pub(super) struct Printed {
+    /// The keys by which it is known: it had all of them, read or not.
+    pub(super) by: &'static [&'static str],
+    /// Whether it then has this key, read or not.
+    pub(super) unread: fn(&str) -> bool,
+}
+
+/// Files from before `[method]` had tables (`drop` and `grow` are read as the kinds of these), and from before a divisor
+/// needed a milestone.
+pub(super) const PRINTED: &[Printed] = &[
+    Printed {
+        by: &[
+            "method.drop-fraction",
+            "method.update-interval",
+            "method.update-begin",
+            "method.update-end",
+            "method.decay",
+            "method.drop",
+            "method.grow",
+            "method.grown-init",
+            "method.step-policy",
+        ],
+        unread: |name| taken_unread(name) || is_once_for_all(name),
+    },
+    Printed {
+        by: &[
+            "schedule.unit",
+            "schedule.length",
+            "schedule.learning-rate",
+            "schedule.warmup",
+            "schedule.milestones",
+            DIVIDE_BY,
+        ],
+        unread: |name| name == DIVIDE_BY,
+    },
 ];
 
 /// How people wrote a setting, and write it now: the present name and the oldest one of a key, each with its value in

@@ -48,6 +48,17 @@ pub struct Sources<'a> {
     pub overrides: &'a [Override],
 }
 
+/// What became of a setting that several runs share.
+#[derive(Debug)]
+pub struct Shared {
+    /// Where it stands, to begin a message.
+    pub place: String,
+    /// What its key is called there.
+    pub key: String,
+    /// Why it does nothing, if it does nothing.
+    pub idle: Option<Error>,
+}
+
 /// What names there are.
 #[derive(Clone, Debug)]
 pub struct Known {
@@ -78,6 +89,15 @@ impl Config {
     /// [`Kind::Usage`](rigl_base::Kind::Usage), naming the file and line (or flag), the key, what was found
     /// and what is allowed, with a hint where one can be given.
     pub fn resolve(sources: &Sources, known: &Known) -> Result<Config> {
+        Config::resolve_shared(sources, known).map(|(config, _)| config)
+    }
+
+    /// The same, and what became of the settings that are [`shared`](Override::shared): each may be one that this run has
+    /// no use for, if another has.
+    ///
+    /// # Errors
+    /// As [`resolve`](Config::resolve).
+    pub fn resolve_shared(sources: &Sources, known: &Known) -> Result<(Config, Vec<Shared>)> {
         resolve_with(sources, None, known, RENAMED)
     }
 
@@ -86,7 +106,7 @@ impl Config {
     /// # Errors
     /// As [`resolve`](Config::resolve).
     pub fn resolve_by(sources: &Sources, method: &str, known: &Known) -> Result<Config> {
-        resolve_with(sources, Some(method), known, RENAMED)
+        resolve_with(sources, Some(method), known, RENAMED).map(|(config, _)| config)
     }
 
     /// Gives every key its default that is not read: what is printed then reads as the same.
@@ -117,12 +137,13 @@ fn resolve_with(
     method: Option<&str>,
     known: &Known,
     renames: &[Renamed],
-) -> Result<Config> {
+) -> Result<(Config, Vec<Shared>)> {
     let mut builder = Builder {
         config: Config::default(),
         places: Vec::new(),
         agreements: Vec::new(),
         strays: Vec::new(),
+        shared: Vec::new(),
         known,
         renames,
     };
@@ -158,6 +179,8 @@ struct Builder<'a> {
     agreements: Vec<Entry>,
     /// Options that were set for other networks.
     strays: Vec<Stray>,
+    /// What became of settings that several runs share.
+    shared: Vec<Shared>,
     known: &'a Known,
     renames: &'a [Renamed],
 }
@@ -187,7 +210,23 @@ impl Builder<'_> {
             self.turn_kind(entry, &entries)?;
             self.places.push((entry.path.clone(), entry.place.clone()));
         }
-        entries.iter().try_for_each(|entry| self.refuse_idle(entry))
+        for entry in &entries {
+            // Whether an option is read was found when it was set.
+            if key(&entry.path).is_some() {
+                let idle = self.idle(entry);
+                self.read_or_refuse(entry, idle)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses an entry that nothing reads; one that other runs have too is noted.
+    fn read_or_refuse(&mut self, entry: &Entry, idle: Option<Error>) -> Result<()> {
+        if entry.shared {
+            self.shared.push(Shared { place: entry.place.clone(), key: entry.written.clone(), idle });
+            return Ok(());
+        }
+        idle.map_or(Ok(()), Err)
     }
 
     fn entry(&mut self, entry: &Entry) -> Result<()> {
@@ -228,12 +267,13 @@ impl Builder<'_> {
     fn option(&mut self, entry: &Entry) -> Result<()> {
         let name = entry.path.strip_prefix(TABLE).unwrap_or(&entry.path);
         let given = Given { item: &entry.item, unquoted: entry.unquoted.as_ref(), found: &entry.found };
-        let optional = entry.idle == Idle::Allowed;
-        let set = model::set(&mut self.config, name, &given, optional, &self.known.models);
-        set.map_err(|refusal| match refusal {
-            Refusal::Value(allowed, hint) => refused(entry, &allowed, hint),
-            Refusal::Unknown(error) => error.context(&entry.place),
-        })
+        let printed = entry.idle == Idle::Allowed;
+        let idle = match model::set(&mut self.config, name, &given, printed, &self.known.models) {
+            Ok(()) => None,
+            Err(Refusal::Value(allowed, hint)) => return Err(refused(entry, &allowed, hint)),
+            Err(Refusal::Unknown(error)) => Some(error.context(&entry.place)),
+        };
+        self.read_or_refuse(entry, idle)
     }
 
     /// Takes over the options that the network now named declares.
@@ -272,18 +312,18 @@ impl Builder<'_> {
         self.set_kind(key, kind)
     }
 
-    /// Refuses a value that nothing reads, after all of its source is set.
-    fn refuse_idle(&self, entry: &Entry) -> Result<()> {
-        let Some(key) = key(&entry.path).filter(|key| !key.applies_to(&self.config)) else { return Ok(()) };
+    /// Why nothing reads a value, after all of its source is set; `None` if something does, or if it says nothing.
+    fn idle(&self, entry: &Entry) -> Option<Error> {
+        let key = key(&entry.path).filter(|key| !key.applies_to(&self.config))?;
         // What says of what kind its table is says something by its default too.
         let is_default = || {
             let value = (key.get)(&self.config).map(|value| value.to_string());
             value == key.default && (key.turns.is_none() || value.is_some_and(|value| value == "\"\""))
         };
         match entry.idle {
-            _ if matches!(entry.word, Some(Word::Not(..))) => return Ok(()),
-            Idle::Allowed => return Ok(()),
-            Idle::Default if is_default() => return Ok(()),
+            _ if matches!(entry.word, Some(Word::Not(..))) => return None,
+            Idle::Allowed => return None,
+            Idle::Default if is_default() => return None,
             Idle::Default | Idle::Refused => {}
         }
         let Entry { place, written, .. } = entry;
@@ -302,15 +342,15 @@ impl Builder<'_> {
             }
         };
         let error = Error::usage(message);
-        Err(match key.kinds() {
+        Some(match key.kinds() {
             [only] => error.hint(format!("{} = \"{only}\"", key.kind())),
             _ => error,
         })
     }
 
     /// Checks what the sources came to.
-    fn finish(self) -> Result<Config> {
-        let Builder { mut config, places, agreements, strays, known, .. } = self;
+    fn finish(self) -> Result<(Config, Vec<Shared>)> {
+        let Builder { mut config, places, agreements, strays, shared, known, .. } = self;
         // The errors of keys together begin with where one of them was set last, if any source set it.
         let placed =
             |of: &dyn Fn(&str) -> bool, error: Error| match places.iter().rev().find(|(key, _)| of(key)) {
@@ -325,7 +365,7 @@ impl Builder<'_> {
         }
         config.forget_idle()?;
         model::note(&mut config, strays);
-        Ok(config)
+        Ok((config, shared))
     }
 
     fn layer(&mut self, entry: &Entry, glob: &str) -> Result<()> {
@@ -486,7 +526,8 @@ mod tests {
         ];
         let resolve = |text| {
             let base = Base::File { name: "my.toml", text };
-            resolve_with(&Sources { base, overrides: &[] }, None, &Known::default(), renames)
+            let sources = Sources { base, overrides: &[] };
+            resolve_with(&sources, None, &Known::default(), renames).map(|(config, _)| config)
         };
         let config = resolve("[training]\nlr = 0.5\n[method]\nalpha = 0.25").unwrap();
         assert_eq!((config.schedule.learning_rate, config.method.updates.drop_fraction), (0.5, 0.25));
@@ -498,7 +539,7 @@ mod tests {
         let overrides = [Override::parse("--set", "training.lr=0.5").unwrap()];
         let sources = Sources { base: Base::Default, overrides: &overrides };
         assert_eq!(
-            resolve_with(&sources, None, &Known::default(), renames).unwrap().schedule.learning_rate,
+            resolve_with(&sources, None, &Known::default(), renames).unwrap().0.schedule.learning_rate,
             0.5
         );
     }

@@ -9,7 +9,7 @@ use rigl_base::{Error, Result, nearest};
 use toml_edit::{Document, InlineTable, Item, TableLike, Value};
 
 use super::model::{self, TABLE};
-use super::renamed::{PRINTED, Reads, Renamed, Word, renamed};
+use super::renamed::{PRINTED, Printed, RENAMED, Reads, Renamed, Word, renamed, taken_unread};
 use super::table::KIND;
 use super::value::{one_of, text as text_of};
 use super::{TABLES, key, keys};
@@ -34,6 +34,19 @@ impl Override {
     /// This value for this key.
     pub fn new(origin: &str, key: &str, value: &str) -> Override {
         Override { origin: origin.into(), key: key.into(), value: value.into(), shared: false }
+    }
+
+    /// The settings of single keys that it comes to: a table's are those of each of its keys.
+    pub fn leaves(&self) -> Vec<Override> {
+        let item = command_line_value(&self.value);
+        let Some(table) = item.as_table_like().filter(|_| is_table(&self.key, RENAMED)) else {
+            return vec![self.clone()];
+        };
+        let inner = |(name, item): (&str, &Item)| {
+            let (key, value) = (format!("{}.{name}", self.key), item.to_string().trim().to_string());
+            Override { key, value, ..self.clone() }.leaves()
+        };
+        table.iter().flat_map(inner).collect()
     }
 
     /// Reads `key=value`; `origin` is what messages call it.
@@ -93,6 +106,8 @@ pub(super) struct Entry {
     pub(super) goes_first: bool,
     /// Whether it may be one that is not read.
     pub(super) idle: Idle,
+    /// Whether other runs have it too: one of them may read it.
+    pub(super) shared: bool,
 }
 
 /// Whether a value may be there that is not read.
@@ -118,8 +133,12 @@ pub(super) fn from_text(label: &str, text: &str, renames: &[Renamed]) -> Result<
     let mut reader = Reader { label, text, line: &line, renames, entries: Vec::new() };
     reader.table("", document.as_table())?;
     let mut entries = reader.entries;
-    if PRINTED.iter().all(|key| entries.iter().any(|entry| entry.written == *key)) {
-        entries.iter_mut().for_each(|entry| entry.idle = Idle::Allowed);
+    let has = |key: &&str| entries.iter().any(|entry| entry.written == **key);
+    let printed: Vec<&Printed> = PRINTED.iter().filter(|printed| printed.by.iter().all(has)).collect();
+    for entry in &mut entries {
+        if printed.iter().any(|printed| (printed.unread)(&entry.written)) {
+            entry.idle = Idle::Allowed;
+        }
     }
     Ok(entries)
 }
@@ -187,7 +206,9 @@ pub(super) fn from_overrides(overrides: &[Override], renames: &[Renamed]) -> Res
         if setting.key == "preset" {
             return Err(Error::usage(format!("{}: `preset` may stand only in a file", place_of(setting))));
         }
-        setting_entries(setting, &setting.key, command_line_value(&setting.value), renames, &mut entries)?;
+        for leaf in setting.leaves() {
+            setting_entries(&leaf, renames, &mut entries)?;
+        }
     }
     Ok(entries)
 }
@@ -196,29 +217,16 @@ fn place_of(setting: &Override) -> String {
     if setting.origin.contains('`') { setting.origin.clone() } else { format!("`{}`", setting.origin) }
 }
 
-/// The entries of a setting, or of a part of it, called `written`.
-fn setting_entries(
-    setting: &Override,
-    written: &str,
-    item: Item,
-    renames: &[Renamed],
-    entries: &mut Vec<Entry>,
-) -> Result<()> {
-    let place = place_of(setting);
-    if let Some(table) = item.as_table_like().filter(|_| is_table(written, renames)) {
-        return table.iter().try_for_each(|(name, item)| {
-            setting_entries(setting, &format!("{written}.{name}"), item.clone(), renames, entries)
-        });
-    }
-    let whole = written == setting.key;
-    let found = if whole { format!("`{}`", short(&setting.value)) } else { kind(&item) };
-    let unquoted = whole.then(|| Item::Value(setting.value.as_str().into()));
+/// The entries of a setting of a single key.
+fn setting_entries(setting: &Override, renames: &[Renamed], entries: &mut Vec<Entry>) -> Result<()> {
+    let (written, place, item) =
+        (setting.key.as_str(), place_of(setting), command_line_value(&setting.value));
+    let found = format!("`{}`", short(&setting.value));
+    let unquoted = Some(Item::Value(setting.value.as_str().into()));
     let glob = written.strip_prefix(LAYERS).and_then(|rest| rest.strip_prefix('.'));
     let named = if glob.is_some() { LAYERS } else { written };
     let mut entry = entry(named.into(), item, unquoted, found, place, renames)?;
-    if setting.shared {
-        entry.idle = Idle::Allowed;
-    }
+    entry.shared = setting.shared;
     entry.glob = glob.map(|glob| unquote(glob).to_string());
     entry.first = glob.is_some();
     // Of several for one name the last wins, of several names none.
@@ -254,7 +262,8 @@ fn entry(
         return Err(unknown_key(&place, &written, &found));
     }
     let goes_first = renamed.is_some_and(|renamed| matches!(renamed.read, Reads::First));
-    let idle = if path == written { Idle::Refused } else { Idle::Default };
+    let before = path != written || taken_unread(&written);
+    let idle = if before { Idle::Default } else { Idle::Refused };
     let mut entry = Entry {
         path,
         glob: None,
@@ -268,6 +277,7 @@ fn entry(
         renamed: renamed.map(|renamed| renamed.new),
         goes_first,
         idle,
+        shared: false,
     };
     let Some((renamed, words)) = renamed.and_then(|renamed| match renamed.read {
         Reads::Words(words) => Some((renamed, words)),

@@ -67,6 +67,23 @@ fn what_every_network_was_asked_once_reads_as_before() {
 }
 
 #[test]
+fn what_earlier_versions_printed_is_let_pass_and_nothing_else() {
+    let old = "[method]\nname = 'static'\ndrop-fraction = 0.5\nupdate-interval = 50\nupdate-begin = 'auto'\nupdate-end = 'auto'\n\
+               decay = 'cosine'\ndrop = 'none'\ngrow = 'none'\ngrown-init = 'zeros'\nstep-policy = 'replace'\nthreshold = 0.5\n\
+               [data]\nstandardize = 'per-image'\nmean = [0.5]\n[model]\nhidden = [20]\ndropout = 0.5\n";
+    let config = file(old).unwrap();
+    assert_eq!((config.get("model.hidden"), config.get("data.mean")), (None, None));
+    let own = "but `lenet-300-100` has no such option, allowed are `model.width`";
+    refused_with(
+        file(&format!("{old}widht = 2")),
+        &format!("`my.toml` line 19: `model.widht` is `2`, {own}"),
+        "model.width",
+    );
+    let present = file(&format!("{old}[method.updates]\nevery-step = true")).unwrap_err().to_string();
+    assert!(present.starts_with("`my.toml` line 20: `method.updates.every-step` does nothing"), "{present}");
+}
+
+#[test]
 fn an_option_that_the_network_does_not_have_is_refused() {
     let line = |line: u8, key: &str, found: &str, model: &str| {
         format!(
