@@ -10,7 +10,7 @@ pub fn reference() -> String {
     let mut page = String::from(
         "# Configuration\n\nEvery key of a configuration file, as `rigl presets NAME --full` prints them. Defaults come first, \
          then a preset, then a file, then `--set KEY=VALUE` and the flags that are short names of keys. A key that nothing \
-         would read is refused; one that a later source leaves without use falls away. A table with a `kind` may be \
+         would read is refused (in a sweep, one that none of its runs would read: `experiments/README.md`); one that a later source leaves without use falls away. A table with a `kind` may be \
          written as that alone: `drop = \"magnitude\"`.\n",
     );
     let mut table = None;
@@ -23,7 +23,9 @@ pub fn reference() -> String {
         row(&mut page, key);
     }
     page.push_str(
-        "\n## Older names\n\nThey are read wherever the present ones are, and nothing is printed by them.\n\n| before | now |\n|---|---|\n",
+        "\n## Older names\n\nThey are read wherever the present ones are, and nothing is printed by them. With its default, a key by its older name may \
+         stand where nothing reads it, as may `data.mean`, `data.std` and `schedule.divide-by`; so may any in a `config.toml` \
+         that an earlier version printed.\n\n| before | now |\n|---|---|\n",
     );
     for Renamed { old, new, .. } in RENAMED {
         _ = writeln!(page, "| `{old}` | `{new}` |");
