@@ -7,7 +7,22 @@ use rigl_base::{Error, Result};
 use rigl_topology::{LayerFilter, check_glob};
 
 use super::Config;
+use super::source::LAYERS;
 use super::value::text;
+
+/// Why keys do not go together.
+#[derive(Debug)]
+pub(super) struct Contradiction {
+    /// The keys that take part: the one that was set last is to blame.
+    pub(super) keys: &'static [&'static str],
+    pub(super) error: Error,
+}
+
+impl Contradiction {
+    pub(super) fn of(keys: &'static [&'static str], error: Error) -> Contradiction {
+        Contradiction { keys, error }
+    }
+}
 
 impl Config {
     /// Whether the keys fit together, and every value is one its key takes.
@@ -23,11 +38,11 @@ impl Config {
             }
         }
         self.check_options()?;
-        self.check_together().map_err(|(_, error)| error)
+        self.check_together().map_err(|contradiction| contradiction.error)
     }
 
-    /// As [`check`](Config::check) for what concerns several keys; with an error comes the key to change.
-    pub(super) fn check_together(&self) -> Result<(), (&'static str, Error)> {
+    /// As [`check`](Config::check) for what concerns several keys.
+    pub(super) fn check_together(&self) -> Result<(), Contradiction> {
         let (schedule, method) = (&self.schedule, &self.method);
         if !self.data.batch.is_multiple_of(self.data.micro_batches) {
             let (batch, parts) = (self.data.batch, self.data.micro_batches);
@@ -35,13 +50,17 @@ impl Config {
             let error = Error::usage(format!(
                 "`data.micro-batches` is `{parts}`, expected a divisor of `data.batch`, which is `{batch}`"
             ));
-            return Err(("data.micro-batches", error.hint(below.to_string())));
+            return Err(Contradiction::of(
+                &["data.micro-batches", "data.batch"],
+                error.hint(below.to_string()),
+            ));
         }
         if self.optimizer.nesterov && self.optimizer.momentum == 0.0 {
             let error = Error::usage(
                 "`optimizer.nesterov` is `true`, which needs `optimizer.momentum` > 0, but that is `0`",
             );
-            return Err(("optimizer.nesterov", error.hint("optimizer.nesterov = false")));
+            let keys = &["optimizer.nesterov", "optimizer.momentum"];
+            return Err(Contradiction::of(keys, error.hint("optimizer.nesterov = false")));
         }
         if let Some(pair) = schedule.milestones.windows(2).find(|pair| pair[0] >= pair[1]) {
             let mut sorted = schedule.milestones.clone();
@@ -52,7 +71,8 @@ impl Config {
                 "`schedule.milestones` is `{found}`, expected an ascending list, but `{}` is followed by `{}`",
                 pair[0], pair[1]
             );
-            return Err(("schedule.milestones", Error::usage(message).hint(text(&sorted))));
+            let error = Error::usage(message).hint(text(&sorted));
+            return Err(Contradiction::of(&["schedule.milestones"], error));
         }
         let (milestones, divisors) = (schedule.milestones.len(), schedule.divide_by.len());
         if milestones > 0 && divisors != 1 && divisors != milestones {
@@ -61,21 +81,21 @@ impl Config {
             let message = format!(
                 "`schedule.divide-by` is `{found}`, expected 1{one} numbers, since `schedule.milestones` has {milestones}"
             );
-            return Err(("schedule.divide-by", Error::usage(message)));
+            let keys = &["schedule.divide-by", "schedule.milestones"];
+            return Err(Contradiction::of(keys, Error::usage(message)));
         }
         let mut globs = HashSet::new();
         for (glob, _) in &method.layers.0 {
             if !globs.insert(glob) {
-                return Err((
-                    "method.layers",
-                    Error::usage(format!("`method.layers` has `{}` twice", short(glob))),
-                ));
+                let error = Error::usage(format!("`{LAYERS}` has `{}` twice", short(glob)));
+                return Err(Contradiction::of(&[LAYERS], error));
             }
-            check_glob(glob).map_err(|e| ("method.layers", e.context("`method.layers`")))?;
+            check_glob(glob).map_err(|e| Contradiction::of(&[LAYERS], e.context(format!("`{LAYERS}`"))))?;
         }
         if let LayerFilter::Globs(globs) = &method.filter {
             for glob in globs {
-                check_glob(glob).map_err(|e| ("method.filter", e.context("`method.filter`")))?;
+                check_glob(glob)
+                    .map_err(|e| Contradiction::of(&["method.filter"], e.context("`method.filter`")))?;
             }
         }
         Ok(())

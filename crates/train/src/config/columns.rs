@@ -7,10 +7,21 @@ use rigl_topology::{
 };
 
 use super::Config;
+use super::check::Contradiction;
 use super::method::{
     CountKind, DropKind, GrowKind, Method, MethodCount, MethodDrop, MethodGrow, MethodStart, StartKind,
     UpdateEnd,
 };
+
+/// The keys that contradict each other.
+const NAME: &str = "method.name";
+const START: &str = "method.start.kind";
+const RUN: &str = "method.start.run";
+const DROP: &str = "method.drop.kind";
+const GROW: &str = "method.grow.kind";
+const COUNT: &str = "method.count.kind";
+const INITIAL: &str = "method.count.initial-sparsity";
+const BY: &str = "method.count.by";
 
 /// Sets what the method's name determines.
 pub(super) fn apply(config: &mut Config, rows: &[Row]) -> Result<()> {
@@ -37,7 +48,8 @@ impl Config {
     /// together.
     pub fn method_row(&self, rows: &[Row]) -> Result<Row> {
         let named = find(rows, &self.method.name)?;
-        let row = Row { topology: self.method.topology()?, ..named.clone() };
+        let topology = self.method.topology().map_err(|contradiction| contradiction.error)?;
+        let row = Row { topology, ..named.clone() };
         row.check()?;
         Ok(row)
     }
@@ -144,18 +156,24 @@ impl Method {
     /// What the tables come to together.
     ///
     /// # Errors
-    /// [`Kind::Usage`](rigl_base::Kind::Usage) if they contradict each other.
-    fn topology(&self) -> Result<Topology> {
+    /// If they contradict each other.
+    pub(super) fn topology(&self) -> Result<Topology, Contradiction> {
         let name = &self.name;
-        let refused = |problem: String| Error::usage(format!("method `{name}` {problem}"));
+        let refused = |keys, problem: String| {
+            Contradiction::of(keys, Error::usage(format!("method `{name}` {problem}")))
+        };
         let (start, drop, grow, count) = (self.start.kind, self.drop.kind, self.grow.kind, self.count.kind);
         if start == StartKind::Narrow && !self.start.run.is_empty() {
             return Err(refused(
+                &[NAME, START, RUN],
                 "narrows the network, so nothing can be taken from `method.start.run`".into(),
             ));
         }
         if start == StartKind::From && self.start.run.is_empty() {
-            return Err(refused("starts from a run, which `method.start.run` must name".into()));
+            return Err(refused(
+                &[NAME, START, RUN],
+                "starts from a run, which `method.start.run` must name".into(),
+            ));
         }
         let still = drop == DropKind::None && grow == GrowKind::None && count == CountKind::Constant;
         let first = match start {
@@ -163,11 +181,14 @@ impl Method {
             StartKind::Full if still => return Ok(Topology::Dense),
             StartKind::Narrow if still => return Ok(Topology::Narrow(self.start.narrow_to)),
             StartKind::Full | StartKind::Narrow => {
-                return Err(refused(format!(
-                    "has `start` = `{start}`, `drop` = `{drop}`, `grow` = `{grow}` and `count` = `{count}`: a dense network \
+                return Err(refused(
+                    &[NAME, START, DROP, GROW, COUNT],
+                    format!(
+                        "has `start` = `{start}`, `drop` = `{drop}`, `grow` = `{grow}` and `count` = `{count}`: a dense network \
                      has nothing to drop and grow, allowed are `none`, `none` and `constant` with it{}",
-                    if start == StartKind::Full { ", or a `cubic` count" } else { "" }
-                )));
+                        if start == StartKind::Full { ", or a `cubic` count" } else { "" }
+                    ),
+                ));
             }
             StartKind::Random => Start::Random,
             StartKind::Saliency => Start::Saliency,
@@ -182,33 +203,43 @@ impl Method {
         let all = self.count.initial_sparsity == 0.0;
         if count == CountKind::Cubic && start != StartKind::From && all == chosen {
             let sparsity = self.count.initial_sparsity;
-            return Err(refused(format!(
-                "has `start` = `{start}` and `count.initial-sparsity` = `{sparsity}`, allowed are `full` with 0, and others \
+            return Err(refused(
+                &[NAME, START, COUNT, INITIAL],
+                format!(
+                    "has `start` = `{start}` and `count.initial-sparsity` = `{sparsity}`, allowed are `full` with 0, and others \
                  above it"
-            )));
+                ),
+            ));
         }
         if count == CountKind::Cubic && self.count.initial_sparsity > self.sparsity {
             let (first, last) = (self.count.initial_sparsity, self.sparsity);
-            return Err(refused(format!(
-                "has `count.initial-sparsity` = `{first}`, expected at most `sparsity`, which is `{last}`"
-            )));
+            return Err(refused(
+                &[NAME, COUNT, INITIAL, "method.sparsity"],
+                format!(
+                    "has `count.initial-sparsity` = `{first}`, expected at most `sparsity`, which is `{last}`"
+                ),
+            ));
         }
-        let rule = self.rule().map_err(refused)?;
+        let rule = self.rule().map_err(|(keys, problem)| refused(keys, problem))?;
         let (every_step, step_policy) = (self.updates.every_step, self.updates.step_policy);
         Ok(Topology::Dynamic(first, Dynamics { rule, every_step, step_policy }))
     }
 
-    /// What an update does; if the tables contradict each other, how.
-    fn rule(&self) -> Result<UpdateRule, String> {
+    /// What an update does; if the tables contradict each other, which keys do and how.
+    fn rule(&self) -> Result<UpdateRule, (&'static [&'static str], String)> {
+        const COLUMNS: &[&str] = &[NAME, DROP, GROW, COUNT];
         let (drop, grow, count, init) = (self.drop.kind, self.grow.kind, self.count.kind, self.grow.init);
         let grown = match grow {
             GrowKind::Magnitude if drop == DropKind::Magnitude && count == CountKind::Constant => {
                 return Ok(UpdateRule::Compete);
             }
             GrowKind::Magnitude => {
-                return Err(format!(
-                    "has `grow` = `magnitude`, `drop` = `{drop}` and `count` = `{count}`, allowed are `magnitude` and \
+                return Err((
+                    COLUMNS,
+                    format!(
+                        "has `grow` = `magnitude`, `drop` = `{drop}` and `count` = `{count}`, allowed are `magnitude` and \
                      `constant` with it"
+                    ),
                 ));
             }
             GrowKind::None => None,
@@ -231,24 +262,31 @@ impl Method {
                 Ok(UpdateRule::Prune { initial_sparsity: self.count.initial_sparsity, grow })
             }
             (CountKind::Cubic, ..) => {
-                Err(format!("has `count` = `cubic` and `drop` = `{drop}`, allowed is `magnitude` with it"))
+                let problem =
+                    format!("has `count` = `cubic` and `drop` = `{drop}`, allowed is `magnitude` with it");
+                Err((&[NAME, DROP, COUNT], problem))
             }
             (CountKind::Constant, Some(drop), Some(grow)) => Ok(UpdateRule::replace(drop, grow)),
             (CountKind::Redistributed, Some(drop), Some(grow)) => {
                 let by = self.count.by;
                 if by == Redistribution::Momentum && !matches!(grow, GrowRule::Momentum { .. }) {
-                    return Err(format!(
+                    let problem = format!(
                         "has `count.by` = `momentum` and `grow` = `{}`, allowed is `momentum` with it",
                         self.grow.kind
-                    ));
+                    );
+                    return Err((&[NAME, GROW, COUNT, BY], problem));
                 }
                 Ok(UpdateRule::Replace { drop, grow, redistribution: Some(by) })
             }
-            (CountKind::Constant, ..) => Err(format!(
-                "has `drop` = `{drop}` and `grow` = `{grow}`, allowed are both `none` or neither"
+            (CountKind::Constant, ..) => Err((
+                COLUMNS,
+                format!("has `drop` = `{drop}` and `grow` = `{grow}`, allowed are both `none` or neither"),
             )),
-            (CountKind::Redistributed, ..) => Err(format!(
-                "has `count` = `redistributed`, `drop` = `{drop}` and `grow` = `{grow}`, allowed is `none` for neither with it"
+            (CountKind::Redistributed, ..) => Err((
+                COLUMNS,
+                format!(
+                    "has `count` = `redistributed`, `drop` = `{drop}` and `grow` = `{grow}`, allowed is `none` for neither with it"
+                ),
             )),
         }
     }

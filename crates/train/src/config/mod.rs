@@ -95,6 +95,9 @@ const FIXED: Condition = Condition {
     holds: |config| config.data.standardize == Standardize::Fixed,
 };
 
+const DIVIDED: Condition =
+    Condition { is: "`schedule.milestones` has any", holds: |config| !config.schedule.milestones.is_empty() };
+
 /// The largest seed: TOML's integers have 63 bits.
 pub const MAX_SEED: u64 = i64::MAX as u64;
 
@@ -194,7 +197,8 @@ table! {
         milestones: Vec<f64> = Vec::new(), "a list of numbers > 0, each at most 1000000000000"
             if |list| list.iter().all(|&x| x > 0.0 && x <= MAX_STEP as f64);
         /// What the learning rate is divided by at the milestones: one number for all, or one per milestone.
-        divide_by: Vec<f64> = vec![10.0], "a list of numbers > 0" if |list| list.iter().all(|&x| x > 0.0);
+        divide_by: Vec<f64> = vec![10.0], "a list of numbers > 0" if |list| list.iter().all(|&x| x > 0.0),
+            where DIVIDED;
     }
 }
 

@@ -225,9 +225,47 @@ fn keys_that_do_not_fit_together_are_refused_where_they_were_set() {
     );
     check_set(
         "optimizer.momentum=0",
-        "`optimizer.nesterov` is `true`, which needs `optimizer.momentum` > 0, but that is `0`",
+        "`--set`: `optimizer.nesterov` is `true`, which needs `optimizer.momentum` > 0, but that is `0`",
         "optimizer.nesterov = false",
     );
+}
+
+#[test]
+fn of_keys_that_do_not_fit_together_the_last_one_that_was_set_is_to_blame() {
+    let by =
+        "method `rigl` has `count.by` = `momentum` and `grow` = `gradient`, allowed is `momentum` with it";
+    let setting = command_line(Base::Preset("quickstart"), &["method.count.by=momentum"]);
+    assert_eq!(refusal(setting).0, format!("`--set`: {by}"));
+    check_file("[method.count]\nby = 'momentum'", &format!("`my.toml` line 2: {by}"), "");
+    let text = "[method]\nname = 'pruning'\nsparsity = 0.9\n[method.start]\nkind = 'random'\n[method.count]\n\
+                initial-sparsity = 0.5";
+    let base = Base::File { name: "my.toml", text };
+    let sparsity = Override::new("--sparsity", "method.sparsity", "0.4");
+    let config = Config::resolve(&Sources { base, overrides: &[sparsity] }, &Known::default());
+    let above =
+        "method `pruning` has `count.initial-sparsity` = `0.5`, expected at most `sparsity`, which is `0.4`";
+    assert_eq!(refusal(config).0, format!("`--sparsity`: {above}"));
+    // One that says of what kind its table is has set that too.
+    let (message, _) = refusal(command_line(
+        Base::File { name: "my.toml", text: "method.name = 'static'" },
+        &["method.count.by=survivors"],
+    ));
+    assert!(message.starts_with("`--set`: method `static` has `count` = `redistributed`"), "{message}");
+}
+
+#[test]
+fn a_divisor_without_milestones_is_refused() {
+    check_file(
+        "[schedule]\ndivide-by = [5]",
+        "`my.toml` line 2: `schedule.divide-by` does nothing: it is read where `schedule.milestones` has any",
+        "",
+    );
+    // By its default, and where another source took the milestones out, it says nothing.
+    assert_eq!(file("[schedule]\ndivide-by = [10]").unwrap(), Config::default());
+    command_line(Base::Preset("quickstart"), &["schedule.milestones=[]"]).unwrap();
+    // Every configuration had it once.
+    let printed = "[schedule]\nunit = 'epochs'\nlength = 20\nlearning-rate = 0.1\nwarmup = 0\nmilestones = []\ndivide-by = [5]";
+    assert_eq!(file(printed).unwrap(), Config::default());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use rigl_graph::Models;
 use rigl_topology::{Method as Row, check_glob};
 use toml_edit::{Item, Key as TomlKey};
 
+use super::check::Contradiction;
 use super::model::{self, Given, MODEL, Refusal, Stray, TABLE};
 use super::renamed::{RENAMED, Renamed, Word};
 use super::source::{self, Entry, Idle, LAYERS, Override};
@@ -309,6 +310,7 @@ impl Builder<'_> {
         if is_nothing || is_said || !turns || key.applies_to(&self.config) {
             return Ok(());
         }
+        self.places.push((key.kind(), entry.place.clone()));
         self.set_kind(key, kind)
     }
 
@@ -352,14 +354,17 @@ impl Builder<'_> {
     fn finish(self) -> Result<(Config, Vec<Shared>)> {
         let Builder { mut config, places, agreements, strays, shared, known, .. } = self;
         // The errors of keys together begin with where one of them was set last, if any source set it.
-        let placed =
-            |of: &dyn Fn(&str) -> bool, error: Error| match places.iter().rev().find(|(key, _)| of(key)) {
-                Some((_, place)) => error.context(place),
-                None => error,
-            };
-        config.check_together().map_err(|(key, error)| placed(&|set| set == key, error))?;
-        let is_column = |set: &str| set == NAME || key(set).is_some_and(Key::is_kind);
-        config.method_row(&known.methods).map_err(|error| placed(&is_column, error))?;
+        let placed = |Contradiction { keys, error }: Contradiction| match places
+            .iter()
+            .rev()
+            .find(|(key, _)| keys.contains(&&**key))
+        {
+            Some((_, place)) => error.context(place),
+            None => error,
+        };
+        config.check_together().map_err(placed)?;
+        config.method.topology().map_err(placed)?;
+        config.method_row(&known.methods).map_err(|error| placed(Contradiction::of(&[NAME], error)))?;
         for entry in &agreements {
             agree(entry, &config)?;
         }
