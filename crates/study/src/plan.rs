@@ -230,6 +230,7 @@ impl Planner<'_> {
     fn samples(&mut self, config: &Config) -> Result<Samples> {
         let Request { registry, machine, .. } = self.request;
         let name = &config.data.name;
+        registry.check_dataset(config)?;
         if let Some((spec, train)) = registry.datasets.description(name) {
             let test = registry.datasets.test_samples(name).unwrap_or(0);
             return Ok(Samples { spec: spec.clone(), train, test });

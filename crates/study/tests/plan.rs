@@ -154,14 +154,16 @@ fn older_keys_of_a_grid_or_a_match_may_do_nothing_in_some_runs_but_not_in_all() 
 fn what_does_not_fit_the_samples_is_refused_before_the_first_run() {
     refused(
         "[grid]\n'data.mean' = [[0.1], [0.1, 0.2]]",
-        "run `data.mean._0.1_0.2_`: `data.mean` has 2 values, expected 1 or one for each of the 1 channels",
+        "run `data.mean._0.1_0.2_`: `s.toml` line 2: `data.mean` has 2 values, expected 1 or one for each of the 1 channels",
     );
     let mut registry = Registry::default();
     registry.datasets.insert("flat", |_| sets([4], 1, 1));
     let text = "[set]\n'data.name' = 'flat'\n[grid]\n'data.augment' = ['crop-flip']";
     let error = plan(text, &registry).unwrap_err().to_string();
     assert!(
-        error.starts_with("run `data.augment.crop-flip`: `data.augment`: samples of shape [4]"),
+        error.starts_with(
+            "run `data.augment.crop-flip`: `s.toml` line 4: `data.augment`: samples of shape [4]"
+        ),
         "{error}"
     );
 }

@@ -82,7 +82,7 @@ pub fn allocate(layers: &[Layer], budget: &Budget) -> Result<Allocation> {
         .filter(|&at| budget.distribution != Distribution::Uniform || !dense_under_uniform(&layers[at]))
         .collect();
     if budget.explicit.is_empty() && budget.sparsity > 0.0 && !selected.contains(&true) {
-        return Err(Error::usage("no layer of the network is chosen to be sparse").hint("layers = \"all\""));
+        return Err(Error::usage("no layer of the network is chosen to be sparse").hint("the filter `all`"));
     }
 
     let mut active: Vec<usize> = layers.iter().map(Layer::weights).collect();

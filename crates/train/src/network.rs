@@ -3,8 +3,9 @@
 use rigl_base::{Error, Result};
 use rigl_graph::account::Cost;
 use rigl_graph::{Graph, ModelSpec, Op, Parameter, ParameterKind};
-use rigl_topology::{Layer, LayerKind, NarrowTo, Topology, allocate};
+use rigl_topology::{Layer, LayerFilter, LayerKind, NarrowTo, Topology, allocate};
 
+use crate::config::LAYERS;
 use crate::registry::Registry;
 use crate::settings::Settings;
 
@@ -37,7 +38,9 @@ impl Network {
         let graph = build(settings, registry, sample_shape, classes, None)?;
         let reference_flops = Cost::dense(&graph)?.dense_flops;
         // A dense method ignores sparsities, but a mistaken glob is a mistake there too.
-        let allocation = allocate(&layers(&graph)?, &settings.budget)?;
+        let layers = layers(&graph)?;
+        check_layers(settings, &layers)?;
+        let allocation = allocate(&layers, &settings.budget)?;
         let by_parameter = |active: Vec<Option<usize>>| {
             let mut counts = vec![None; graph.parameters().len()];
             graph.weights().zip(active).for_each(|((id, _), count)| counts[id.index()] = count);
@@ -48,7 +51,7 @@ impl Network {
             None => allocated.clone(),
             Some(budget) => {
                 // A layer that ends sparse may begin dense, and none begins with less than it ends with.
-                let initial = by_parameter(allocate(&layers(&graph)?, budget)?.active);
+                let initial = by_parameter(allocate(&layers, budget)?.active);
                 let first = |((p, end), initial): ((&Parameter, &Option<usize>), Option<usize>)| {
                     end.map(|end| initial.map_or(p.len(), |initial| initial.max(end)))
                 };
@@ -67,9 +70,8 @@ impl Network {
                     NarrowTo::Weights => cost.active as u64,
                 };
                 let wanted = size(&Cost::of(&graph, &allocated)?);
-                let name = &settings.config().model.name;
-                if registry.models.get(name)?.find_option("width").is_none() {
-                    let method = &settings.method.name;
+                if settings.network(registry)?.find_option("width").is_none() {
+                    let (method, name) = (&settings.method.name, &settings.config().model.name);
                     return Err(Error::usage(format!(
                         "method `{method}` narrows a network by its option `width`, which `{name}` does not have"
                     )));
@@ -82,6 +84,22 @@ impl Network {
             }
         }
     }
+}
+
+/// Refuses globs that match no layer of the network, and a filter that leaves none to be sparse, where they were set.
+fn check_layers(settings: &Settings, layers: &[Layer]) -> Result<()> {
+    let (config, budget) = (settings.config(), &settings.budget);
+    for (glob, _) in &budget.explicit {
+        let of_glob = LayerFilter::Globs(vec![glob.clone()]).select(layers);
+        of_glob.map_err(|e| config.blame(&format!("{LAYERS}.{glob}"), e.context(format!("`{LAYERS}`"))))?;
+    }
+    let refused = |e: Error| config.blame("method.filter", e.context("`method.filter`"));
+    let chosen = budget.layers.select(layers).map_err(refused)?;
+    if budget.explicit.is_empty() && budget.sparsity > 0.0 && !chosen.contains(&true) {
+        let error = Error::usage("no layer of the network is chosen to be sparse");
+        return Err(refused(error.hint("method.filter = \"all\"")));
+    }
+    Ok(())
 }
 
 /// The network of these settings, at this width if one is given.
@@ -99,7 +117,7 @@ fn build(
     if let Some(width) = width {
         spec.options.set("width", width);
     }
-    registry.models.build(&model.name, &spec)
+    settings.network(registry)?.build(&spec)
 }
 
 /// Widths are tried in thousandths.

@@ -58,7 +58,7 @@ impl Prepared {
         registry: &Registry,
         machine: &MachineOptions,
     ) -> Result<Prepared> {
-        let (data, model) = (&settings.config().data, &settings.config().model);
+        let data = &settings.config().data;
         // The network is checked before data is read where that can be done: the data set may take a while, or have to
         // be downloaded first.
         match registry.datasets.description(&data.name) {
@@ -66,7 +66,7 @@ impl Prepared {
                 settings.inputs(&spec.shape)?;
                 Network::new(&settings, registry, &spec.shape, spec.classes.len())?.graph.logits()?;
             }
-            None => _ = registry.models.get(&model.name)?,
+            None => _ = settings.network(registry)?,
         }
         let sets = registry.sets(settings.config(), machine.data_folder.as_deref(), machine.threads())?;
         let data = DataSpec::of(&sets);
@@ -116,4 +116,59 @@ fn check_memory(design: &Design, machine: &MachineOptions) -> Result<()> {
         }
         fits(batch).then(|| format!("--set data.batch={batch}"))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use rigl_base::Kind;
+
+    use super::*;
+    use crate::config::{Base, Override, Sources};
+
+    fn refused(base: Base, settings: &[&str], message: &str, hint: Option<&str>) {
+        let overrides: Vec<_> = settings.iter().map(|text| Override::parse("--set", text).unwrap()).collect();
+        let registry = Registry::default();
+        let config = Config::resolve(&Sources { base, overrides: &overrides }, &registry.known()).unwrap();
+        let machine = MachineOptions { data_folder: None, threads: 1, isa: None };
+        let error = Prepared::new(config, &registry, &machine).map(drop).unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage);
+        let found = error.to_string();
+        assert_eq!((found.split(", allowed are").next().unwrap(), error.hint_text()), (message, hint));
+    }
+
+    #[test]
+    fn what_is_found_out_from_network_and_samples_is_refused_where_it_was_set() {
+        let file = |text: &str, message: &str, hint| {
+            refused(Base::File { name: "my.toml", text }, &[], message, hint);
+        };
+        file(
+            "[model]\nname = 'lenet'",
+            "`my.toml` line 2: no model is called `lenet`",
+            Some("lenet-300-100"),
+        );
+        file("[data]\nname = 'minst'", "`my.toml` line 2: no data set is called `minst`", Some("mnist"));
+        file(
+            "[data]\nmean = [1, 2]",
+            "`my.toml` line 2: `data.mean` has 2 values, expected 1 or one for each of the 1 channels",
+            None,
+        );
+        let nearest = "no layer matches `fc9`, nearest are `fc1`, `fc2`, `fc3`";
+        file(
+            "[method.layers]\nfc1 = 0.5\nfc9 = 0.3",
+            &format!("`my.toml` line 3: `method.layers`: {nearest}"),
+            Some("fc1"),
+        );
+        file(
+            "method.filter = ['fc9']",
+            &format!("`my.toml` line 1: `method.filter`: {nearest}"),
+            Some("fc1"),
+        );
+        let set = |setting: &str, message: &str, hint| refused(Base::Default, &[setting], message, hint);
+        set("method.layers.fc9=0.3", &format!("`--set`: `method.layers`: {nearest}"), Some("fc1"));
+        set(
+            "method.filter=[]",
+            "`--set`: `method.filter`: no layer of the network is chosen to be sparse",
+            Some("method.filter = \"all\""),
+        );
+    }
 }

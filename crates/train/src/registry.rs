@@ -133,7 +133,17 @@ impl Registry {
             test_samples: limit(config.data.test_samples),
             ..DataOptions::default()
         };
+        self.check_dataset(config)?;
         self.datasets.load(&config.data.name, &options)
+    }
+
+    /// Whether there is a data set of the configuration's name.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if not, with the names there are.
+    pub fn check_dataset(&self, config: &Config) -> Result<()> {
+        let found = self.datasets.source(&config.data.name);
+        found.map(drop).map_err(|error| config.blame("data.name", error))
     }
 
     /// The names that a configuration is checked against.

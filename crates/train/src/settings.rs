@@ -7,6 +7,7 @@ use std::time::Duration;
 use rigl_base::{Error, Result};
 use rigl_data::CropFlip;
 use rigl_engine::{Compute, Options, Preprocessing, StepConstants};
+use rigl_graph::models::Model;
 use rigl_topology::{Budget, Method};
 
 use crate::config::{Augment, Config, Seeds, Standardize, StartValues};
@@ -114,6 +115,15 @@ impl Settings {
         &self.method
     }
 
+    /// The network's declaration.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is none of that name.
+    pub(crate) fn network<'a>(&self, registry: &'a Registry) -> Result<&'a Model> {
+        let found = registry.models.get(&self.config.model.name);
+        found.map_err(|error| self.config.blame("model.name", error))
+    }
+
     /// Samples of an optimiser step.
     pub fn batch(&self) -> usize {
         self.batch
@@ -166,10 +176,11 @@ impl Settings {
         let channels = shape.first().copied().unwrap_or(1);
         for (key, values) in [("data.mean", &data.mean), ("data.std", &data.std)] {
             if values.len() != 1 && values.len() != channels {
-                return Err(Error::usage(format!(
+                let error = Error::usage(format!(
                     "`{key}` has {} values, expected 1 or one for each of the {channels} channels",
                     values.len()
-                )));
+                ));
+                return Err(self.config.blame(key, error));
             }
         }
         let wide =
@@ -182,7 +193,8 @@ impl Settings {
             Augment::None => None,
             Augment::CropFlip => {
                 let crop = CropFlip::new(self.seeds.data, shape, PADDING);
-                Some(crop.map_err(|e| e.context("`data.augment`"))?)
+                let refused = |e: Error| self.config.blame("data.augment", e.context("`data.augment`"));
+                Some(crop.map_err(refused)?)
             }
         };
         Ok((preprocessing, augmentation))

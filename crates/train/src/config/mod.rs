@@ -13,6 +13,7 @@ mod columns;
 mod difference;
 mod method;
 mod model;
+mod places;
 mod reference;
 #[cfg(test)]
 mod refusals;
@@ -36,10 +37,12 @@ pub use method::{
     MethodUpdates, StartKind, StartValues, UpdateEnd,
 };
 pub use model::{Model, OptionKey, Options};
+pub use places::Places;
 pub use reference::reference;
 pub use renamed::{named, spellings, taken_unread};
 pub use resolve::{Base, Known, Shared, Sources};
 pub use rigl_engine::Compute;
+pub(crate) use source::LAYERS;
 pub use source::{Override, read_text};
 pub use table::{Applies, Condition, Key, TableDoc};
 
@@ -134,6 +137,8 @@ table! {
         checkpoint: Checkpoint,
         /// What is recorded on the way.
         log: Log,
+        /// Where keys were set, for messages.
+        places: Places,
     }
 }
 

@@ -210,6 +210,9 @@ impl Builder<'_> {
             self.entry(entry)?;
             self.turn_kind(entry, &entries)?;
             self.places.push((entry.path.clone(), entry.place.clone()));
+            if let Some(glob) = &entry.glob {
+                self.places.push((format!("{LAYERS}.{glob}"), entry.place.clone()));
+            }
         }
         for entry in &entries {
             // Whether an option is read was found when it was set.
@@ -370,6 +373,7 @@ impl Builder<'_> {
         }
         config.forget_idle()?;
         model::note(&mut config, strays);
+        config.places = places.into_iter().collect();
         Ok((config, shared))
     }
 

@@ -15,7 +15,7 @@ use super::value::{one_of, text as text_of};
 use super::{TABLES, key, keys};
 
 /// Where single layers' sparsities stand: the only key whose value is a table.
-pub(super) const LAYERS: &str = "method.layers";
+pub(crate) const LAYERS: &str = "method.layers";
 
 /// One setting from a command line: `--set key=value`, or a flag that is a short name of a key.
 #[derive(Clone, Debug, Eq, PartialEq)]
