@@ -32,6 +32,11 @@ pub fn active(weights: usize, sparsity: f64) -> usize {
     weights.saturating_sub(trunc_product(weights, sparsity)).max(usize::from(weights > 0))
 }
 
+/// A noun as it stands behind a number: `step` behind 1, else `steps`.
+pub fn plural(n: u64, noun: &str) -> String {
+    if n == 1 { noun.into() } else { format!("{noun}s") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -54,5 +59,10 @@ mod tests {
         assert_eq!(active(30_000, 0.89), 3300);
         assert_eq!(active(7, 0.5), 4);
         assert_eq!(active(0, 0.5), 0);
+    }
+
+    #[test]
+    fn of_one_thing_there_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|n| plural(n, "step")), ["steps", "step", "steps"]);
     }
 }

@@ -92,7 +92,7 @@ fn a_run_takes_no_more_threads_than_it_may_use_processors() {
     let arguments = ["-c", first, env!("CARGO_BIN_EXE_rigl")].into_iter().chain(SHORT.split_whitespace());
     let said = Said::of(place.command_of("taskset", arguments.chain(["--run-dir", "one"]))).succeeded();
     let text = std::fs::read_to_string(place.path("one/config.toml")).unwrap();
-    assert!(text.lines().next().unwrap().contains(", 1 threads,"), "{text}{}", said.err);
+    assert!(text.lines().next().unwrap().contains(", 1 thread,"), "{text}{}", said.err);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
+use rigl_base::counts::plural;
 use rigl_base::{Error, Result, files};
 use rigl_engine::ARITHMETIC_VERSION;
 use rigl_formats::{Latest, Store};
@@ -118,10 +119,11 @@ pub fn begin(prepared: &Prepared, writer: &RunWriter) -> Result<()> {
 pub fn configuration_text(config: &Config, threads: usize, isa: Option<&str>) -> String {
     let machine = Machine::of(threads as u32, isa.unwrap_or("best"));
     format!(
-        "# Begun by {PROGRAM} on {} ({}), {} threads, instruction set: {}.\n# Training with this file repeats the run.\n\n{}",
+        "# Begun by {PROGRAM} on {} ({}), {} {}, instruction set: {}.\n# Training with this file repeats the run.\n\n{}",
         machine.processor.as_deref().unwrap_or("an unknown processor"),
         machine.os,
         machine.threads,
+        plural(machine.threads.into(), "thread"),
         machine.instruction_set,
         config.to_toml()
     )

@@ -1,6 +1,7 @@
 //! A network and its cost, layer by layer.
 
 use rigl_base::Result;
+use rigl_base::counts::plural;
 use rigl_graph::ParameterKind;
 use rigl_graph::account::{Cost, ParameterCost};
 use rigl_topology::OptimizerStep;
@@ -39,14 +40,16 @@ fn text(prepared: &Prepared) -> Result<String> {
     let (design, sets) = (prepared.design(), prepared.sets());
     let (config, recipe) = (design.settings().config(), design.recipe());
     Ok(format!(
-        "{}\n{} on `{}`: {} training and {} test samples, {} steps of {} samples ({} epochs), {}, {} of memory planned\n",
+        "{}\n{} on `{}`: {} training and {} test samples, {} {} of {} {} ({} epochs), {}, {} of memory planned\n",
         table(design),
         config.method.name,
         config.data.name,
         count(sets.train.len() as u64),
         count(sets.test.len() as u64),
         count(recipe.steps),
+        plural(recipe.steps, "step"),
         design.settings().batch(),
+        plural(design.settings().batch() as u64, "sample"),
         crate::output::epochs(recipe.epochs(recipe.steps)),
         updates(design),
         bytes(design.memory(prepared.machine())?.bytes()),

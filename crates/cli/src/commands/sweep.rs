@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use rigl_base::counts::plural;
 use rigl_base::{Error, Result, files};
 use rigl_metrics::folder::lock_folder;
 use rigl_metrics::machine;
@@ -128,7 +129,7 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
         memory,
         text: &text,
     };
-    printer.note(&format!("sweep: {} runs in {}", count(plan.runs.len() as u64), plan.folder.display()));
+    printer.note(&format!("sweep: {} in {}", runs(plan.runs.len()), plan.folder.display()));
     let mut display = SweepDisplay::new(printer, !args.no_progress);
     let outcome = rigl_study::run(&plan, &known, &options, &mut display, signals.stop());
     display.finish();
@@ -230,7 +231,7 @@ fn dry_run(plan: &Plan, states: &[State], printer: &Printer) -> Result<()> {
     }
     table.rule();
     let finished = states.iter().filter(|state| state.is_finished()).count();
-    let all = format!("{} runs", count(plan.runs.len() as u64));
+    let all = runs(plan.runs.len());
     table.row(vec![all, format!("{finished} finished"), count(steps), si(flops), String::new()]);
     printer.result(&table.to_string())?;
     printer.note(&format!("in {}", plan.folder.display()));
@@ -266,4 +267,9 @@ fn write(table: &Table, folder: &Path) -> Result<()> {
         files::write_atomic(&folder.join(name), text.as_bytes())?;
     }
     Ok(())
+}
+
+/// So many runs, in words.
+fn runs(n: usize) -> String {
+    format!("{} {}", count(n as u64), plural(n as u64, "run"))
 }

@@ -16,6 +16,8 @@ use super::{Config, keys};
 /// The key of the network's name.
 pub(super) const MODEL: &str = "model.name";
 
+const LABEL_SMOOTHING: &str = "model.label-smoothing";
+
 /// What the keys of options begin with.
 pub(super) const TABLE: &str = "model.";
 
@@ -179,6 +181,8 @@ pub(super) struct Stray {
     value: OptionValue,
     /// Where it was set.
     place: Option<String>,
+    /// Whether to note it if it stays left out.
+    noted: bool,
 }
 
 /// Takes over what the network now named declares. Options that were set for the one `before` become strays, those that
@@ -199,7 +203,7 @@ pub(super) fn choose(
     }
     let stray = |(name, value): (&str, &OptionValue)| {
         let (of, place) = (before.to_string(), place_of(&path(name)));
-        Stray { of, name: name.into(), value: value.clone(), place }
+        Stray { of, name: name.into(), value: value.clone(), place, noted: true }
     };
     strays.extend(std::mem::take(&mut options.set).iter().map(stray));
     for Stray { name, value, .. } in strays.extract_if(.., |stray| stray.of == *name) {
@@ -207,10 +211,20 @@ pub(super) fn choose(
     }
 }
 
+/// Leaves out without a word what was set for other networks, if these keys are all that a network has: whoever set them
+/// says everything of it, as a resolved file does.
+pub(super) fn settle<'a>(config: &Config, strays: &mut [Stray], keys: impl Iterator<Item = &'a str> + Clone) {
+    let says = |key: &str| keys.clone().any(|said| said == key);
+    let own = config.options();
+    if [MODEL, LABEL_SMOOTHING].into_iter().all(says) && own.iter().all(|option| says(&option.path)) {
+        strays.iter_mut().for_each(|stray| stray.noted = false);
+    }
+}
+
 /// Notes what was left out and not set again.
 pub(super) fn note(config: &mut Config, mut strays: Vec<Stray>) {
     let Model { name, options, .. } = &mut config.model;
-    strays.retain(|stray| options.set.get(&stray.name).is_none());
+    strays.retain(|stray| stray.noted && options.set.get(&stray.name).is_none());
     let Some(Stray { of, .. }) = strays.first() else { return };
     let list = strays.iter().map(|Stray { name, value, place, .. }| {
         let place = place.as_ref().map_or_else(String::new, |place| format!(" ({place})"));

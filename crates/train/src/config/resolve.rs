@@ -214,6 +214,7 @@ impl Builder<'_> {
                 self.places.push((format!("{LAYERS}.{glob}"), entry.place.clone()));
             }
         }
+        model::settle(&self.config, &mut self.strays, entries.iter().map(|entry| &*entry.path));
         for entry in &entries {
             // Whether an option is read was found when it was set.
             if key(&entry.path).is_some() {

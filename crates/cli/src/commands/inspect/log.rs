@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rigl_base::Result;
+use rigl_base::counts::plural;
 use rigl_metrics::event::{self, Event};
 use rigl_metrics::{EventReader, Machine, Status};
 use serde_json::{Value, json};
@@ -92,7 +93,7 @@ impl Digest {
         if let Some(machine) = &self.machine {
             let processor = machine.processor.as_deref().unwrap_or("unknown processor");
             let Machine { threads, instruction_set, os, .. } = machine;
-            let threads = if *threads == 1 { "1 thread".into() } else { format!("{threads} threads") };
+            let threads = format!("{threads} {}", plural((*threads).into(), "thread"));
             row("machine", format!("{processor}, {threads}, {instruction_set}, {os}"));
         }
         if let Some(program) = &self.program {

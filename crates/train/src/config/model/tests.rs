@@ -179,6 +179,19 @@ fn what_a_recipe_says_of_its_own_network_is_left_out_for_another_and_noted() {
 }
 
 #[test]
+fn a_file_that_says_all_of_its_network_leaves_nothing_out() {
+    let known = Known::default();
+    let begun = resolve(Base::Preset("cifar10-wrn22-2"), &["model.name=resnet-cifar"], &known).unwrap();
+    let text = begun.to_toml();
+    let base = Base::File { name: "config.toml", text: &text };
+    let again = resolve(base, &[], &known).unwrap();
+    assert_eq!((&again, again.left_out()), (&begun, None));
+    // Back at the preset's network, its options are back.
+    let back = resolve(base, &["model.name=wrn-22-2"], &known).unwrap();
+    assert_eq!(back.get("model.dropout").as_deref(), Some("0.3"));
+}
+
+#[test]
 fn a_setting_that_runs_share_may_be_one_that_a_network_does_not_have() {
     let shared = |key: &str| Override { shared: true, ..Override::new("--set", key, "0.5") };
     let of = |key: &str| {
