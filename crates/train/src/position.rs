@@ -2,6 +2,7 @@
 //! state are all that a checkpoint holds.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 
 use rigl_base::{Error, Result};
 use rigl_engine::Outcome;
@@ -36,7 +37,7 @@ pub(crate) struct Position {
 /// What a checkpoint says of a run besides its tensors and what its metadata have fields for: text by name, numbers such
 /// that they are read back to the bit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) struct Sums {
     /// Topology updates done.
     #[serde(with = "text")]
@@ -69,6 +70,12 @@ pub(crate) struct Sums {
 const DENSE_UPDATES: &str = "dense-updates";
 const TRAINING_FLOPS: &str = "training-flops";
 
+/// Forward passes of the dense network that a batch takes at most (three), and one more.
+const MOST_PASSES: u128 = 4;
+
+/// How far below 0 the loss of a sample may be rounded.
+const ROUNDING: f64 = 1e-6;
+
 impl Sums {
     /// Sums since the last record of the log.
     pub(crate) fn interval(&self) -> Outcome {
@@ -91,6 +98,7 @@ impl Sums {
     fn read(metadata: &Metadata, cost: &Cost) -> Result<Sums> {
         let mut entries: serde_json::Map<String, Value> =
             metadata.extra.iter().map(|(key, text)| (key.clone(), text.clone().into())).collect();
+        entries.remove(DENSE_UPDATES);
         if let Some(dense) = metadata.extra.get(DENSE_UPDATES) {
             // 3 f_S for a batch, and the dense gradient of some.
             let dense: u64 =
@@ -101,6 +109,44 @@ impl Sums {
         }
         serde_json::from_value(Value::Object(entries))
             .map_err(|e| Error::data("the sums of the run do not read").caused_by(e))
+    }
+
+    /// Whether so many batches of so many samples can have come to these sums.
+    fn check(&self, batches: u64, batch: usize, cost: &Cost) -> Result<()> {
+        let refused = |key: &str, found: &dyn Display, expected: &str| {
+            Err(Error::data(format!("`{key}` is `{found}`, expected {expected}")))
+        };
+        let most = |most: u128, of: &str| format!("at most {most}, {of}");
+        if self.updates > batches {
+            return refused("updates", &self.updates, &most(batches.into(), "the batches of the run"));
+        }
+        let operations = u128::from(batches).saturating_mul(u128::from(cost.dense_flops) * MOST_PASSES);
+        if self.training_flops > operations {
+            let of = "what the batches of the run can have taken";
+            return refused(TRAINING_FLOPS, &self.training_flops, &most(operations, of));
+        }
+        let samples = u128::from(batches) * batch as u128;
+        if self.interval_samples as u128 > samples {
+            return refused(
+                "interval-samples",
+                &self.interval_samples,
+                &most(samples, "the samples of the run"),
+            );
+        }
+        if self.interval_correct > self.interval_samples {
+            let most = most(self.interval_samples as u128, "the samples of the interval");
+            return refused("interval-correct", &self.interval_correct, &most);
+        }
+        if !(self.interval_loss.is_finite() && self.interval_loss >= -ROUNDING * self.interval_samples as f64)
+        {
+            return refused("interval-loss", &self.interval_loss, "a finite number that is not negative");
+        }
+        // Halved often enough it is 0.
+        if let Some(threshold) = self.threshold.filter(|x| !(x.is_finite() && *x >= 0.0)) {
+            return refused("threshold", &threshold, "a finite number that is not negative");
+        }
+        let best = self.best_validation_accuracy.filter(|x| !(0.0..=1.0).contains(x));
+        best.map_or(Ok(()), |best| refused("best-validation-accuracy", &best, "a number from 0 to 1"))
     }
 }
 
@@ -156,13 +202,19 @@ impl Position {
         let Metadata { step, draw, updated, .. } = *metadata;
         let steps = design.recipe().steps;
         // A batch for each step, one for each update in the place of a step, one for scores.
-        if step > steps || draw > 2 * steps + 1 {
+        if step > steps || draw > 2 * steps + 1 || draw < step {
             return Err(Error::data(format!(
                 "checkpoint: is of step {step} and batch {draw}, but the run has {steps} steps"
             )));
         }
         let context = |e: Error| e.context("checkpoint");
+        if step > 0 && metadata.log_length == 0 {
+            return Err(Error::data(format!(
+                "checkpoint: is of step {step}, but no part of the log belongs to it"
+            )));
+        }
         let sums = Sums::read(metadata, cost).map_err(context)?;
+        sums.check(draw, design.settings().batch(), cost).map_err(context)?;
         let mut position = Position { step, draw, updated, sums, ..Position::start(patterns) };
         for (p, slot) in design.graph().parameters().iter().zip(&mut position.explored) {
             let Some(slot) = slot else { continue };
@@ -257,7 +309,7 @@ mod tests {
             ("interval-samples", "0"),
         ];
         let with = |more: &[(&str, &str)]| read(entries(&[&common[..], more].concat()));
-        let found = with(&[("training-flops", "123"), ("began-with", "trained"), ("of-a-later-one", "?")]);
+        let found = with(&[("training-flops", "123"), ("began-with", "trained")]);
         let expected = Sums {
             updates: 7,
             interval_loss: 2.5e-7,
@@ -271,5 +323,42 @@ mod tests {
         assert_eq!(with(&[("dense-updates", "4")]).unwrap().training_flops, flops);
         assert!(with(&[]).unwrap_err().to_string().contains("`training-flops`"));
         assert!(with(&[("training-flops", "-1")]).unwrap_err().to_string().contains("`-1`"));
+        let later = with(&[("training-flops", "1"), ("of-a-later-one", "?")]).unwrap_err().to_string();
+        assert!(later.contains("unknown field `of-a-later-one`"), "{later}");
+    }
+
+    #[test]
+    fn sums_that_cannot_be_are_refused() {
+        let most = u128::from(10 * 4 * cost().dense_flops);
+        let good = Sums {
+            updates: 10,
+            training_flops: most,
+            interval_correct: 30,
+            interval_samples: 30,
+            threshold: Some(0.0),
+            best_validation_accuracy: Some(1.0),
+            ..sums()
+        };
+        let check = |sums: &Sums| sums.check(10, 3, &cost()).map_err(|error| error.to_string());
+        check(&good).unwrap();
+        check(&Sums::default()).unwrap();
+        for (sums, key) in [
+            (Sums { updates: 11, ..good.clone() }, "updates"),
+            (Sums { training_flops: most + 1, ..good.clone() }, "training-flops"),
+            (Sums { training_flops: u128::MAX, ..good.clone() }, "training-flops"),
+            (Sums { interval_samples: 31, ..good.clone() }, "interval-samples"),
+            (Sums { interval_samples: usize::MAX, ..good.clone() }, "interval-samples"),
+            (Sums { interval_correct: 31, ..good.clone() }, "interval-correct"),
+            (Sums { interval_loss: f64::NAN, ..good.clone() }, "interval-loss"),
+            (Sums { interval_loss: f64::INFINITY, ..good.clone() }, "interval-loss"),
+            (Sums { interval_loss: -5.0, ..good.clone() }, "interval-loss"),
+            (Sums { threshold: Some(f64::NAN), ..good.clone() }, "threshold"),
+            (Sums { threshold: Some(f64::INFINITY), ..good.clone() }, "threshold"),
+            (Sums { threshold: Some(-1.0), ..good.clone() }, "threshold"),
+            (Sums { best_validation_accuracy: Some(1.5), ..good.clone() }, "best-validation-accuracy"),
+        ] {
+            let message = check(&sums).unwrap_err();
+            assert!(message.starts_with(&format!("`{key}` is `")), "{message}");
+        }
     }
 }
