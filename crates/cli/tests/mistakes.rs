@@ -247,7 +247,7 @@ fn convolutional_networks_that_cannot_be() {
         ),
         (
             "--set method.layers.block4=0.5",
-            "no layer matches `block4`, nearest are `block1.layer.0.conv1`, `block1.layer.0.conv2`, \
+            "`--set`: `method.layers`: no layer matches `block4`, nearest are `block1.layer.0.conv1`, `block1.layer.0.conv2`, \
              `block1.layer.1.conv1`",
             "block1.layer.0.conv1",
         ),

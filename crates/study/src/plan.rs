@@ -115,7 +115,7 @@ impl Plan {
             .zip(&shared)
             .map(|(combination, shared)| unread(combination, shared))
             .collect();
-        refuse_idle(shared)?;
+        refuse_idle(&runs, shared)?;
         let mut names = HashSet::new();
         if let Some(run) = runs.iter().find(|run| !names.insert(&run.name)) {
             return Err(Error::usage(format!("`{}`: two runs would be called `{}`", sweep.name, run.name)));
@@ -135,12 +135,16 @@ impl Plan {
     }
 }
 
-/// Refuses a setting that does nothing in any run which has it.
-fn refuse_idle(runs: Vec<Vec<Shared>>) -> Result<()> {
+/// Refuses a setting that does nothing in any run which has it; under a name that earlier versions took unread, in any
+/// run at all.
+fn refuse_idle(runs: &[PlannedRun], shared: Vec<Vec<Shared>>) -> Result<()> {
     let of = |set: &Shared| (set.place.clone(), set.key.clone());
-    let all = || runs.iter().flatten();
-    let read: HashSet<_> = all().filter(|set| set.idle.is_none()).map(of).collect();
-    let Some(idle) = runs.into_iter().flatten().find(|set| !read.contains(&of(set))) else { return Ok(()) };
+    let read: HashSet<_> = shared.iter().flatten().filter(|set| set.idle.is_none()).map(of).collect();
+    let by_another = |key: &str| {
+        taken_unread(key) && named(key).is_some_and(|key| runs.iter().any(|run| key.applies_to(&run.config)))
+    };
+    let mut idle = shared.into_iter().flatten().filter(|set| !read.contains(&of(set)));
+    let Some(idle) = idle.find(|set| !by_another(&set.key)) else { return Ok(()) };
     let Shared { place, key, idle: Some(error) } = idle else { return Ok(()) };
     if named(&key).is_none() {
         // An option: which ones there are, its own message says.

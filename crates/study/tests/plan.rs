@@ -136,6 +136,8 @@ fn older_keys_of_a_grid_or_a_match_may_do_nothing_in_some_runs_but_not_in_all() 
     let when =
         "[[when]]\nmatch = { 'method.name' = ['set', 'static'] }\nset = { 'method.update-interval' = 9 }";
     assert_eq!(count(&format!("{methods}{when}")).unwrap(), 2);
+    let only = "[[when]]\nmatch = { 'method.name' = 'static' }\nset = { 'method.update-interval' = 9 }";
+    assert_eq!(count(&format!("{methods}{only}")).unwrap(), 2);
     refused(
         "[grid]\n'method.name' = ['static', 'dense']\n'method.drop-fraction' = [0.1, 0.2]",
         "`s.toml` line 3: `method.drop-fraction` does nothing in any of the runs",
