@@ -137,9 +137,9 @@ impl Sums {
             let most = most(self.interval_samples as u128, "the samples of the interval");
             return refused("interval-correct", &self.interval_correct, &most);
         }
-        if !(self.interval_loss.is_finite() && self.interval_loss >= -ROUNDING * self.interval_samples as f64)
-        {
-            return refused("interval-loss", &self.interval_loss, "a finite number that is not negative");
+        // A loss that is no number is for the next record of the log to tell of, as it is without an interruption.
+        if self.interval_loss < -ROUNDING * self.interval_samples as f64 {
+            return refused("interval-loss", &self.interval_loss, "a number that is not negative");
         }
         // Halved often enough it is 0.
         if let Some(threshold) = self.threshold.filter(|x| !(x.is_finite() && *x >= 0.0)) {
@@ -342,6 +342,7 @@ mod tests {
         let check = |sums: &Sums| sums.check(10, 3, &cost()).map_err(|error| error.to_string());
         check(&good).unwrap();
         check(&Sums::default()).unwrap();
+        check(&Sums { interval_loss: f64::NAN, ..good.clone() }).unwrap();
         for (sums, key) in [
             (Sums { updates: 11, ..good.clone() }, "updates"),
             (Sums { training_flops: most + 1, ..good.clone() }, "training-flops"),
@@ -349,8 +350,6 @@ mod tests {
             (Sums { interval_samples: 31, ..good.clone() }, "interval-samples"),
             (Sums { interval_samples: usize::MAX, ..good.clone() }, "interval-samples"),
             (Sums { interval_correct: 31, ..good.clone() }, "interval-correct"),
-            (Sums { interval_loss: f64::NAN, ..good.clone() }, "interval-loss"),
-            (Sums { interval_loss: f64::INFINITY, ..good.clone() }, "interval-loss"),
             (Sums { interval_loss: -5.0, ..good.clone() }, "interval-loss"),
             (Sums { threshold: Some(f64::NAN), ..good.clone() }, "threshold"),
             (Sums { threshold: Some(f64::INFINITY), ..good.clone() }, "threshold"),
