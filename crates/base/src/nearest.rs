@@ -20,8 +20,13 @@ const LONGEST: usize = 200;
 /// assert_eq!(nearest("frobnicate", ["resnet", "resnet-50"]), None);
 /// ```
 pub fn nearest<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    nearest_of(name, &mut names.into_iter())
+}
+
+/// [`nearest`], compiled once for all kinds of iterators.
+fn nearest_of<'a>(name: &str, names: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = letters(name)?;
-    let near = names.into_iter().filter_map(|other| Some((slips(&name, &letters(other)?), other)));
+    let near = names.filter_map(|other| Some((slips(&name, &letters(other)?), other)));
     near.filter(|(slips, _)| slips.is_near()).min_by_key(|(slips, _)| slips.key()).map(|(_, other)| other)
 }
 
@@ -45,11 +50,14 @@ pub fn most_alike<'a>(name: &str, names: impl IntoIterator<Item = &'a str>, coun
 /// assert_eq!(error.hint_text(), Some("rigl"));
 /// ```
 pub fn unknown<'a>(what: &str, name: &str, names: impl IntoIterator<Item = &'a str>) -> Error {
-    let names: Vec<&str> = names.into_iter().collect();
+    unknown_of(what, name, &names.into_iter().collect::<Vec<&str>>())
+}
+
+fn unknown_of(what: &str, name: &str, names: &[&str]) -> Error {
     let list: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     let (found, list) = (short(name), list.join(", "));
     let error = Error::usage(format!("no {what} is called `{found}`, allowed are {list}"));
-    match nearest(name, names) {
+    match nearest(name, names.iter().copied()) {
         Some(name) => error.hint(name),
         None => error,
     }

@@ -61,13 +61,12 @@ impl<T: Setting> Rule<T> {
         match found {
             Some(value) if (self.holds)(&value) => Ok(value),
             _ => {
-                let meant = found.or_else(|| T::guess(item));
-                let better = meant.as_ref().and_then(T::instead);
-                Err(meant
-                    .into_iter()
-                    .chain(better)
-                    .find(|value| (self.holds)(value))
-                    .map(|value| text(&value)))
+                let Some(meant) = found.or_else(|| T::guess(item)) else { return Err(None) };
+                if (self.holds)(&meant) {
+                    return Err(Some(text(&meant)));
+                }
+                let better = T::instead(&meant).filter(self.holds);
+                Err(better.map(|value| text(&value)))
             }
         }
     }
@@ -260,7 +259,11 @@ named!(
 
 pub(super) use named;
 
-pub(super) fn one_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn one_of<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
+    list(&mut names)
+}
+
+fn list<'a>(names: &mut dyn Iterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     match names.as_slice() {
         [only] => only.clone(),
