@@ -263,7 +263,7 @@ pub(super) fn one_of<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
     list(&mut names)
 }
 
-fn list<'a>(names: &mut dyn Iterator<Item = &'a str>) -> String {
+fn list(names: &mut dyn Iterator<Item = &str>) -> String {
     let names: Vec<String> = names.map(|name| format!("`{name}`")).collect();
     match names.as_slice() {
         [only] => only.clone(),
