@@ -27,6 +27,17 @@ impl Budget {
     pub fn new(distribution: Distribution, sparsity: f64) -> Budget {
         Budget { sparsity, distribution, layers: LayerFilter::Default, explicit: Vec::new() }
     }
+
+    /// Whether sparsity is asked for and some layer is chosen to have it: `chosen` are the layers of the filter.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if none is.
+    pub fn check_chosen(&self, chosen: &[bool]) -> Result<()> {
+        if !self.explicit.is_empty() || self.sparsity == 0.0 || chosen.contains(&true) {
+            return Ok(());
+        }
+        Err(Error::usage("no layer of the network is chosen to be sparse").hint("the filter `all`"))
+    }
 }
 
 /// How many weights each layer keeps.
@@ -81,9 +92,7 @@ pub fn allocate(layers: &[Layer], budget: &Budget) -> Result<Allocation> {
         .filter(|&at| selected[at] && explicit[at].is_none())
         .filter(|&at| budget.distribution != Distribution::Uniform || !dense_under_uniform(&layers[at]))
         .collect();
-    if budget.explicit.is_empty() && budget.sparsity > 0.0 && !selected.contains(&true) {
-        return Err(Error::usage("no layer of the network is chosen to be sparse").hint("the filter `all`"));
-    }
+    budget.check_chosen(&selected)?;
 
     let mut active: Vec<usize> = layers.iter().map(Layer::weights).collect();
     for (at, sparsity) in explicit.iter().enumerate() {

@@ -96,8 +96,12 @@ pub fn transition(
 ) -> Result<Transition> {
     let missing = |what: &str| Error::internal(format!("no {what} was kept"));
     let LayerState { pattern, values, gradient, dense, candidates, sign, average, kept } = state;
-    let scores = request.drop.scores(Active { values, gradient, sign })?;
-    let update = LayerUpdate::begin(pattern, &scores, request.budget)?;
+    // The scores go as soon as they have been used.
+    let update = LayerUpdate::begin(
+        pattern,
+        &request.drop.scores(Active { values, gradient, sign })?,
+        request.budget,
+    )?;
     let grown = match request.grow {
         GrowScore::None => Vec::new(),
         GrowScore::Random => update.grow_random(request.stream),

@@ -95,11 +95,7 @@ fn check_layers(settings: &Settings, layers: &[Layer]) -> Result<()> {
     }
     let refused = |e: Error| config.blame("method.filter", e.context("`method.filter`"));
     let chosen = budget.layers.select(layers).map_err(refused)?;
-    if budget.explicit.is_empty() && budget.sparsity > 0.0 && !chosen.contains(&true) {
-        let error = Error::usage("no layer of the network is chosen to be sparse");
-        return Err(refused(error.hint("method.filter = \"all\"")));
-    }
-    Ok(())
+    budget.check_chosen(&chosen).map_err(|e| refused(e.hint("method.filter = \"all\"")))
 }
 
 /// The network of these settings, at this width if one is given.

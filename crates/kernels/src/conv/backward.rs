@@ -82,10 +82,20 @@ impl Backward<'_> {
         if shape.check().is_err() {
             return WorkspaceSize::default();
         }
+        Backward::scratch(shape, weights, gradient, samples, Partials::most(shape, samples))
+    }
+
+    /// The scratch for so many partial gradients.
+    fn scratch(
+        shape: &ConvShape,
+        weights: usize,
+        gradient: usize,
+        samples: usize,
+        partials: usize,
+    ) -> WorkspaceSize {
         // In squares a dense gradient takes a little more than its numbers.
         let gradient =
             if gradient < shape.weight_len() { gradient } else { squares(shape).saturating_mul(SIDE * SIDE) };
-        let partials = Partials::most(shape, samples);
         let bands = shape.bands().saturating_mul(blocks(samples));
         WorkspaceSize {
             worker: worker_parts(shape).iter().sum(),
@@ -133,9 +143,9 @@ impl Backward<'_> {
             }
         }
         let count = weight.kind().count();
-        let size = Backward::workspace(&shape, weights.count(), count, samples);
-        let parts = workspace.parts(machine.pool.threads(), size)?;
         let partials = Partials::new(&shape, samples);
+        let size = Backward::scratch(&shape, weights.count(), count, samples, partials.count);
+        let parts = workspace.parts(machine.pool.threads(), size)?;
         let (values, numbers) = parts.shared.split_at_mut(weights.count());
         if data.is_some() {
             match weights {
