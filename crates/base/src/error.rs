@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::shown::{self, LONGEST, clipped, plain};
+
 /// What went wrong, as far as a program has to know. Exit codes follow from it alone.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
@@ -60,9 +62,10 @@ pub struct Error(Box<Inner>);
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// An error of the given kind. The message is lower-case, names the file or key, and has no full stop.
+    /// An error of the given kind. The message is lower-case, names the file or key, and has no full stop. Whatever it
+    /// quotes, it becomes one line of at most [`LONGEST`] characters.
     pub fn new(kind: Kind, message: impl Into<String>) -> Error {
-        Error(Box::new(Inner { kind, message: message.into(), hint: None, source: None }))
+        Error(Box::new(Inner { kind, message: line(&message.into(), LONGEST), hint: None, source: None }))
     }
 
     /// Short for [`Kind::Usage`].
@@ -100,10 +103,13 @@ impl Error {
         Error::environment(format!("{what} `{}`", path.display())).caused_by(source)
     }
 
-    /// Adds a hint: what to type instead, or what to do.
+    /// Adds a hint: what to type instead, or what to do. It is pasted as it is; one that cannot be, because it is longer
+    /// than [`LONGEST`] or holds what a terminal would obey, is left out.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Error {
-        self.0.hint = Some(hint.into());
+        self.0.hint = Some(hint.into()).filter(|hint: &String| {
+            !hint.contains(shown::is_hidden) && hint.chars().take(LONGEST + 1).count() <= LONGEST
+        });
         self
     }
 
@@ -117,7 +123,7 @@ impl Error {
     /// Puts `context: ` before the message.
     #[must_use]
     pub fn context(mut self, context: impl fmt::Display) -> Error {
-        self.0.message = format!("{context}: {}", self.0.message);
+        self.0.message = line(&format!("{context}: {}", self.0.message), LONGEST);
         self
     }
 
@@ -138,45 +144,44 @@ impl Error {
 }
 
 impl fmt::Display for Error {
-    /// The message and its causes on one line, without the hint.
+    /// The message and its causes on one line of at most [`LONGEST`] characters, without the hint.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)?;
+        let mut text = self.0.message.clone();
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
+            text.push_str(": ");
             // An `Error` prints its own causes.
             if error.is::<Error>() {
-                return write!(f, ": {error}");
+                text.push_str(&error.to_string());
+                break;
             }
-            write!(f, ": {}", line(&error.to_string()))?;
+            text.push_str(&line(&error.to_string(), LONGEST_CAUSE));
             cause = error.source();
         }
-        Ok(())
+        f.write_str(&clipped(&text, LONGEST))
     }
 }
 
 /// Foreign text as a message may quote it: one line, not too long.
 ///
 /// ```
-/// assert_eq!(rigl_base::error::short(" [1,\n 2] "), "[1,  2]");
+/// assert_eq!(rigl_base::error::short(" [1,\n 2\u{7}] "), r"[1,  2\u{7}]");
 /// ```
 pub fn short(text: &str) -> String {
     const LIMIT: usize = 80;
-    let mut chars = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    let line: String = chars.by_ref().take(LIMIT).collect();
+    let mut chars = text.trim().chars();
+    let head: String = chars.by_ref().take(LIMIT).collect();
+    let line = line(&head, usize::MAX);
     if chars.next().is_some() { line + "…" } else { line }
 }
 
-/// A cause's words as one line of bounded length: it comes from elsewhere, and may quote all of its input.
-fn line(text: &str) -> String {
-    const HEAD: usize = 160;
-    const TAIL: usize = 80;
-    let chars: Vec<char> = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if chars.len() <= HEAD + 1 + TAIL {
-        return chars.into_iter().collect();
-    }
-    // Words stand at both ends, what is quoted between them.
-    let (head, tail) = (&chars[..HEAD], &chars[chars.len() - TAIL..]);
-    head.iter().chain(&['…']).chain(tail).collect()
+/// The most characters of a cause: its words come from elsewhere, and may quote all of their input.
+const LONGEST_CAUSE: usize = 241;
+
+/// `text` as one line of at most `most` characters.
+fn line(text: &str, most: usize) -> String {
+    let text = text.replace(['\n', '\r', '\t'], " ");
+    clipped(&plain(&text), most).into_owned()
 }
 
 impl fmt::Debug for Error {
@@ -220,8 +225,36 @@ mod tests {
     }
 
     #[test]
+    fn no_message_is_longer_than_promised_and_none_is_more_than_a_line_whatever_it_quotes() {
+        let long = || "x".repeat(400_000);
+        let cause =
+            || Error::data(long()).caused_by(Error::usage(long()).caused_by(std::io::Error::other(long())));
+        for error in [
+            Error::data(long()),
+            Error::data("a").context(long()),
+            Error::data("a").caused_by(cause()),
+            Error::data(format!("found `{}`\n\u{1b}[2J", long())).hint(long()),
+        ] {
+            for text in [error.message(), &error.to_string(), &format!("{:?}", cause())] {
+                assert!(text.chars().count() <= LONGEST + 20 && !text.contains(shown::is_hidden), "{text}");
+            }
+            assert!(error.to_string().chars().count() <= LONGEST && error.hint_text().is_none());
+        }
+        let ends = Error::data(format!("found `{}`, expected less", long())).to_string();
+        assert!(ends.starts_with("found `xxx") && ends.ends_with("xxx`, expected less"), "{ends}");
+    }
+
+    #[test]
+    fn a_hint_that_cannot_be_pasted_is_left_out() {
+        let hint = |text: &str| Error::usage("a").hint(text).hint_text().map(str::len);
+        assert_eq!(hint(&"é".repeat(LONGEST)), Some(2 * LONGEST));
+        assert_eq!(hint(&"é".repeat(LONGEST + 1)), None);
+        assert_eq!(hint("rm \u{1b}[2J"), None);
+    }
+
+    #[test]
     fn quoted_text_is_shortened_to_one_line() {
-        assert_eq!(short("a\u{7f}b\r\nc"), "a b  c");
+        assert_eq!(short("a\u{7f}b\r\nc"), r"a\u{7f}b  c");
         assert_eq!(short(&"é".repeat(80)), "é".repeat(80));
         assert_eq!(short(&"é".repeat(81)), "é".repeat(80) + "…");
     }
