@@ -155,6 +155,17 @@ fn mobilenet_v1_costs_what_the_paper_says() {
 }
 
 #[test]
+fn big_sparse_mobilenet_costs_what_the_paper_says_once_depthwise_layers_are_sparse_too() {
+    let dense = number(&json("mobilenet-v1")["network"]["dense_flops"]);
+    for (filter, share) in [("default", 1.034), ("all", 0.988)] {
+        let set = format!("--set model.width=1.98 --set method.filter={filter}");
+        let found = json(&format!("mobilenet-v1 --sparsity 0.75 --distribution uniform {set}"));
+        let found = number(&found["network"]["flops"]) / dense;
+        assert!((found - share).abs() < 5e-4, "{filter}: {found}");
+    }
+}
+
+#[test]
 fn wrn_22_2_costs_what_the_paper_says() {
     for (sparsity, printed) in [("0.5", "0.728"), ("0.8", "0.352"), ("0.9", "0.174"), ("0.95", "0.088")] {
         let found = json(&format!("wrn-22-2 --sparsity {sparsity} --distribution erk"));

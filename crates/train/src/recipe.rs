@@ -4,10 +4,10 @@
 //! Points in steps are `trunc(M·x)`, points in epochs `trunc(M·x·N/batch)`, with the multiplier M and N
 //! training samples; the update interval ΔT stays as it is.
 
-use rigl_base::{Error, Result, counts};
+use rigl_base::{Error, Result, counts, math};
 use rigl_topology::{UpdateSchedule, Updates};
 
-use crate::config::{Unit, UpdateEnd};
+use crate::config::{Shape, Unit, UpdateEnd};
 use crate::settings::Settings;
 
 /// The longest run, in steps: far beyond any, and its products fit 64 bits.
@@ -24,9 +24,11 @@ pub struct Recipe {
     pub updates: Updates,
     /// Steps over which the learning rate rises from 0.
     pub warmup: u64,
-    /// Steps from which the learning rate is divided, ascending, and by what.
+    /// How the learning rate falls after the warm-up.
+    pub shape: Shape,
+    /// Steps from which the learning rate is divided, ascending, and by what; none but where it falls in steps.
     pub milestones: Vec<(u64, f64)>,
-    /// Learning rate after the warm-up, before the first milestone.
+    /// Learning rate after the warm-up, before it falls.
     pub learning_rate: f64,
     /// Epochs from one evaluation to the next; 0 for the end alone.
     pub evaluate_every: f64,
@@ -104,17 +106,28 @@ impl Recipe {
             steps_per_epoch,
             updates,
             warmup: point(schedule.warmup),
+            shape: schedule.shape,
             milestones: schedule.milestones.iter().map(|&x| point(x)).zip(divisors).collect(),
             learning_rate: schedule.learning_rate,
             evaluate_every: config.log.evaluate_every,
         })
     }
 
-    /// Learning rate at `step`, counted from 0: rises linearly from 0 over the warm-up, and is divided at
-    /// each milestone, the milestone's own step included.
+    /// Learning rate at `step`, counted from 0: rises linearly from 0 over the warm-up; then it is divided at
+    /// each milestone, the milestone's own step included, or falls along a cosine, to 0 at the step after the last.
     pub fn learning_rate(&self, step: u64) -> f64 {
-        let passed = self.milestones.iter().take_while(|(milestone, _)| *milestone <= step);
-        let rate = passed.fold(self.learning_rate, |rate, (_, divisor)| rate / divisor);
+        let rate = match self.shape {
+            Shape::Steps => {
+                let passed = self.milestones.iter().take_while(|(milestone, _)| *milestone <= step);
+                passed.fold(self.learning_rate, |rate, (_, divisor)| rate / divisor)
+            }
+            Shape::Cosine => {
+                let (from, to) = (self.warmup.min(self.steps), self.steps);
+                let passed = step.clamp(from, to) - from;
+                let share = passed as f64 / (to - from).max(1) as f64;
+                self.learning_rate * (0.5 * (1.0 + math::cos(math::PI * share)))
+            }
+        };
         if step < self.warmup { rate * (step as f64 / self.warmup as f64) } else { rate }
     }
 
@@ -197,6 +210,27 @@ mod tests {
             (600_000, 250_000, 100)
         );
         assert_eq!(steps_of(&recipe), [225_000, 285_000]);
+    }
+
+    #[test]
+    fn a_cosine_falls_from_the_end_of_the_warm_up_to_nothing_behind_the_last_step() {
+        let settings = [
+            "schedule.unit=steps",
+            "schedule.length=110",
+            "schedule.warmup=10",
+            "schedule.learning-rate=0.4",
+        ];
+        let cosine = [&settings[..], &["schedule.shape=cosine"]].concat();
+        let recipe = mnist(&cosine);
+        assert!(recipe.milestones.is_empty(), "those of the preset are of no use");
+        let rates = [0, 5, 10, 35, 60, 109, 110].map(|step| recipe.learning_rate(step));
+        let expected = [0.0, 0.2, 0.4, 0.2 + 0.2 * 0.5f64.sqrt(), 0.2, 0.4 * 2.467_198_171_342_1e-4, 0.0];
+        for (found, expected) in rates.into_iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-12, "{rates:?}");
+        }
+        let scaled = mnist(&[&cosine[..], &["multiplier=2"]].concat());
+        assert_eq!(scaled.learning_rate(120), recipe.learning_rate(60));
+        assert!(mnist(&["schedule.shape=cosine", "multiplier=1e-9"]).learning_rate(0).is_finite());
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! MobileNet-v1 (Howard et al., 2017): blocks of a depthwise 3 × 3 and a pointwise 1 × 1 convolution, each with norm and
 //! ReLU. PyTorch's own collection has none to take names from: they are `conv1`, `blocks.N.depthwise`,
-//! `blocks.N.pointwise` with norms `bn1` and `bn2`, and `fc`. Channels are whole eights at every width, and parameters
-//! start, as in the paper's code (RigL, §4.1).
+//! `blocks.N.pointwise` with norms `bn1` and `bn2`, and `fc`. Channels are whole eights at every width, unless `rounding`
+//! says otherwise, and parameters start as in the paper's code (RigL, §4.1).
 
 use rigl_base::Result;
 
-use super::sizes::{bn_momentum, eights, norm, width};
+use super::sizes::{
+    as_in_the_paper, bn_momentum, eights, eights_of_the_paper, norm, rounding_to_eights, width,
+};
 use super::{Model, ModelSpec, Usual};
 use crate::builder::{Builder, Conv2d, Linear};
 use crate::graph::Graph;
@@ -33,11 +35,13 @@ pub(super) fn mobilenet_v1() -> Model {
         .about("blocks of depthwise and pointwise convolutions (Howard et al., 2017)")
         .usual(Usual::IMAGENET)
         .option(width(1.0))
+        .option(rounding_to_eights())
         .option(bn_momentum())
 }
 
 fn build(spec: &ModelSpec) -> Result<Graph> {
     let (width, norm) = (spec.number("width")?, norm(spec)?);
+    let paper = as_in_the_paper(spec)?;
     let conv = |kernel| Conv2d::k(kernel).init(Init::TruncatedNormal);
 
     let mut g = Builder::new("mobilenet-v1");
@@ -51,7 +55,7 @@ fn build(spec: &ModelSpec) -> Result<Graph> {
         h = g.conv2d(&part("depthwise"), h, channels, conv(3).stride(stride).groups(channels));
         h = g.batch_norm(&part("bn1"), h, norm);
         h = g.relu(h);
-        channels = eights(base, width);
+        channels = if paper { eights_of_the_paper(i, base, width) } else { eights(base, width) };
         h = g.conv2d(&part("pointwise"), h, channels, conv(1));
         h = g.batch_norm(&part("bn2"), h, norm);
         h = g.relu(h);
@@ -87,6 +91,23 @@ mod tests {
             assert_eq!(shape("blocks.0.depthwise.weight"), [first, 1, 3, 3], "{width}");
             assert_eq!(shape("blocks.12.pointwise.weight"), [last, last, 1, 1], "{width}");
             assert_eq!(shape("fc.weight"), [1000, last], "{width}");
+        }
+    }
+
+    #[test]
+    fn rounded_as_in_the_paper_the_first_block_has_no_eights_and_the_others_those_of_what_is_cut_off() {
+        let spec = ModelSpec::new(&[3, 224, 224], 1000).with("rounding", "paper");
+        for (width, channels) in [(1.98, [64, 126, 256, 504, 2024]), (0.33, [16, 21, 40, 88, 336])] {
+            let graph = mobilenet_v1().build(&spec.clone().with("width", width)).unwrap();
+            let outputs = |name: &str| graph.parameter(graph.find_parameter(name).unwrap()).shape[0];
+            let names = [
+                "conv1",
+                "blocks.0.pointwise",
+                "blocks.1.pointwise",
+                "blocks.3.pointwise",
+                "blocks.12.pointwise",
+            ];
+            assert_eq!(names.map(|name| outputs(&format!("{name}.weight"))), channels, "{width}");
         }
     }
 

@@ -5,7 +5,9 @@
 
 use rigl_base::Result;
 
-use super::sizes::{bn_momentum, eights, norm, width};
+use super::sizes::{
+    as_in_the_paper, bn_momentum, eights, eights_of_the_paper, norm, rounding_to_eights, width,
+};
 use super::{Model, ModelSpec, Usual};
 use crate::builder::{BatchNorm, Builder, Conv2d, Linear};
 use crate::graph::Graph;
@@ -31,19 +33,21 @@ pub(super) fn mobilenet_v2() -> Model {
         .about("inverted residual blocks (Sandler et al., 2018)")
         .usual(Usual::IMAGENET)
         .option(width(1.0))
+        .option(rounding_to_eights())
         .option(bn_momentum())
 }
 
 fn build(spec: &ModelSpec) -> Result<Graph> {
     let (width, norm) = (spec.number("width")?, norm(spec)?);
+    let paper = as_in_the_paper(spec)?;
 
     let mut g = Builder::new("mobilenet-v2");
     let x = g.input("image", &spec.sample_shape);
     let mut channels = eights(32, width);
     let mut h = with_relu(&mut g, "features.0", x, channels, conv(3).stride(2), norm);
     let mut place = 1;
-    for (widening, base, blocks, first_stride) in GROUPS {
-        let output = eights(base, width);
+    for (group, (widening, base, blocks, first_stride)) in GROUPS.into_iter().enumerate() {
+        let output = if paper { eights_of_the_paper(group, base, width) } else { eights(base, width) };
         for i in 0..blocks {
             let stride = if i == 0 { first_stride } else { 1 };
             let block = Block { input: channels, widening, output, stride, norm };

@@ -156,9 +156,14 @@ mod tests {
     fn every_option_changes_the_network_and_its_default_does_not() {
         let models = Models::default();
         for model in models.iter() {
-            let spec = || ModelSpec::new(&[3, 33, 40], 6);
-            let own = model.build(&spec()).unwrap();
             for option in &model.options {
+                // At an odd width, since how it is rounded is an option too.
+                let narrow = option.name != "width" && model.find_option("width").is_some();
+                let spec = || {
+                    let spec = ModelSpec::new(&[3, 33, 40], 6);
+                    if narrow { spec.with("width", 0.465) } else { spec }
+                };
+                let own = model.build(&spec()).unwrap();
                 let with = |value: OptionValue| model.build(&spec().with(&option.name, value)).unwrap();
                 assert_eq!(with(option.default.clone()), own, "{} {}", model.name, option.name);
                 let other: OptionValue = match &option.range {

@@ -5,7 +5,9 @@
 
 use rigl_base::Result;
 
-use super::sizes::{at_depth, bn_momentum, depth_of_table, multiple, norm, width};
+use super::sizes::{
+    as_in_the_paper, at_depth, bn_momentum, cut_off, depth_of_table, multiple, norm, rounding, width,
+};
 use super::{Model, ModelSpec, Usual};
 use crate::builder::{BatchNorm, Builder, Conv2d, Linear, Pool};
 use crate::graph::Graph;
@@ -38,6 +40,7 @@ pub(super) fn resnet() -> Model {
         .usual(Usual::IMAGENET)
         .option(depth_of_table(50, &DEPTHS))
         .option(width(1.0))
+        .option(rounding())
         .option(bn_momentum())
 }
 
@@ -46,24 +49,28 @@ pub(super) fn resnet_50() -> Model {
         .about("`resnet` at depth 50")
         .usual(Usual::IMAGENET)
         .option(width(1.0))
+        .option(rounding())
         .option(bn_momentum())
 }
 
 fn build(name: &str, spec: &ModelSpec, (blocks, form): ([usize; 4], Form)) -> Result<Graph> {
     let (factor, norm) = (spec.number("width")?, norm(spec)?);
+    let paper = as_in_the_paper(spec)?;
+    let size = |base| if paper { cut_off(base, factor) } else { multiple(base, factor) };
 
     let mut g = Builder::new(name);
     let x = g.input("image", &spec.sample_shape);
-    let mut channels = multiple(64, factor);
+    let mut channels = size(64);
     let h = g.conv2d("conv1", x, channels, conv(7).stride(2));
     let h = g.batch_norm("bn1", h, norm);
     let h = g.relu(h);
     let mut h = g.max_pool(h, Pool::k(3).stride(2).padding(1));
     for ((group, base), count) in [64, 128, 256, 512].into_iter().enumerate().zip(blocks) {
-        let width = multiple(base, factor);
+        let width = size(base);
         let output = match form {
             Form::Basic => width,
-            Form::Bottleneck => multiple(4 * base, factor),
+            Form::Bottleneck if paper => 4 * width,
+            Form::Bottleneck => size(4 * base),
         };
         for i in 0..count {
             let stride = if group > 0 && i == 0 { 2 } else { 1 };
@@ -203,6 +210,17 @@ mod tests {
     }
 
     #[test]
+    fn rounded_as_in_the_paper_channels_are_cut_off_and_a_block_ends_at_four_times_its_width() {
+        for (rounding, first, inner, output) in [("nearest", 30, 30, 119), ("paper", 29, 29, 116)] {
+            let spec = imagenet().with("width", 0.465).with("rounding", rounding);
+            let graph = resnet_50().build(&spec).unwrap();
+            let shape = |name: &str| &graph.parameter(graph.find_parameter(name).unwrap()).shape[..];
+            assert_eq!(shape("conv1.weight"), [first, 3, 7, 7], "{rounding}");
+            assert_eq!(shape("layer1.0.conv3.weight"), [output, inner, 1, 1], "{rounding}");
+        }
+    }
+
+    #[test]
     fn other_depths_are_refused_with_the_nearest() {
         let error = resnet().build(&imagenet().with("depth", 44usize)).unwrap_err();
         assert_eq!(
@@ -211,6 +229,9 @@ mod tests {
         );
         assert_eq!(error.hint_text(), Some("50"));
         let error = resnet_50().build(&imagenet().with("depth", 50usize)).unwrap_err();
-        assert_eq!(error.message(), "`resnet-50` has no option `depth`, allowed are `width`, `bn-momentum`");
+        assert_eq!(
+            error.message(),
+            "`resnet-50` has no option `depth`, allowed are `width`, `rounding`, `bn-momentum`"
+        );
     }
 }

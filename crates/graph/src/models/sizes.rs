@@ -42,6 +42,32 @@ pub(super) fn norm(spec: &ModelSpec) -> Result<BatchNorm> {
     Ok(BatchNorm::default().momentum(spec.number("bn-momentum")? as f32))
 }
 
+/// The option `rounding` of networks whose channels are whole numbers.
+pub(super) fn rounding() -> ModelOption {
+    ModelOption::word("rounding", "nearest", ["nearest", "paper"].to_vec()).doc(
+        "How channels at other widths become whole: `nearest`, or cut off as in the code of the RigL paper, where a \
+         block ends at four times its own.",
+    )
+}
+
+/// The option `rounding` of networks whose channels come in eights.
+pub(super) fn rounding_to_eights() -> ModelOption {
+    ModelOption::word("rounding", "eights", ["eights", "paper"].to_vec()).doc(
+        "How channels at other widths become whole: to `eights`, or as in the code of the RigL paper, which cuts off \
+         fractions first, and leaves it at that in the first block.",
+    )
+}
+
+/// Whether channels are those of the paper's code.
+pub(super) fn as_in_the_paper(spec: &ModelSpec) -> Result<bool> {
+    Ok(spec.word("rounding")? == "paper")
+}
+
+/// A size that is `base` at width 1, cut off; 1 at least.
+pub(super) fn cut_off(base: usize, width: f64) -> usize {
+    ((base as f64 * width) as usize).max(1)
+}
+
 /// A size that is `base` at width 1, rounded; 1 at least, unless `base` is 0.
 pub(super) fn multiple(base: usize, width: f64) -> usize {
     ((base as f64 * width).round() as usize).max(base.min(1))
@@ -49,9 +75,20 @@ pub(super) fn multiple(base: usize, width: f64) -> usize {
 
 /// The same in whole eights, 8 at least, and no more than a tenth below the multiple.
 pub(super) fn eights(base: usize, width: f64) -> usize {
-    let wanted = base as f64 * width;
+    to_eights(base as f64 * width)
+}
+
+/// The whole eights nearest to `wanted`, 8 at least, and no more than a tenth below it.
+fn to_eights(wanted: f64) -> usize {
     let near = 8 * ((wanted / 8.0).round() as usize).max(1);
     if (near as f64) < 0.9 * wanted { near + 8 } else { near }
+}
+
+/// Channels behind a block, or a group of blocks, of a MobileNet in the paper's code: of the first any number, of others eights of what the
+/// width leaves when fractions are cut off.
+pub(super) fn eights_of_the_paper(block: usize, base: usize, width: f64) -> usize {
+    let whole = cut_off(base, width);
+    if block == 0 { whole } else { to_eights(whole as f64) }
 }
 
 /// What belongs to the option `depth` in a table of those there are.

@@ -10,7 +10,7 @@ use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, Method as Row, 
 
 use super::{
     Augment, Compute, Config, CountKind, DropKind, GrowKind, Layers, Limit, MAX_SEED, Method, MethodCount,
-    MethodDrop, MethodUpdates, Model, Seeds, Standardize, StartKind, StartValues, Unit, UpdateEnd,
+    MethodDrop, MethodUpdates, Model, Seeds, Shape, Standardize, StartKind, StartValues, Unit, UpdateEnd,
 };
 
 /// Some value that an option takes, by a number from 0 to below 1.
@@ -143,7 +143,7 @@ prop_compose! {
     /// Configurations that [`Config::check`] accepts.
     pub(crate) fn configuration()(
         preset in select(&["", "quickstart", "mnist-lenet"][..]), multiplier in 1e-9..1e6f64,
-        compute in select(Compute::ALL), unit in select(Unit::ALL), model in model(), method in method(),
+        compute in select(Compute::ALL), unit in select(Unit::ALL), shape in select(Shape::ALL), model in model(), method in method(),
         seeds in seeds(), (batch, parts, limit) in (1..100usize, 1..10usize, option::of(1..100_000usize)),
         (momentum, nesterov, l2, rate) in (0.001..1.0f64, any::<bool>(), 0.0..1e300f64, 1e-300..1e3f64),
         milestones in btree_set(1..1000u32, 0..5), std in vec(1e-9..1e9f64, 1..4),
@@ -161,6 +161,7 @@ prop_compose! {
         config.optimizer.l2 = l2;
         config.schedule.unit = unit;
         config.schedule.learning_rate = rate;
+        config.schedule.shape = shape;
         config.schedule.divide_by = milestones.iter().map(|&m| 1.0 + f64::from(m) / 7.0).collect();
         config.schedule.milestones = milestones.into_iter().map(|m| f64::from(m) / 3.0).collect();
         config.log.patterns = patterns;

@@ -57,6 +57,16 @@ named_enum! {
 }
 
 named_enum! {
+    /// How the learning rate falls after the warm-up.
+    pub enum Shape {
+        /// In steps, at the milestones.
+        Steps = "steps",
+        /// As half a wave of a cosine, to 0 at the end of the run (Loshchilov and Hutter, 2017, without restarts).
+        Cosine = "cosine",
+    }
+}
+
+named_enum! {
     /// The optimisers.
     pub enum OptimizerName {
         /// Stochastic gradient descent, with momentum if it is not 0.
@@ -98,8 +108,13 @@ const FIXED: Condition = Condition {
     holds: |config| config.data.standardize == Standardize::Fixed,
 };
 
-const DIVIDED: Condition =
-    Condition { is: "`schedule.milestones` has any", holds: |config| !config.schedule.milestones.is_empty() };
+const STEPPED: Condition =
+    Condition { is: "`schedule.shape` is `steps`", holds: |config| config.schedule.shape == Shape::Steps };
+
+const DIVIDED: Condition = Condition {
+    is: "`schedule.milestones` has any",
+    holds: |config| (STEPPED.holds)(config) && !config.schedule.milestones.is_empty(),
+};
 
 /// The largest seed: TOML's integers have 63 bits.
 pub const MAX_SEED: u64 = i64::MAX as u64;
@@ -194,13 +209,15 @@ table! {
         unit: Unit = Unit::Epochs;
         /// Length of the run.
         length: f64 = 20.0, "a number with 0 < length ≤ 1000000000000" if |&x| x > 0.0 && x <= MAX_STEP as f64;
-        /// Learning rate after the warm-up, before the first milestone.
+        /// Learning rate after the warm-up, before it falls.
         learning_rate: f64 = 0.1, "a number > 0" if |&x| x > 0.0;
         /// How long the learning rate rises linearly from 0.
         warmup: f64 = 0.0, "a number with 0 ≤ warmup ≤ 1000000000000" if |&x| (0.0..=MAX_STEP as f64).contains(&x);
+        /// How the learning rate falls after the warm-up.
+        shape: Shape = Shape::Steps;
         /// Points at which the learning rate is divided, ascending.
         milestones: Vec<f64> = Vec::new(), "a list of numbers > 0, each at most 1000000000000"
-            if |list| list.iter().all(|&x| x > 0.0 && x <= MAX_STEP as f64);
+            if |list| list.iter().all(|&x| x > 0.0 && x <= MAX_STEP as f64), where STEPPED;
         /// What the learning rate is divided by at the milestones: one number for all, or one per milestone.
         divide_by: Vec<f64> = vec![10.0], "a list of numbers > 0" if |list| list.iter().all(|&x| x > 0.0),
             where DIVIDED;

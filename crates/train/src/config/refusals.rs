@@ -254,6 +254,23 @@ fn of_keys_that_do_not_fit_together_the_last_one_that_was_set_is_to_blame() {
 }
 
 #[test]
+fn milestones_under_a_cosine_are_refused() {
+    check_file(
+        "[schedule]\nshape = 'cosine'\nmilestones = [5]",
+        "`my.toml` line 3: `schedule.milestones` does nothing: it is read where `schedule.shape` is `steps`",
+        "",
+    );
+    check_set(
+        "schedule.shape=linear",
+        "`--set`: `schedule.shape` is `linear`, expected one of `steps`, `cosine`",
+        "",
+    );
+    // Those of a preset that another source has given another shape say nothing.
+    let config = command_line(Base::Preset("mnist-lenet"), &["schedule.shape=cosine"]).unwrap();
+    assert!(config.schedule.milestones.is_empty());
+}
+
+#[test]
 fn a_divisor_without_milestones_is_refused() {
     check_file(
         "[schedule]\ndivide-by = [5]",

@@ -5,7 +5,7 @@ use rigl_base::nearest;
 use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, NarrowTo, Redistribution, StepPolicy};
 use toml_edit::{Array, Item, Value};
 
-use super::{Augment, Compute, Limit, OptimizerName, Standardize, Unit};
+use super::{Augment, Compute, Limit, OptimizerName, Shape, Standardize, Unit};
 
 /// A type that a key can have.
 pub(super) trait Setting: Sized + PartialEq {
@@ -246,6 +246,7 @@ macro_rules! named {
 named!(
     Augment,
     Compute,
+    Shape,
     Unit,
     OptimizerName,
     Distribution,
