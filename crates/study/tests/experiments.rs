@@ -122,3 +122,19 @@ fn tickets_are_those_of_the_dense_runs() {
         assert_eq!(mine.init != of_dense.init, redrawn, "{}", run.name);
     }
 }
+
+#[test]
+fn tickets_of_rigl_are_the_runs_that_ended_with_them() {
+    let folder = folder();
+    let trained = plan(&folder.join("cifar10.toml"), None);
+    let runs = plan(&folder.join("lottery-rigl.toml"), None).runs;
+    assert_eq!(runs.len(), 12);
+    for run in runs {
+        let from = Path::new(&run.config.method.start.run);
+        let ticket = trained.runs.iter().find(|run| from.ends_with(Path::new("cifar10").join(&run.name)));
+        let ticket = &ticket.expect(&run.name).config;
+        assert_eq!((&run.config.seeds, run.config.method.sparsity), (&ticket.seeds, ticket.method.sparsity));
+        assert_eq!((ticket.method.name.as_str(), ticket.multiplier), ("rigl", 1.0));
+        assert_eq!(run.config.method.start.values, StartValues::Initial);
+    }
+}
