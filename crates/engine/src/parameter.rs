@@ -8,7 +8,7 @@ use rigl_kernels::conv::Weights;
 use rigl_topology::slots::{AVERAGE, KEPT, SIGN};
 use rigl_topology::{Change, Largest, LayerState, Over, Pattern, UpdateRequest};
 
-use crate::slots::{Owner, Slot, Slots};
+use crate::slots::{MOMENTUM, Owner, Slot, Slots};
 use crate::storage::{Compute, DenseConv, Form, Storage, Stream};
 
 /// A parameter of a session, lent by [`Session::parameters`](crate::Session::parameters) and
@@ -174,7 +174,7 @@ impl Parameter {
         // Copies in the order of the pattern are gone before there is a second set of everything.
         let done = {
             let (values, gradient) = (self.values(), self.gradient());
-            let [sign, average, kept] = [SIGN, AVERAGE, KEPT].map(|name| self.slot(name));
+            let [sign, velocity, average, kept] = [SIGN, MOMENTUM, AVERAGE, KEPT].map(|name| self.slot(name));
             let state = LayerState {
                 pattern,
                 values: &values,
@@ -182,6 +182,7 @@ impl Parameter {
                 dense: &self.dense,
                 candidates,
                 sign: sign.as_deref(),
+                velocity: velocity.as_deref(),
                 average: average.as_deref(),
                 kept: kept.as_deref(),
             };

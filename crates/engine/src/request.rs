@@ -1,7 +1,7 @@
 //! What is asked of a session and what it answers, in plain numbers.
 
 use rigl_base::{Error, Result};
-use rigl_topology::MethodSlot;
+use rigl_topology::{MethodSlot, Score};
 
 use crate::batch::Batch;
 use crate::storage::Compute;
@@ -86,7 +86,7 @@ pub struct MicroBatch<'a> {
 }
 
 /// A parameter whose dense gradient a pass computes.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Growth {
     /// The parameter, by its number in the graph.
     pub parameter: usize,
@@ -95,10 +95,12 @@ pub struct Growth {
 }
 
 /// What becomes of a dense gradient.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Take {
     /// Scored and thrown away: so many positions of largest magnitude are remembered for the update of this step.
     Largest(usize),
+    /// The same by a score of one's own; the largest are remembered.
+    Best(usize, Score),
     /// All of it is kept until the next pass.
     All,
 }

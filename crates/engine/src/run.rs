@@ -11,7 +11,7 @@ use rigl_kernels::map::dropout::{MaskStream, draw_mask};
 use rigl_kernels::map::passes::Route;
 use rigl_kernels::map::{self, GradientView, MapShape, Statistics, blocks};
 use rigl_kernels::{Arena, LANES, Machine, Workspace};
-use rigl_topology::Largest;
+use rigl_topology::{Largest, Score};
 
 use crate::batch::Batch;
 use crate::batch_norm::BatchNorm;
@@ -73,10 +73,41 @@ pub(crate) struct Scratch {
 
 /// What of a parameter's dense gradient is wanted.
 pub(crate) enum Collect {
-    /// The largest of it: a collector per worker.
-    Largest(Vec<Mutex<Largest>>),
+    /// The best of it.
+    Best(Collectors),
     /// All of it.
     All,
+}
+
+/// What collects the positions of best score: one of its own for each worker.
+pub(crate) struct Collectors {
+    workers: Vec<Mutex<Largest>>,
+    /// The score; the magnitude without one.
+    score: Option<Score>,
+}
+
+impl Collectors {
+    /// For the `count` best.
+    pub(crate) fn new(workers: usize, count: usize, score: Option<Score>) -> Collectors {
+        Collectors { workers: (0..workers).map(|_| Mutex::new(Largest::new(count))).collect(), score }
+    }
+
+    /// Takes the gradients of consecutive positions from `first` on, but for `active` ones.
+    pub(crate) fn push(&self, worker: usize, first: u32, gradients: &[f32], active: &[u32]) {
+        let mut collector = self.workers[worker].lock().unwrap_or_else(|e| e.into_inner());
+        match self.score {
+            None => collector.push_by(first, gradients, active, f32::abs),
+            Some(score) => {
+                collector.push_by(first, gradients, active, |gradient| score.of_inactive(gradient));
+            }
+        }
+    }
+
+    /// The best of what all workers have collected; none without workers.
+    pub(crate) fn finish(self) -> Option<Largest> {
+        let each = self.workers.into_iter().map(|m| m.into_inner().unwrap_or_else(|e| e.into_inner()));
+        each.reduce(Largest::merge)
+    }
 }
 
 /// Where the time of a pass went.

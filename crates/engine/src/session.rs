@@ -12,7 +12,7 @@ use rigl_kernels::loss::LossSums;
 use rigl_kernels::optimizer::{self, Sgd};
 use rigl_kernels::{Arena, Isa, Machine, Workspace, WorkspaceSize, measure};
 use rigl_topology::slots::KEPT;
-use rigl_topology::{Largest, MethodSlot, Over, Pattern};
+use rigl_topology::{MethodSlot, Over, Pattern};
 
 use crate::batch::{Batch, Packer, Preprocessing};
 use crate::batch_norm::BatchNorm;
@@ -23,7 +23,7 @@ use crate::plan::Plan;
 use crate::request::{
     Exchange, Extra, Growth, LayerTime, MicroBatch, Options, Outcome, StepConstants, Take, kernel,
 };
-use crate::run::{Collect, PassTimes, Run, Scratch, Stopwatch, stored};
+use crate::run::{Collect, Collectors, PassTimes, Run, Scratch, Stopwatch, stored};
 use crate::slots::{KEPT_MOMENTUM, MOMENTUM, Owner};
 use crate::storage::{self, Form, Storage};
 
@@ -176,9 +176,8 @@ impl Session {
             let mut collect: Vec<_> = self.parameters.iter().map(|_| None).collect();
             for g in growth {
                 let wanted = match g.take {
-                    Take::Largest(count) => {
-                        Collect::Largest((0..workers).map(|_| Mutex::new(Largest::new(count))).collect())
-                    }
+                    Take::Largest(count) => Collect::Best(Collectors::new(workers, count, None)),
+                    Take::Best(count, score) => Collect::Best(Collectors::new(workers, count, Some(score))),
                     Take::All => Collect::All,
                 };
                 *collect.get_mut(g.parameter).ok_or_else(|| Error::internal("no such parameter"))? =
@@ -205,9 +204,8 @@ impl Session {
         let outcome = execute::accumulate(plan, run)?;
         if part.last {
             for (parameter, collected) in self.parameters.iter_mut().zip(collect) {
-                let Some(Collect::Largest(workers)) = collected else { continue };
-                let each = workers.into_iter().map(|m| m.into_inner().unwrap_or_else(|e| e.into_inner()));
-                parameter.candidates = each.reduce(Largest::merge);
+                let Some(Collect::Best(collectors)) = collected else { continue };
+                parameter.candidates = collectors.finish();
             }
         }
         Ok(outcome)

@@ -9,6 +9,27 @@ use rigl::{Ended, Kind, MachineOptions, Registry, Silent, Trained};
 #[path = "../examples/train.rs"]
 mod example;
 
+#[allow(dead_code, reason = "its `main` is not called")]
+#[path = "../examples/own_data.rs"]
+mod own_data;
+
+#[test]
+fn data_sets_presets_and_scores_may_be_a_programs_own() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path().join("run");
+    let (accuracy, losses) = own_data::run(&folder).unwrap();
+    assert!(accuracy > 0.9 && losses.len() == 3 && losses[2] < losses[0], "{accuracy} {losses:?}");
+    // Elsewhere it is known what the run was, and that its parts are missing.
+    let config = std::fs::read_to_string(RunFolder::open(&folder).unwrap().config()).unwrap();
+    assert!(
+        config.contains("score = \"size-and-speed\"") && config.contains("score = \"descent\""),
+        "{config}"
+    );
+    let stock = Registry::default();
+    let error = Trained::open(&folder, &stock, &MachineOptions::default()).err().unwrap();
+    assert!(error.to_string().contains("stripes"), "{error}");
+}
+
 #[test]
 fn a_program_trains_evaluates_and_predicts() {
     let place = tempfile::tempdir().unwrap();

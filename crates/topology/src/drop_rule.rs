@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use rigl_base::{Error, Result, counts};
 
+use crate::score::{Score, Weight};
 use crate::statistics::LayerStatistics;
 
 /// Which active weights an update drops where as many are grown.
@@ -18,6 +19,8 @@ pub enum DropRule {
         /// λ, at least 0.
         gradient: f64,
     },
+    /// Those that score least by a program's own score, as many as the drop fraction says.
+    Own(Score),
     /// Those with |w| below one threshold for all layers, which adapts so that about as many go as the drop fraction says.
     Threshold {
         /// The threshold of the first update.
@@ -49,13 +52,34 @@ pub struct Active<'a> {
     pub gradient: &'a [f32],
     /// [`SIGN`](crate::slots::SIGN), where it is kept.
     pub sign: Option<&'a [f32]>,
+    /// The optimiser's velocity, where it has one.
+    pub velocity: Option<&'a [f32]>,
+}
+
+impl<'a> Active<'a> {
+    /// The score of each.
+    ///
+    /// # Errors
+    /// [`Kind::Internal`](rigl_base::Kind::Internal) if there is not a gradient, and a velocity if any, for each.
+    pub fn scored(self, score: Score) -> Result<impl Iterator<Item = f32> + 'a> {
+        let Active { values, gradient, velocity, .. } = self;
+        if gradient.len() != values.len() || velocity.is_some_and(|v| v.len() != values.len()) {
+            return Err(Error::internal("no gradient was kept"));
+        }
+        let weight = move |at: usize| Weight {
+            value: values[at],
+            gradient: gradient[at],
+            velocity: velocity.map_or(0.0, |velocity| velocity[at]),
+        };
+        Ok((0..values.len()).map(move |at| (score.of)(weight(at))))
+    }
 }
 
 impl DropRule {
     /// Whether how many weights of a layer go follows from how many it has, whatever their values.
     pub(crate) fn by_fraction(self) -> bool {
         match self {
-            DropRule::Magnitude | DropRule::Importance { .. } => true,
+            DropRule::Magnitude | DropRule::Importance { .. } | DropRule::Own(_) => true,
             DropRule::Threshold { .. } | DropRule::SignChange { .. } => false,
         }
     }
@@ -63,7 +87,7 @@ impl DropRule {
     /// How many weights of a layer go at an update that replaces this share of weights.
     pub(crate) fn count(self, layer: &LayerStatistics, fraction: f64) -> usize {
         match self {
-            DropRule::Magnitude | DropRule::Importance { .. } => {
+            DropRule::Magnitude | DropRule::Importance { .. } | DropRule::Own(_) => {
                 counts::trunc_product(layer.active, fraction)
             }
             DropRule::Threshold { .. } => layer.below,
@@ -76,7 +100,7 @@ impl DropRule {
     /// # Errors
     /// [`Kind::Internal`](rigl_base::Kind::Internal) if what a score needs was not kept.
     pub fn scores<'a>(self, active: Active<'a>) -> Result<Cow<'a, [f32]>> {
-        let Active { values, gradient, sign } = active;
+        let Active { values, gradient, sign, .. } = active;
         let kept = |what: &str, numbers: Option<&'a [f32]>| {
             let whole = numbers.filter(|numbers| numbers.len() == values.len());
             whole.ok_or_else(|| Error::internal(format!("no {what} was kept")))
@@ -89,6 +113,7 @@ impl DropRule {
                 let gradient = kept("gradient", Some(gradient))?;
                 values.iter().zip(gradient).map(|(w, g)| w.abs() + share as f32 * g.abs()).collect()
             }
+            DropRule::Own(score) => active.scored(score)?.collect(),
             DropRule::SignChange { .. } => {
                 values.iter().zip(kept("sign", sign)?).map(|(w, s)| w * s).collect()
             }
@@ -105,7 +130,10 @@ impl DropRule {
     pub(crate) fn threshold(self) -> Option<f64> {
         match self {
             DropRule::Threshold { start } => Some(start),
-            DropRule::Magnitude | DropRule::Importance { .. } | DropRule::SignChange { .. } => None,
+            DropRule::Magnitude
+            | DropRule::Importance { .. }
+            | DropRule::Own(_)
+            | DropRule::SignChange { .. } => None,
         }
     }
 
@@ -113,7 +141,10 @@ impl DropRule {
     pub(crate) fn noise(self) -> Option<Noise> {
         match self {
             DropRule::SignChange { noise } => noise,
-            DropRule::Magnitude | DropRule::Importance { .. } | DropRule::Threshold { .. } => None,
+            DropRule::Magnitude
+            | DropRule::Importance { .. }
+            | DropRule::Own(_)
+            | DropRule::Threshold { .. } => None,
         }
     }
 }
@@ -126,21 +157,29 @@ mod tests {
     fn weights_with_the_smallest_scores_are_those_that_each_rule_means() {
         let (values, gradient, sign) =
             ([0.5, -0.1, -2.0, 0.0], [0.0, -3.0, 0.25, 1.0], [1.0, 1.0, -1.0, 1.0]);
-        let all = Active { values: &values, gradient: &gradient, sign: Some(&sign) };
+        let velocity = [0.0, 8.0, 0.0, 1.0];
+        let all =
+            Active { values: &values, gradient: &gradient, sign: Some(&sign), velocity: Some(&velocity) };
         let scores = |rule: DropRule| rule.scores(all).unwrap().into_owned();
         assert_eq!(scores(DropRule::Magnitude), [0.5, 0.1, 2.0, 0.0]);
         assert_eq!(scores(DropRule::Threshold { start: 1.0 }), [0.5, 0.1, 2.0, 0.0]);
         assert_eq!(scores(DropRule::Importance { gradient: 0.5 }), [0.5, 1.6, 2.125, 0.5]);
         assert_eq!(scores(DropRule::Importance { gradient: 0.0 }), scores(DropRule::Magnitude));
         assert_eq!(scores(DropRule::SignChange { noise: None }), [0.5, -0.1, 2.0, 0.0]);
+        let own = Score { name: "own", of: |w| w.value + w.gradient - w.velocity };
+        assert_eq!(scores(DropRule::Own(own)), [0.5, -11.1, -1.75, 0.0]);
+        let without = Active { velocity: None, ..all };
+        assert_eq!(*DropRule::Own(own).scores(without).unwrap(), [0.5, -3.1, -1.75, 1.0]);
     }
 
     #[test]
     fn a_score_of_what_was_not_kept_is_an_error() {
-        let bare = Active { values: &[1.0, 2.0], gradient: &[], sign: None };
+        let bare = Active { values: &[1.0, 2.0], gradient: &[], sign: None, velocity: None };
         let without_gradient = DropRule::Importance { gradient: 1.0 }.scores(bare).unwrap_err().to_string();
         assert!(without_gradient.contains("no gradient was kept"), "{without_gradient}");
         let without_sign = DropRule::SignChange { noise: None }.scores(bare).unwrap_err().to_string();
         assert!(without_sign.contains("no sign was kept"), "{without_sign}");
+        let own = DropRule::Own(Score { name: "own", of: |w| w.value });
+        assert!(own.scores(bare).unwrap_err().to_string().contains("no gradient was kept"));
     }
 }

@@ -30,7 +30,7 @@
 //! let gradient: Vec<f32> = (0..20).map(|n| ((n * 7 % 20) as f32) - 10.0).collect();
 //!
 //! let budget = method.budget(&due, &[LayerStatistics::new(&pattern)], &mut method.state())[0];
-//! let scores = method.drop_rule().scores(Active { values: &values, gradient: &[], sign: None })?;
+//! let scores = method.drop_rule().scores(Active { values: &values, gradient: &[], sign: None, velocity: None })?;
 //! let update = LayerUpdate::begin(&pattern, &scores, budget)?; // drops 1, 2 and 3, the smallest
 //! let grown = update.grow_largest(&gradient);
 //! let change = update.finish(&grown)?;
@@ -54,6 +54,7 @@ pub mod pattern;
 pub mod rows;
 mod sample;
 pub mod schedule;
+pub mod score;
 pub mod select;
 #[cfg(test)]
 mod shapes;
@@ -72,9 +73,10 @@ pub use layer::{Layer, LayerKind};
 pub use method::{
     Dynamics, GrowRule, Method, MethodState, ScheduleDefaults, Start, Topology, UpdateRule, growth_stream,
 };
-pub use names::{Decay, Distribution, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
+pub use names::{Decay, Distribution, GrownInit, NarrowTo, Redistribution, StepPolicy};
 pub use pattern::Pattern;
 pub use schedule::UpdateSchedule;
+pub use score::{GrowScore, Score, Weight};
 pub use select::{Largest, smallest};
 pub use slots::{MethodSlot, Over};
 pub use statistics::LayerStatistics;

@@ -20,9 +20,10 @@ use rigl_base::{Error, Result, counts};
 
 use crate::drop_rule::{DropRule, Noise};
 use crate::layer::Layer;
-use crate::names::{Decay, GrowScore, GrownInit, NarrowTo, Redistribution, StepPolicy};
+use crate::names::{Decay, GrownInit, NarrowTo, Redistribution, StepPolicy};
 use crate::pattern::Pattern;
 use crate::schedule::UpdateSchedule;
+use crate::score::{GrowScore, Score};
 
 /// One row of the table: a sparse-training method. A row of one's own is a plain value.
 ///
@@ -145,6 +146,13 @@ pub enum GrowRule {
         /// The values.
         init: GrownInit,
     },
+    /// Those that score most by a program's own score.
+    Own {
+        /// The score.
+        score: Score,
+        /// The values.
+        init: GrownInit,
+    },
     /// Those where an average of dense gradients over all steps so far is largest.
     Momentum {
         /// The share of the average that each step keeps.
@@ -155,6 +163,11 @@ pub enum GrowRule {
 }
 
 impl GrowRule {
+    /// By a score of one's own, from 0.
+    pub const fn own(score: Score) -> GrowRule {
+        GrowRule::Own { score, init: GrownInit::Zeros }
+    }
+
     /// At random, from 0.
     pub const RANDOM: GrowRule = GrowRule::Random { init: GrownInit::Zeros };
     /// By gradient, from 0.
@@ -165,7 +178,10 @@ impl GrowRule {
     /// The values that grown weights start from.
     pub fn init(self) -> GrownInit {
         match self {
-            GrowRule::Random { init } | GrowRule::Gradient { init } | GrowRule::Momentum { init, .. } => init,
+            GrowRule::Random { init }
+            | GrowRule::Gradient { init }
+            | GrowRule::Own { init, .. }
+            | GrowRule::Momentum { init, .. } => init,
         }
     }
 }
@@ -336,7 +352,7 @@ impl Method {
     pub fn average(&self) -> Option<f64> {
         match self.grow()? {
             GrowRule::Momentum { average, .. } => Some(average),
-            GrowRule::Random { .. } | GrowRule::Gradient { .. } => None,
+            GrowRule::Random { .. } | GrowRule::Gradient { .. } | GrowRule::Own { .. } => None,
         }
     }
 
@@ -353,6 +369,19 @@ impl Method {
         }
     }
 
+    /// The scores of a program's own by which it drops and grows.
+    pub fn own_scores(&self) -> impl Iterator<Item = Score> + Clone {
+        let drop = match self.drop_rule() {
+            DropRule::Own(score) => Some(score),
+            _ => None,
+        };
+        let grow = match self.grow() {
+            Some(GrowRule::Own { score, .. }) => Some(score),
+            _ => None,
+        };
+        drop.into_iter().chain(grow)
+    }
+
     /// By which score a layer's update grows weights.
     pub fn grow_score(&self) -> GrowScore {
         match self.grow() {
@@ -360,6 +389,7 @@ impl Method {
             None => GrowScore::None,
             Some(GrowRule::Random { .. }) => GrowScore::Random,
             Some(GrowRule::Gradient { .. }) => GrowScore::Gradient,
+            Some(GrowRule::Own { score, .. }) => GrowScore::Own(score),
             Some(GrowRule::Momentum { .. }) => GrowScore::Momentum,
         }
     }

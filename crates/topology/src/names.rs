@@ -29,22 +29,6 @@ named_enum! {
 }
 
 named_enum! {
-    /// By which score an update of one layer grows weights; the largest come.
-    pub enum GrowScore {
-        /// Nothing is grown.
-        None = "none",
-        /// |∂L/∂w| of this batch, dense, without the L2 term.
-        Gradient = "gradient",
-        /// The magnitude of an average of dense gradients over all steps so far.
-        Momentum = "momentum",
-        /// |w| of inactive weights, which are kept and trained for that.
-        Magnitude = "magnitude",
-        /// Uniformly at random.
-        Random = "random",
-    }
-}
-
-named_enum! {
     /// The value a grown weight starts from.
     pub enum GrownInit {
         /// 0.

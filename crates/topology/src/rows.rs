@@ -139,7 +139,7 @@ impl Method {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::GrowScore;
+    use crate::score::GrowScore;
 
     #[test]
     fn the_rows_are_those_of_the_papers() {

@@ -5,8 +5,9 @@ use rigl_base::random::{Purpose, Stream, normals};
 use rigl_base::{Error, Result};
 
 use crate::drop_rule::{Active, DropRule};
-use crate::names::{GrowScore, GrownInit};
+use crate::names::GrownInit;
 use crate::pattern::Pattern;
+use crate::score::GrowScore;
 use crate::select::Largest;
 use crate::slots::sign;
 use crate::update::{Change, LayerBudget, LayerUpdate};
@@ -55,10 +56,12 @@ pub struct LayerState<'a> {
     pub gradient: &'a [f32],
     /// The gradient at all positions, where it is held, or else nothing.
     pub dense: &'a [f32],
-    /// The positions of largest |∂L/∂w| among those that are inactive, as many as are to grow, where they were collected.
+    /// The positions of best score among those that are inactive, as many as are to grow, where they were collected.
     pub candidates: Option<Largest>,
     /// [`SIGN`](crate::slots::SIGN), where it is kept.
     pub sign: Option<&'a [f32]>,
+    /// The optimiser's velocity, where it has one.
+    pub velocity: Option<&'a [f32]>,
     /// [`AVERAGE`](crate::slots::AVERAGE), where it is kept.
     pub average: Option<&'a [f32]>,
     /// [`KEPT`](crate::slots::KEPT), where they are.
@@ -95,18 +98,30 @@ pub fn transition(
     initial: &dyn Fn(usize) -> f32,
 ) -> Result<Transition> {
     let missing = |what: &str| Error::internal(format!("no {what} was kept"));
-    let LayerState { pattern, values, gradient, dense, candidates, sign, average, kept } = state;
+    let LayerState { pattern, values, gradient, dense, candidates, sign, velocity, average, kept } = state;
+    let active = Active { values, gradient, sign, velocity };
     // The scores go as soon as they have been used.
-    let update = LayerUpdate::begin(
-        pattern,
-        &request.drop.scores(Active { values, gradient, sign })?,
-        request.budget,
-    )?;
+    let update = LayerUpdate::begin(pattern, &request.drop.scores(active)?, request.budget)?;
     let grown = match request.grow {
         GrowScore::None => Vec::new(),
         GrowScore::Random => update.grow_random(request.stream),
         GrowScore::Gradient if !dense.is_empty() => update.grow_largest(dense),
-        GrowScore::Gradient => update.grow_among(candidates.ok_or_else(|| missing("gradient"))?, gradient),
+        GrowScore::Gradient => {
+            let magnitudes = gradient.iter().map(|g| g.abs());
+            update.grow_among(candidates.ok_or_else(|| missing("gradient"))?, magnitudes)
+        }
+        GrowScore::Own(score) => {
+            let inactive = match candidates {
+                Some(candidates) => candidates,
+                None if dense.is_empty() => return Err(missing("gradient")),
+                None => {
+                    let mut best = Largest::new(request.budget.grow);
+                    best.push_by(0, dense, pattern.indices(), |gradient| score.of_inactive(gradient));
+                    best
+                }
+            };
+            update.grow_among(inactive, active.scored(score)?)
+        }
         GrowScore::Momentum => update.grow_largest(average.ok_or_else(|| missing("average"))?),
         GrowScore::Magnitude => update.grow_largest(kept.ok_or_else(|| missing("inactive weight"))?),
     };

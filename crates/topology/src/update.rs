@@ -95,11 +95,11 @@ impl LayerUpdate {
 
     /// The same where the best of the positions that were inactive are known (as many as are to grow), and the scores
     /// of those that were active, in the order of the old pattern: the dropped ones compete with the others.
-    pub fn grow_among(&self, mut inactive: Largest, active: &[f32]) -> Vec<u32> {
+    pub fn grow_among(&self, mut inactive: Largest, active: impl IntoIterator<Item = f32>) -> Vec<u32> {
         let mut kept = self.kept.iter().copied().peekable();
-        for (&index, &score) in self.old.indices().iter().zip(active) {
+        for (&index, score) in self.old.indices().iter().zip(active) {
             if kept.next_if_eq(&index).is_none() {
-                inactive.push(index, &[score.abs()], &[]);
+                inactive.push(index, &[score], &[]);
             }
         }
         inactive.finish()
@@ -241,8 +241,8 @@ mod tests {
         let old = update.old.indices();
         let mut inactive = Largest::new(update.budget().grow);
         inactive.push_by(0, gradient, old, f32::abs);
-        let active: Vec<f32> = old.iter().map(|&i| gradient[i as usize]).collect();
-        assert_eq!(update.grow_among(inactive, &active), grown);
+        let active = old.iter().map(|&i| gradient[i as usize].abs());
+        assert_eq!(update.grow_among(inactive, active), grown);
         update.finish(&grown).unwrap()
     }
 
@@ -342,8 +342,8 @@ mod tests {
             tasks.into_iter().map(|task| task.join().unwrap()).collect()
         });
         let inactive = collectors.into_iter().reduce(Largest::merge).unwrap();
-        let active: Vec<f32> = old.indices().iter().map(|&i| gradient[i as usize]).collect();
-        let grown = update.grow_among(inactive, &active);
+        let active = old.indices().iter().map(|&i| gradient[i as usize].abs());
+        let grown = update.grow_among(inactive, active);
         assert_eq!(update.finish(&grown).unwrap(), whole);
         assert_eq!(whole.pattern().count(), 500);
     }

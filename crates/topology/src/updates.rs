@@ -303,7 +303,7 @@ impl Updates {
 
 /// Of which weights an update of this method needs gradients.
 fn of_growth(method: &Method) -> Gradients {
-    let by_gradient = matches!(method.grow(), Some(GrowRule::Gradient { .. }));
+    let by_gradient = matches!(method.grow(), Some(GrowRule::Gradient { .. } | GrowRule::Own { .. }));
     if !by_gradient && method.grown_init() != GrownInit::Gradient {
         return Gradients::Active;
     }

@@ -8,8 +8,8 @@ use rigl_base::{Error, Result};
 use rigl_engine::{Batch, Growth, MicroBatch, Outcome, Session, StepConstants, Take};
 use rigl_graph::account::Cost;
 use rigl_topology::{
-    Change, Gradients, Grown, LayerBudget, MethodState, Needs, OptimizerStep, Pattern, Update, UpdateRequest,
-    growth_stream,
+    Change, Gradients, GrowScore, Grown, LayerBudget, MethodState, Needs, OptimizerStep, Pattern, Update,
+    UpdateRequest, growth_stream,
 };
 
 use crate::design::Design;
@@ -126,9 +126,13 @@ impl Stepper {
         };
         let growth: Vec<Growth> = match needs.gradients {
             Gradients::Dense => {
-                let growth = |&(parameter, ref request): &(usize, UpdateRequest)| Growth {
-                    parameter,
-                    take: Take::Largest(request.budget.grow),
+                let growth = |&(parameter, ref request): &(usize, UpdateRequest)| {
+                    let count = request.budget.grow;
+                    let take = match request.grow {
+                        GrowScore::Own(score) => Take::Best(count, score),
+                        _ => Take::Largest(count),
+                    };
+                    Growth { parameter, take }
                 };
                 requests.iter().map(growth).collect()
             }

@@ -32,6 +32,8 @@ pub struct Trained {
 pub struct Prediction {
     /// The most probable class, by its number; of equal ones the first.
     pub class: usize,
+    /// What the network answers, one number for each class.
+    pub logits: Vec<f32>,
     /// The probability of each class: the softmax of the logits.
     pub probabilities: Vec<f64>,
 }
@@ -151,7 +153,7 @@ impl Prediction {
             logits.iter().map(|&logit| math::exp(f64::from(logit) - f64::from(largest))).collect();
         let sum: f64 = probabilities.iter().sum();
         probabilities.iter_mut().for_each(|p| *p /= sum);
-        Ok(Prediction { class, probabilities })
+        Ok(Prediction { class, logits: logits.to_vec(), probabilities })
     }
 }
 
@@ -168,7 +170,7 @@ mod tests {
     #[test]
     fn probabilities_are_the_softmax_and_the_class_is_the_first_of_the_largest() {
         let prediction = Prediction::of(&[0.0, 2.0f32.ln(), 2.0f32.ln(), f32::MIN]).unwrap();
-        assert_eq!(prediction.class, 1);
+        assert_eq!((prediction.class, &prediction.logits[..2]), (1, &[0.0, 2.0f32.ln()][..]));
         for (found, expected) in prediction.probabilities.iter().zip([0.2, 0.4, 0.4, 0.0]) {
             // ln 2 is rounded to 2⁻²⁴ of itself.
             assert!((found - expected).abs() < 1e-7, "{found} {expected}");

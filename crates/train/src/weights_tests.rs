@@ -364,7 +364,7 @@ fn what_was_not_kept_is_an_error() {
     );
     for grow in [GrowScore::Magnitude, GrowScore::Gradient] {
         let request = request(&session, 3, grow, GrownInit::Zeros);
-        assert!(update(&mut session, &[(0, request)]).is_err(), "{grow}");
+        assert!(update(&mut session, &[(0, request)]).is_err(), "{grow:?}");
     }
     let request = request(&session, 3, GrowScore::Random, GrownInit::Gradient);
     assert!(update(&mut session, &[(0, request)]).unwrap_err().to_string().contains("`fc1.weight`"));

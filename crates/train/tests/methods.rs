@@ -5,10 +5,12 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use rigl_metrics::Summary;
 use rigl_metrics::event::Update;
 use rigl_topology::Method;
+use rigl_train::Registry;
 
-use support::{NEVER, config, machine, prepared, run};
+use support::{NEVER, config, machine, prepared, registry, run};
 
 /// Every row, and what rows can be combined with.
 fn methods() -> Vec<String> {
@@ -31,6 +33,10 @@ fn methods() -> Vec<String> {
             "name = 'rigl'\ngrow.init = 'redraw'",
             "name = 'rigl'\ngrow.init = 'normal'",
             "name = 'rigl'\ngrow.init = 'uniform'",
+            "name = 'as-rigl'",
+            "name = 'own'",
+            "name = 'own'\ngrow.init = 'gradient'",
+            "name = 'pruning'\ngrow = 'own'\ngrow.score = 'descent'",
         ]
         .map(String::from),
     );
@@ -133,4 +139,44 @@ fn planned_memory_holds_the_dense_gradients_of_all_layers_where_batches_have_par
     let all: usize = sparse().map(|p| p.len()).sum();
     let largest = sparse().filter(|p| p.shape.len() == 4).map(|p| p.len()).max().unwrap();
     assert_eq!((extra(1), extra(2)), (4 * largest as u64, 4 * all as u64));
+}
+
+#[test]
+fn scores_of_ones_own_that_are_rigls_do_what_rigl_does() {
+    for parts in ["", "\nupdates.interval = 2"] {
+        let [rigl, own] = ["rigl", "as-rigl"]
+            .map(|name| run(&format!("name = '{name}'{parts}"), "auto", 1, NEVER))
+            .map(|(summary, updates)| (Summary { method: String::new(), ..summary }, updates));
+        assert!(rigl == own, "{parts}");
+        assert!(rigl.1.iter().flat_map(|update| &update.parameters).any(|p| p.grown > p.regrown));
+    }
+    let other = run("name = 'own'", "auto", 1, NEVER).0;
+    assert_ne!(
+        other.weights_crc32c,
+        run("name = 'rigl'\nupdates.step-policy = 'after'", "auto", 1, NEVER).0.weights_crc32c
+    );
+}
+
+#[test]
+fn scores_that_no_method_has_brought_are_refused() {
+    let refused = |registry: &Registry, settings: &[&str]| {
+        registry.config("quickstart", settings).unwrap_err().to_string()
+    };
+    let mine = registry();
+    let error = refused(&mine, &["method.drop.kind=own", "method.drop.score=sise"]);
+    assert_eq!(
+        error,
+        "`setting`: method `rigl` has `drop.score` = `sise`, a score of a program's own, known are `size`, `steepness`, \
+         `weight-and-velocity`, `descent`"
+    );
+    let error = refused(&Registry::default(), &["method.grow.kind=own", "method.grow.score=size"]);
+    assert_eq!(
+        error,
+        "`setting`: method `rigl` has `grow.score` = `size`, a score of a program's own, of which this program has none"
+    );
+    let error = refused(&mine, &["method.grow.score=size"]);
+    assert!(
+        error.contains("`method.grow.score` does nothing where `method.grow.kind` is `gradient`"),
+        "{error}"
+    );
 }

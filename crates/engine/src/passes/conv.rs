@@ -1,18 +1,15 @@
 //! Convolutions, with the addition behind one if it is the only reader.
 
-use std::sync::Mutex;
-
 use rigl_base::{Error, Result};
 use rigl_graph::{Graph, Node, Op};
 use rigl_kernels::conv::{Backward, ConvShape, Forward, WeightGradient};
 use rigl_kernels::map::{DataGradient, passes};
 use rigl_kernels::{Machine, WorkspaceSize};
-use rigl_topology::Largest;
 
 use super::{Pass, Purpose, Reread};
 use crate::parameter::Parameter;
 use crate::request::kernel;
-use crate::run::{Collect, Lent, Run, statistics};
+use crate::run::{Collect, Collectors, Lent, Run, statistics};
 use crate::storage::{DenseConv, Form, Storage, Stream};
 use crate::value::{Back, Operand, Target, Value};
 
@@ -195,7 +192,7 @@ impl Conv {
         let collect = run.collects.get(self.weight).and_then(Option::as_ref);
         let p = &run.parameters[self.weight];
         match (collect, p.pattern()) {
-            (Some(Collect::Largest(collectors)), Some(pattern)) if last => {
+            (Some(Collect::Best(collectors)), Some(pattern)) if last => {
                 let scores: &[f32] = if taken.dense.is_empty() { &taken.weight } else { &taken.dense };
                 push(run.machine, collectors, scores, pattern.indices())?;
                 taken.dense = Vec::new();
@@ -292,12 +289,11 @@ fn weight_gradient<'a>(
 const SCORED: usize = 1 << 14;
 
 /// Pushes a dense gradient to the selection, piece by piece.
-fn push(machine: &Machine, collectors: &[Mutex<Largest>], scores: &[f32], active: &[u32]) -> Result<()> {
+fn push(machine: &Machine, collectors: &Collectors, scores: &[f32], active: &[u32]) -> Result<()> {
     let score = |worker: usize, piece: usize| {
         let first = piece * SCORED;
         let piece = &scores[first..scores.len().min(first + SCORED)];
-        let mut collector = collectors[worker].lock().unwrap_or_else(|e| e.into_inner());
-        collector.push_by(first as u32, piece, active, f32::abs);
+        collectors.push(worker, first as u32, piece, active);
     };
     machine.pool.run(scores.len().div_ceil(SCORED), &score).map_err(kernel)
 }

@@ -132,9 +132,8 @@ impl Linear {
                 .map_err(kernel)?;
         }
         let push = |worker: usize, first: u32, tile: &[f32], active: &[u32]| {
-            if let Some(Collect::Largest(collectors)) = collect {
-                let mut collector = collectors[worker].lock().unwrap_or_else(|e| e.into_inner());
-                collector.push_by(first, tile, active, f32::abs);
+            if let Some(Collect::Best(collectors)) = collect {
+                collectors.push(worker, first, tile, active);
             }
         };
         let p = &views.parameters[self.weight];
@@ -154,7 +153,7 @@ impl Linear {
             Storage::Sparse { pattern, stream: Stream::Linear(stream) } => {
                 linear::sparse::gradient(machine, stream, x, dy, of_weight, shape.groups, !first)
                     .map_err(kernel)?;
-                if matches!(collect, Some(Collect::Largest(_))) && first && last {
+                if matches!(collect, Some(Collect::Best(_))) && first && last {
                     // One micro-batch: the dense gradient is scored tile by tile and never stored.
                     let push = |worker: usize, first: u32, tile: &[f32]| {
                         push(worker, first, tile, pattern.indices());
@@ -163,7 +162,7 @@ impl Linear {
                 } else if collect.is_some() {
                     dense.resize(shape.outputs * shape.inputs, 0.0);
                     linear::dense::gradient(machine, shape, x, dy, dense, !first).map_err(kernel)?;
-                    if last && matches!(collect, Some(Collect::Largest(_))) {
+                    if last && matches!(collect, Some(Collect::Best(_))) {
                         push(0, 0, dense, pattern.indices());
                         *dense = Vec::new();
                     }

@@ -1,9 +1,11 @@
 //! A method's name is a preset of the tables of `[method]`: what a row of the method table gives to them, and the row
 //! that they come to in the end.
 
+use rigl_base::error::short;
 use rigl_base::{Error, Result, unknown};
 use rigl_topology::{
-    Budget, DropRule, Dynamics, GrowRule, Method as Row, Noise, Redistribution, Start, Topology, UpdateRule,
+    Budget, DropRule, Dynamics, GrowRule, Method as Row, Noise, Redistribution, Score, Start, Topology,
+    UpdateRule,
 };
 
 use super::Config;
@@ -18,7 +20,9 @@ const NAME: &str = "method.name";
 const START: &str = "method.start.kind";
 const RUN: &str = "method.start.run";
 const DROP: &str = "method.drop.kind";
+const DROP_SCORE: &str = "method.drop.score";
 const GROW: &str = "method.grow.kind";
+const GROW_SCORE: &str = "method.grow.score";
 const COUNT: &str = "method.count.kind";
 const INITIAL: &str = "method.count.initial-sparsity";
 const BY: &str = "method.count.by";
@@ -48,7 +52,7 @@ impl Config {
     /// together.
     pub fn method_row(&self, rows: &[Row]) -> Result<Row> {
         let named = find(rows, &self.method.name)?;
-        let topology = self.method.topology().map_err(|contradiction| contradiction.error)?;
+        let topology = self.method.topology(rows).map_err(|contradiction| contradiction.error)?;
         let row = Row { topology, ..named.clone() };
         row.check()?;
         Ok(row)
@@ -117,6 +121,9 @@ impl Method {
                     DropRule::Importance { gradient } => {
                         (self.drop.kind, self.drop.gradient) = (DropKind::Importance, gradient);
                     }
+                    DropRule::Own(score) => {
+                        (self.drop.kind, self.drop.score) = (DropKind::Own, score.name.into());
+                    }
                     DropRule::Threshold { start } => {
                         (self.drop.kind, self.drop.threshold) = (DropKind::Threshold, start);
                     }
@@ -146,6 +153,10 @@ impl Method {
         self.grow.kind = match grow {
             GrowRule::Random { .. } => GrowKind::Random,
             GrowRule::Gradient { .. } => GrowKind::Gradient,
+            GrowRule::Own { score, .. } => {
+                self.grow.score = score.name.into();
+                GrowKind::Own
+            }
             GrowRule::Momentum { average, .. } => {
                 self.grow.average = average;
                 GrowKind::Momentum
@@ -153,11 +164,11 @@ impl Method {
         };
     }
 
-    /// What the tables come to together.
+    /// What the tables come to together, where these methods are known.
     ///
     /// # Errors
-    /// If they contradict each other.
-    pub(super) fn topology(&self) -> Result<Topology, Contradiction> {
+    /// If they contradict each other, or name a score that none of the methods has.
+    pub(super) fn topology(&self, rows: &[Row]) -> Result<Topology, Contradiction> {
         let name = &self.name;
         let refused = |keys, problem: String| {
             Contradiction::of(keys, Error::usage(format!("method `{name}` {problem}")))
@@ -220,13 +231,13 @@ impl Method {
                 ),
             ));
         }
-        let rule = self.rule().map_err(|(keys, problem)| refused(keys, problem))?;
+        let rule = self.rule(rows).map_err(|(keys, problem)| refused(keys, problem))?;
         let (every_step, step_policy) = (self.updates.every_step, self.updates.step_policy);
         Ok(Topology::Dynamic(first, Dynamics { rule, every_step, step_policy }))
     }
 
     /// What an update does; if the tables contradict each other, which keys do and how.
-    fn rule(&self) -> Result<UpdateRule, (&'static [&'static str], String)> {
+    fn rule(&self, rows: &[Row]) -> Result<UpdateRule, (&'static [&'static str], String)> {
         const COLUMNS: &[&str] = &[NAME, DROP, GROW, COUNT];
         let (drop, grow, count, init) = (self.drop.kind, self.grow.kind, self.count.kind, self.grow.init);
         let grown = match grow {
@@ -245,12 +256,24 @@ impl Method {
             GrowKind::None => None,
             GrowKind::Random => Some(GrowRule::Random { init }),
             GrowKind::Gradient => Some(GrowRule::Gradient { init }),
+            GrowKind::Own => {
+                let score = find_score(rows, &self.grow.score).map_err(|problem| {
+                    (&[NAME, GROW, GROW_SCORE][..], format!("has `grow.score` = {problem}"))
+                })?;
+                Some(GrowRule::Own { score, init })
+            }
             GrowKind::Momentum => Some(GrowRule::Momentum { average: self.grow.average, init }),
         };
         let dropped = match drop {
             DropKind::None => None,
             DropKind::Magnitude => Some(DropRule::Magnitude),
             DropKind::Importance => Some(DropRule::Importance { gradient: self.drop.gradient }),
+            DropKind::Own => {
+                let score = find_score(rows, &self.drop.score).map_err(|problem| {
+                    (&[NAME, DROP, DROP_SCORE][..], format!("has `drop.score` = {problem}"))
+                })?;
+                Some(DropRule::Own(score))
+            }
             DropKind::Threshold => Some(DropRule::Threshold { start: self.drop.threshold }),
             DropKind::SignChange => {
                 let MethodDrop { noise, pull, temperature, .. } = self.drop;
@@ -290,6 +313,23 @@ impl Method {
             )),
         }
     }
+}
+
+/// The score of that name, which one of these methods has brought; without one, what to say of it.
+fn find_score(rows: &[Row], name: &str) -> Result<Score, String> {
+    let mut scores = rows.iter().flat_map(Row::own_scores);
+    scores.clone().find(|score| score.name == name).ok_or_else(|| {
+        let found = format!("`{}`, a score of a program's own", short(name));
+        match scores.next() {
+            None => format!("{found}, of which this program has none"),
+            Some(first) => {
+                let mut known = vec![format!("`{}`", first.name)];
+                known.extend(scores.map(|score| format!("`{}`", score.name)));
+                known.dedup();
+                format!("{found}, known are {}", known.join(", "))
+            }
+        }
+    })
 }
 
 /// The kind of start that a row has, where it is not from a run.

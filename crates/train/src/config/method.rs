@@ -40,6 +40,8 @@ named_enum! {
         Threshold = "threshold",
         /// w times the sign it started with: all below 0 go.
         SignChange = "sign-change",
+        /// A score that a program has brought with a method of its own.
+        Own = "own",
     }
 }
 
@@ -56,6 +58,8 @@ named_enum! {
         Momentum = "momentum",
         /// |w|: inactive weights and their slots are kept, and the dense gradient steps them like active ones.
         Magnitude = "magnitude",
+        /// A score that a program has brought with a method of its own.
+        Own = "own",
     }
 }
 
@@ -186,7 +190,7 @@ const FRACTION: Condition = Condition {
     is: "updates drop a share of the weights and grow as many",
     holds: |config| {
         let by_share = match config.method.drop.kind {
-            DropKind::Magnitude | DropKind::Importance | DropKind::Threshold => true,
+            DropKind::Magnitude | DropKind::Importance | DropKind::Own | DropKind::Threshold => true,
             DropKind::None | DropKind::SignChange => false,
         };
         by_share && !matches!(config.method.grow.kind, GrowKind::None | GrowKind::Magnitude)
@@ -250,6 +254,8 @@ table! {
         kind: DropKind = DropKind::Magnitude;
         /// How much the gradient's magnitude counts beside the weight's: λ.
         gradient: f64 = 1.0, "a number ≥ 0" if |&x| x >= 0.0, for [DropKind::Importance];
+        /// The name of the program's score.
+        score: String = String::new(), for [DropKind::Own];
         /// The magnitude from which the threshold starts.
         threshold: f64 = 1e-3, "a number > 0" if |&x| x > 0.0, for [DropKind::Threshold];
         /// Whether each optimiser step is followed by a pull towards 0, against the sign that a weight started with,
@@ -271,7 +277,10 @@ table! {
         /// Share of the average of gradients that each step keeps.
         average: f64 = 0.9, "a number with 0 ≤ average < 1" if |x| (0.0..1.0).contains(x), for [GrowKind::Momentum];
         /// The value a grown weight starts from.
-        init: GrownInit = GrownInit::Zeros, for [GrowKind::Random, GrowKind::Gradient, GrowKind::Momentum];
+        init: GrownInit = GrownInit::Zeros,
+            for [GrowKind::Random, GrowKind::Gradient, GrowKind::Momentum, GrowKind::Own];
+        /// The name of the program's score.
+        score: String = String::new(), for [GrowKind::Own];
     }
 }
 

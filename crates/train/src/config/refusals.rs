@@ -306,7 +306,7 @@ fn a_key_that_nothing_reads_is_refused_with_the_kind_that_reads_it() {
     check_file(
         "[method]\nname = 'dnw'\ngrow.init = 'normal'",
         "`my.toml` line 3: `method.grow.init` does nothing where `method.grow.kind` is `magnitude`, expected one of \
-         `random`, `gradient`, `momentum`",
+         `random`, `gradient`, `momentum`, `own`",
         "",
     );
     check_file(
@@ -366,7 +366,8 @@ fn a_table_may_be_a_word_a_table_in_a_line_or_lines_of_its_own() {
     ] {
         assert_eq!(command_line(Base::Default, same).unwrap(), threshold, "{same:?}");
     }
-    let kinds = "expected one of `none`, `magnitude`, `importance`, `threshold`, `sign-change`";
+    let kinds = "expected one of `none`, `magnitude`, `importance`, `threshold`, `sign-change`, \
+         `own`";
     check_set(
         "method.drop=magnitud",
         &format!("`--set`: `method.drop` is `magnitud`, {kinds}"),

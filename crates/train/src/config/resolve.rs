@@ -367,7 +367,7 @@ impl Builder<'_> {
             None => error,
         };
         config.check_together().map_err(placed)?;
-        config.method.topology().map_err(placed)?;
+        config.method.topology(&known.methods).map_err(placed)?;
         config.method_row(&known.methods).map_err(|error| placed(Contradiction::of(&[NAME], error)))?;
         for entry in &agreements {
             agree(entry, &config)?;

@@ -12,6 +12,7 @@ use rigl_formats::Store;
 use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, Model, ModelOption, ModelSpec};
 use rigl_metrics::event::{Event, Update};
 use rigl_metrics::{Record, RunFolder, Summary};
+use rigl_topology::{DropRule, Dynamics, GrowRule, Method, Score, StepPolicy, Topology, UpdateRule};
 use rigl_train::config::{Base, Override, Seeds, Sources};
 use rigl_train::{Config, Ended, MachineOptions, Observer, Prepared, Registry, train};
 
@@ -43,6 +44,25 @@ pub fn registry() -> Registry {
     Registry::default()
         .with_model(Model::new("small", network).option(ModelOption::number("width", 1.0, 0.0..1000.0)))
         .dataset("noise", move |_| Ok(Sets::new(noise.clone(), noise.clone())))
+        .method(own_row(
+            "as-rigl",
+            Score { name: "size", of: |w| w.value.abs() },
+            Score { name: "steepness", of: |w| w.gradient.abs() },
+            StepPolicy::Replace,
+        ))
+        .method(own_row(
+            "own",
+            Score { name: "weight-and-velocity", of: |w| w.value.abs() + 0.5 * w.velocity.abs() },
+            Score { name: "descent", of: |w| w.velocity - w.gradient },
+            StepPolicy::After,
+        ))
+}
+
+/// A method with scores of its own.
+fn own_row(name: &'static str, drop: Score, grow: Score, step_policy: StepPolicy) -> Method {
+    let rule = UpdateRule::replace(DropRule::Own(drop), GrowRule::own(grow));
+    let topology = Topology::dynamic(Dynamics { step_policy, ..Dynamics::new(rule) });
+    Method { name: name.into(), topology, ..Method::RIGL }
 }
 
 const STEPS: u64 = 14;
