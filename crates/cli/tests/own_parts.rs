@@ -1,6 +1,6 @@
 //! The README's library example: a program with a network and a method of its own.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Once;
 
@@ -75,4 +75,30 @@ fn the_readme_shows_the_example_as_it_is() {
         std::fs::read_to_string(format!("{root}/crates/cli/../rigl/examples/own_parts.rs")).unwrap();
     let (_, code) = example.split_once("\n\n").unwrap();
     assert!(readme.contains(code));
+}
+
+#[test]
+fn the_stock_command_says_of_a_run_with_own_parts_what_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |program: &Path, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(folder.path()).output().unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let own = ["--set", "model.name=narrow", "--method", "mine", "--multiplier", "0.05", "--run-dir", "a"];
+    let (code, _, err) = run(&example(), &[&["train", "quickstart"][..], &own].concat());
+    assert_eq!(code, Some(0), "{err}");
+    let stock = PathBuf::from(env!("CARGO_BIN_EXE_rigl"));
+    for (command, part) in [
+        (&["inspect", "a"][..], "mine"),
+        (&["compare", "a"], "| mine "),
+        (&["eval", "a", "--samples", "100"], "accuracy"),
+        (&["export", "a", "a.safetensors", "--json"], "\"network\": \"narrow\""),
+    ] {
+        let (code, out, err) = run(&stock, command);
+        assert!(code == Some(0) && out.contains(part), "{command:?}: {out}{err}");
+    }
+    // What trains must know its parts.
+    let (code, _, err) = run(&stock, &["train", "a/config.toml", "--run-dir", "b"]);
+    assert!(code == Some(2) && err.contains("no method is called `mine`"), "{err}");
 }

@@ -26,8 +26,16 @@ fn data_sets_presets_and_scores_may_be_a_programs_own() {
         "{config}"
     );
     let stock = Registry::default();
-    let error = Trained::open(&folder, &stock, &MachineOptions::default()).err().unwrap();
-    assert!(error.to_string().contains("stripes"), "{error}");
+    let mut network = Trained::open(&folder, &stock, &MachineOptions::default()).unwrap();
+    assert_eq!(network.config().method.name, "momentous");
+    assert_eq!(network.predict(&[&[0; 64]]).unwrap()[0].logits.len(), 2);
+    let error = stock.sets(network.config(), None, 1).unwrap_err().to_string();
+    assert!(error.contains("no data set is called `stripes`"), "{error}");
+    // And it is not gone on with.
+    let error = rigl::resume_in(&folder, &stock, &MachineOptions::default(), &mut Silent, &false.into());
+    assert!(matches!(error, Ok(Ended::Finished(_))));
+    let error = stock.config("quickstart", &["method.name=momentous"]).unwrap_err().to_string();
+    assert!(error.contains("no method is called `momentous`"), "{error}");
 }
 
 #[test]

@@ -213,7 +213,7 @@ fn has_traces(folder: &Path) -> bool {
 
 fn configuration(run: &RunFolder, known: &Known) -> Result<Config> {
     let path = run.config();
-    Config::from_text(&path.display().to_string(), &read_text(&path)?, known)
+    Config::of_run(&path.display().to_string(), &read_text(&path)?, known)
 }
 
 /// How much of a run is done, by its log: 0 to 1.

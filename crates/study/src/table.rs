@@ -94,8 +94,9 @@ impl Table {
     /// by the name.
     ///
     /// # Errors
-    /// If the method of a run is not among the known ones.
+    /// If a run's configuration contradicts itself.
     pub fn compare(runs: Vec<FinishedRun>, known: &Known) -> Result<Table> {
+        let known = &Known { strangers: true, ..known.clone() };
         let mut keys: Vec<String> = keys()
             .iter()
             .filter(|key| key.decides_results() && key.parts().0 != "seeds" && key.path != "seed")

@@ -67,8 +67,7 @@ impl Finished {
         } else {
             (checkpoint::read(path)?, path.clone())
         };
-        let before =
-            Config::from_text(&file.display().to_string(), &metadata.configuration, &registry.known())?;
+        let before = Config::of_run(&file.display().to_string(), &metadata.configuration, &registry.known())?;
         let seed = match from.values {
             StartValues::Initial => first_values(&before, &metadata)?,
             StartValues::Trained | StartValues::Redrawn => settings.seeds.init,

@@ -148,7 +148,8 @@ impl Registry {
 
     /// The names that a configuration is checked against.
     pub fn known(&self) -> Known {
-        Known { presets: self.presets.clone(), methods: self.methods.clone(), models: self.models.clone() }
+        let Registry { presets, methods, models, .. } = self.clone();
+        Known { presets, methods, models, strangers: false }
     }
 }
 

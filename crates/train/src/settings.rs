@@ -74,11 +74,24 @@ impl Settings {
     /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is no such method, or its columns do not go together.
     pub fn new(config: Config, registry: &Registry) -> Result<Settings> {
         let method = config.method_row(&registry.methods)?;
+        Ok(Settings::by(method, config))
+    }
+
+    /// What `config` means for whoever does not train, so that its method need not be known.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if its method's columns do not go together.
+    pub(crate) fn untrained(config: Config, registry: &Registry) -> Result<Settings> {
+        let method = config.row(&registry.methods, true)?;
+        Ok(Settings::by(method, config))
+    }
+
+    fn by(method: Method, config: Config) -> Settings {
         let from = &config.method.start.run;
         let values = config.method.start.values;
         let (data, optimizer) = (&config.data, &config.optimizer);
         let parts = data.micro_batches.max(1);
-        Ok(Settings {
+        Settings {
             budget: config.budget(),
             initial_budget: method.initial_sparsity().map(|sparsity| config.budget_at(sparsity)),
             start_from: (!from.is_empty()).then(|| StartFrom { path: from.into(), values }),
@@ -102,7 +115,7 @@ impl Settings {
             },
             method,
             config,
-        })
+        }
     }
 
     /// The configuration, to be printed, compared and saved.

@@ -61,7 +61,6 @@ impl Trained {
     ///
     /// # Errors
     /// [`Kind::Data`](rigl_base::Kind::Data) if the parts of the checkpoint contradict each other,
-    /// [`Kind::Usage`](rigl_base::Kind::Usage) if it knows a method that `registry` does not,
     /// [`Kind::Environment`](rigl_base::Kind::Environment) if the machine has no memory or no such instruction set.
     pub fn new(
         checkpoint: Checkpoint,
@@ -71,11 +70,11 @@ impl Trained {
     ) -> Result<Trained> {
         let context = |e: Error| e.context(format!("`{file}`"));
         let Checkpoint { metadata, state } = checkpoint;
-        let config = Config::from_text(file, &metadata.configuration, &registry.known()).map_err(context)?;
+        let config = Config::of_run(file, &metadata.configuration, &registry.known())?;
         let graph = Graph::parse(&metadata.graph).map_err(context)?;
         // Before memory is asked for by what the graph claims.
         state::check(&graph, &state).map_err(context)?;
-        let settings = Settings::new(config, registry).map_err(context)?;
+        let settings = Settings::untrained(config, registry).map_err(context)?;
         let (preprocessing, _) = settings.inputs(shape(&graph)?).map_err(context)?;
         let patterns = taken::patterns(&graph, &state).map_err(context)?;
         // Nothing is trained: the least there can be is planned for that.

@@ -8,12 +8,12 @@ use rigl_topology::{
     UpdateRule,
 };
 
-use super::Config;
 use super::check::Contradiction;
 use super::method::{
     CountKind, DropKind, GrowKind, Method, MethodCount, MethodDrop, MethodGrow, MethodStart, StartKind,
     UpdateEnd,
 };
+use super::{Config, Known};
 
 /// The keys that contradict each other.
 const NAME: &str = "method.name";
@@ -27,10 +27,13 @@ const COUNT: &str = "method.count.kind";
 const INITIAL: &str = "method.count.initial-sparsity";
 const BY: &str = "method.count.by";
 
-/// Sets what the method's name determines.
-pub(super) fn apply(config: &mut Config, rows: &[Row]) -> Result<()> {
-    let row = find(rows, &config.method.name)?;
-    config.method.set(row);
+/// Sets what the method's name determines. A stranger's has said all of it itself.
+pub(super) fn apply(config: &mut Config, known: &Known) -> Result<()> {
+    match find(&known.methods, &config.method.name) {
+        Ok(row) => config.method.set(row),
+        Err(_) if known.strangers => {}
+        Err(error) => return Err(error),
+    }
     Ok(())
 }
 
@@ -51,9 +54,21 @@ impl Config {
     /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is no row of that name, or the tables do not go
     /// together.
     pub fn method_row(&self, rows: &[Row]) -> Result<Row> {
-        let named = find(rows, &self.method.name)?;
-        let topology = self.method.topology(rows).map_err(|contradiction| contradiction.error)?;
-        let row = Row { topology, ..named.clone() };
+        self.row(rows, false)
+    }
+
+    /// The same, perhaps of a stranger's method: one that is described and need not be known, as long as nobody trains by it.
+    ///
+    /// # Errors
+    /// As [`method_row`](Config::method_row).
+    pub(crate) fn row(&self, rows: &[Row], strangers: bool) -> Result<Row> {
+        let name = &self.method.name;
+        let named = match find(rows, name) {
+            Err(_) if strangers => Row { name: name.clone().into(), schedule: None, ..Row::DENSE },
+            found => found?.clone(),
+        };
+        let topology = self.method.topology(rows, strangers).map_err(|contradiction| contradiction.error)?;
+        let row = Row { topology, ..named };
         row.check()?;
         Ok(row)
     }
@@ -164,11 +179,11 @@ impl Method {
         };
     }
 
-    /// What the tables come to together, where these methods are known.
+    /// What the tables come to together, where these methods are known; whether others' scores are let pass.
     ///
     /// # Errors
     /// If they contradict each other, or name a score that none of the methods has.
-    pub(super) fn topology(&self, rows: &[Row]) -> Result<Topology, Contradiction> {
+    pub(super) fn topology(&self, rows: &[Row], strangers: bool) -> Result<Topology, Contradiction> {
         let name = &self.name;
         let refused = |keys, problem: String| {
             Contradiction::of(keys, Error::usage(format!("method `{name}` {problem}")))
@@ -231,13 +246,13 @@ impl Method {
                 ),
             ));
         }
-        let rule = self.rule(rows).map_err(|(keys, problem)| refused(keys, problem))?;
+        let rule = self.rule(rows, strangers).map_err(|(keys, problem)| refused(keys, problem))?;
         let (every_step, step_policy) = (self.updates.every_step, self.updates.step_policy);
         Ok(Topology::Dynamic(first, Dynamics { rule, every_step, step_policy }))
     }
 
     /// What an update does; if the tables contradict each other, which keys do and how.
-    fn rule(&self, rows: &[Row]) -> Result<UpdateRule, (&'static [&'static str], String)> {
+    fn rule(&self, rows: &[Row], strangers: bool) -> Result<UpdateRule, (&'static [&'static str], String)> {
         const COLUMNS: &[&str] = &[NAME, DROP, GROW, COUNT];
         let (drop, grow, count, init) = (self.drop.kind, self.grow.kind, self.count.kind, self.grow.init);
         let grown = match grow {
@@ -257,7 +272,7 @@ impl Method {
             GrowKind::Random => Some(GrowRule::Random { init }),
             GrowKind::Gradient => Some(GrowRule::Gradient { init }),
             GrowKind::Own => {
-                let score = find_score(rows, &self.grow.score).map_err(|problem| {
+                let score = find_score(rows, strangers, &self.grow.score).map_err(|problem| {
                     (&[NAME, GROW, GROW_SCORE][..], format!("has `grow.score` = {problem}"))
                 })?;
                 Some(GrowRule::Own { score, init })
@@ -269,7 +284,7 @@ impl Method {
             DropKind::Magnitude => Some(DropRule::Magnitude),
             DropKind::Importance => Some(DropRule::Importance { gradient: self.drop.gradient }),
             DropKind::Own => {
-                let score = find_score(rows, &self.drop.score).map_err(|problem| {
+                let score = find_score(rows, strangers, &self.drop.score).map_err(|problem| {
                     (&[NAME, DROP, DROP_SCORE][..], format!("has `drop.score` = {problem}"))
                 })?;
                 Some(DropRule::Own(score))
@@ -316,7 +331,11 @@ impl Method {
 }
 
 /// The score of that name, which one of these methods has brought; without one, what to say of it.
-fn find_score(rows: &[Row], name: &str) -> Result<Score, String> {
+fn find_score(rows: &[Row], strangers: bool, name: &str) -> Result<Score, String> {
+    if strangers {
+        // Nothing is dropped or grown by it.
+        return Ok(Score { name: "a stranger's", of: |_| f32::NAN });
+    }
     let mut scores = rows.iter().flat_map(Row::own_scores);
     scores.clone().find(|score| score.name == name).ok_or_else(|| {
         let found = format!("`{}`, a score of a program's own", short(name));
@@ -359,7 +378,7 @@ mod tests {
     #[test]
     fn the_default_configuration_is_what_its_methods_name_gives() {
         let mut config = Config::default();
-        apply(&mut config, Row::ALL).unwrap();
+        apply(&mut config, &Known::default()).unwrap();
         assert_eq!(config, Config::default());
         assert_eq!(config.method_row(Row::ALL).unwrap(), Row::RIGL);
     }
@@ -399,12 +418,13 @@ mod tests {
         rows.push(mine());
         let mut config = Config::default();
         config.method.name = "mine".into();
-        apply(&mut config, &rows).unwrap();
+        let known = Known { methods: rows.clone(), ..Known::default() };
+        apply(&mut config, &known).unwrap();
         assert_eq!((config.method.grow.kind, config.method.grow.init), (GrowKind::Random, GrownInit::Redraw));
         assert_eq!(Some(&config.method_row(&rows).unwrap()), rows.last());
         let schedule = schedule(config.clone());
         assert_eq!((schedule.interval, schedule.begin, schedule.end), (50, 0, 6_000));
-        assert!(apply(&mut config, Row::ALL).is_err());
+        assert!(apply(&mut config, &Known::default()).is_err());
     }
 
     #[test]

@@ -69,12 +69,19 @@ pub struct Known {
     pub methods: Vec<Row>,
     /// What `model.name` may name, with their options. Others are told when they are built.
     pub models: Models,
+    /// Whether others than these presets, methods and scores are let pass: those of a program that wrote every key down.
+    pub strangers: bool,
 }
 
 impl Default for Known {
     /// What comes with the program.
     fn default() -> Known {
-        Known { presets: presets::ALL.to_vec(), methods: Row::ALL.to_vec(), models: Models::default() }
+        Known {
+            presets: presets::ALL.to_vec(),
+            methods: Row::ALL.to_vec(),
+            models: Models::default(),
+            strangers: false,
+        }
     }
 }
 
@@ -122,6 +129,15 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// The configuration that a run wrote down, perhaps by a program with presets, methods and scores of its own: every
+    /// key is there, so that they need not be known to be read.
+    ///
+    /// # Errors
+    /// As [`resolve`](Config::resolve).
+    pub fn of_run(name: &str, text: &str, known: &Known) -> Result<Config> {
+        Config::from_text(name, text, &Known { strangers: true, ..known.clone() })
     }
 
     /// The configuration of a file's text alone; `name` is what messages call the file.
@@ -188,7 +204,12 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn preset(&mut self, name: &str) -> Result<()> {
-        let preset = presets::find(name, &self.known.presets)?;
+        let found = presets::find(name, &self.known.presets);
+        if self.known.strangers && found.is_err() {
+            self.config.preset = name.into();
+            return Ok(());
+        }
+        let preset = found?;
         let entries = source::from_text(&format!("preset `{name}`"), preset.text, self.renames)?;
         if let Some(entry) = entries.iter().find(|entry| entry.path == "preset") {
             return Err(Error::usage(format!("{}: a preset cannot begin with another", entry.place)));
@@ -262,8 +283,7 @@ impl Builder<'_> {
             self.choose_network(&network);
         }
         if entry.path == NAME {
-            columns::apply(&mut self.config, &self.known.methods)
-                .map_err(|error| error.context(&entry.place))?;
+            columns::apply(&mut self.config, self.known).map_err(|error| error.context(&entry.place))?;
         }
         Ok(())
     }
@@ -367,8 +387,10 @@ impl Builder<'_> {
             None => error,
         };
         config.check_together().map_err(placed)?;
-        config.method.topology(&known.methods).map_err(placed)?;
-        config.method_row(&known.methods).map_err(|error| placed(Contradiction::of(&[NAME], error)))?;
+        config.method.topology(&known.methods, known.strangers).map_err(placed)?;
+        config
+            .row(&known.methods, known.strangers)
+            .map_err(|error| placed(Contradiction::of(&[NAME], error)))?;
         for entry in &agreements {
             agree(entry, &config)?;
         }

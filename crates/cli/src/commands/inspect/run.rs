@@ -22,7 +22,7 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
     let Inspect { path, pixels, all } = args;
     let run = open_run(path, "inspect")?;
     let file = run.config().display().to_string();
-    let config = Config::from_text(&file, &read_text(&run.config())?, &registry.known())?;
+    let config = Config::of_run(&file, &read_text(&run.config())?, &registry.known())?;
     let digest = if run.log().is_file() { Digest::read(&run.log())? } else { Digest::default() };
     let summary = if run.summary().is_file() { Some(Summary::read(&run.summary())?) } else { None };
     let status = summary.as_ref().map(|summary| summary.status).or_else(|| digest.status());
