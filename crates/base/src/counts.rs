@@ -34,7 +34,33 @@ pub fn active(weights: usize, sparsity: f64) -> usize {
 
 /// A noun as it stands behind a number: `step` behind 1, else `steps`.
 pub fn plural(n: u64, noun: &str) -> String {
-    if n == 1 { noun.into() } else { format!("{noun}s") }
+    match n {
+        1 => noun.into(),
+        _ if noun.ends_with(['s', 'x']) || noun.ends_with("tch") => format!("{noun}es"),
+        _ => format!("{noun}s"),
+    }
+}
+
+/// A number of things, as people write it: `1 step`, `12,000 steps`.
+///
+/// ```
+/// assert_eq!(rigl_base::counts::counted(12_000, "step"), "12,000 steps");
+/// ```
+pub fn counted(n: u64, noun: &str) -> String {
+    format!("{} {}", grouped(n), plural(n, noun))
+}
+
+/// 1234567 as `1,234,567`.
+pub fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 #[cfg(test)]
@@ -64,5 +90,15 @@ mod tests {
     #[test]
     fn of_one_thing_there_is_no_plural() {
         assert_eq!([0, 1, 2].map(|n| plural(n, "step")), ["steps", "step", "steps"]);
+        assert_eq!([0, 1, 1000].map(|n| counted(n, "step")), ["0 steps", "1 step", "1,000 steps"]);
+        assert_eq!(["class", "batch", "epoch"].map(|noun| plural(2, noun)), ["classes", "batches", "epochs"]);
+    }
+
+    #[test]
+    fn digits_stand_in_threes() {
+        assert_eq!(
+            [0, 999, 1000, 266_200, 1_234_567].map(grouped),
+            ["0", "999", "1,000", "266,200", "1,234,567"]
+        );
     }
 }

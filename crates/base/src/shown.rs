@@ -1,6 +1,7 @@
 //! Text from elsewhere as it may be shown: without what a terminal would obey, and not too long.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 /// The most characters of a message, and of a hint.
 pub const LONGEST: usize = 1000;
@@ -22,6 +23,11 @@ pub fn plain(text: &str) -> Cow<'_, str> {
         if is_hidden(c) { shown.extend(c.escape_unicode()) } else { shown.push(c) }
     }
     shown.into()
+}
+
+/// A path for people; for a shell it is [`shell::path`](crate::shell::path).
+pub fn path(path: &Path) -> String {
+    plain(&path.display().to_string()).into_owned()
 }
 
 /// Whether a terminal may act on `c`, or show what stands around it at another place.
