@@ -231,7 +231,7 @@ fn what_cannot_be_inspected_is_refused_in_one_line() {
         .succeeded();
     place.write("notes.txt", "");
     place.write("other.json", "{}");
-    place.write("other.safetensors", [&8u64.to_le_bytes()[..], b"{}      "].concat());
+    place.write("other.safetensors", [&8u64.to_le_bytes()[..], b"{} x    "].concat());
     place.write("patterns/none", "");
     let board = file(&place, "run", ".0");
     let cases = [
@@ -244,7 +244,11 @@ fn what_cannot_be_inspected_is_refused_in_one_line() {
         ),
         ("notes.txt", "error: cannot tell what `notes.txt` is, allowed are the folder of a run, ", ""),
         ("other.json", "error: `other.json` is not a summary: ", ""),
-        ("other.safetensors", "error: checkpoint `other.safetensors`: not a checkpoint: ", ""),
+        (
+            "other.safetensors",
+            "error: checkpoint `other.safetensors`: not a checkpoint, or damaged: the header is not valid",
+            "",
+        ),
         (
             "run/config.toml --pixels",
             "error: `--pixels` needs a run or a file of checkpoints or patterns",

@@ -118,7 +118,7 @@ fn named(error: Error, file: &str) -> Error {
 }
 
 /// Opens a file and reads its head, unchecked but for its length, which is claimed by the file.
-fn read_head(path: &Path) -> Result<(Vec<u8>, File, u64)> {
+pub(crate) fn read_head(path: &Path) -> Result<(Vec<u8>, File, u64)> {
     let cannot = |e| Error::io("cannot read", path, e);
     // Asked before opening: opening a pipe would wait for its writer.
     if !path.metadata().map_err(cannot)?.is_file() {

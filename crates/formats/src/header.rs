@@ -140,7 +140,7 @@ struct Place {
 }
 
 /// A map of strings that refuses a key given twice.
-struct Strings(Map);
+pub(crate) struct Strings(pub(crate) Map);
 
 impl<'de> Deserialize<'de> for Strings {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Strings, D::Error> {

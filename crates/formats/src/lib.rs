@@ -4,6 +4,7 @@
 //! A crate of its own because reading a file needs the graph's state and no engine.
 #![forbid(unsafe_code)]
 
+pub mod arrays;
 pub mod checkpoint;
 pub mod export;
 mod header;

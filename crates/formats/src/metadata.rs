@@ -13,7 +13,7 @@ pub(crate) type Map = BTreeMap<String, String>;
 /// The version of the file format that this release writes. It reads this and all earlier ones.
 pub const FORMAT_VERSION: u32 = 1;
 
-const FORMAT: &str = "format-version";
+pub(crate) const FORMAT: &str = "format-version";
 const EXTRA: &str = "extra:";
 
 /// Where a run stood, and what its network is.

@@ -2,7 +2,7 @@
 
 use crate::envelope::Envelope;
 use crate::signal::Signal;
-use crate::targets::{checkpoint, config, graph, idx, log, records, sweep};
+use crate::targets::{arrays, checkpoint, config, graph, idx, log, records, sweep};
 
 /// A parser, and what is worth trying on it.
 #[derive(Debug)]
@@ -105,6 +105,20 @@ pub static ALL: &[Target] = &[
         tokens: checkpoint::TOKENS,
         envelope: Some(Envelope::Checkpoint),
         growth: 128,
+    },
+    Target {
+        name: "arrays",
+        about: "the header of any safetensors file",
+        run: arrays::header,
+        tokens: &[
+            "\"__metadata__\":{",
+            "\"dtype\":\"F32\"",
+            "\"shape\":[",
+            "\"data_offsets\":[",
+            "18446744073709551615",
+        ],
+        envelope: None,
+        growth: 64,
     },
     Target {
         name: "graph",

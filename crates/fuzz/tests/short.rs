@@ -80,6 +80,7 @@ targets! {
     whatever_is_set_on_the_command_line = "override",
     whatever_a_sweep_says = "sweep",
     whatever_a_checkpoint_holds = "checkpoint",
+    whatever_a_file_of_arrays_says = "arrays",
     whatever_a_graph_says = "graph",
     whatever_a_line_of_the_log_says = "event",
     whatever_a_log_says = "event-log",

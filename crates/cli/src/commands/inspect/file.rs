@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use rigl_base::{Error, Result};
+use rigl_base::counts::counted;
+use rigl_base::{Error, Result, shell, shown};
+use rigl_formats::arrays::{self, ArrayInfo, Contents};
 use rigl_formats::{Checkpoint, checkpoint};
 use rigl_metrics::Summary;
 use rigl_train::config::keys;
@@ -13,11 +15,11 @@ use super::args::Inspect;
 use super::log::Digest;
 use super::network::{Network, is_patterns};
 use crate::commands::{read_text, results};
-use crate::output::{Align, Printer, Table, count, duration};
+use crate::output::{Align, Printer, Table, bytes, count, duration};
 
 /// What there is to inspect.
-const ALLOWED: &str = "allowed are the folder of a run, a file of checkpoints or patterns (`.safetensors`), a \
-    configuration (`.toml`), a `summary.json`, a `metrics.jsonl`";
+const ALLOWED: &str = "allowed are the folder of a run, a file of checkpoints, patterns or exported tensors \
+    (`.safetensors`), a configuration (`.toml`), a `summary.json`, a `metrics.jsonl`";
 
 pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) -> Result<()> {
     let path = &*args.path;
@@ -27,7 +29,7 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
         if given && ending != "safetensors" {
             return Err(Error::usage(format!(
                 "`{flag}` needs a run or a file of checkpoints or patterns, `{}` is none",
-                path.display()
+                shown::path(path)
             )));
         }
     }
@@ -37,9 +39,9 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
         "json" => summary(path, printer),
         "jsonl" => log(path, printer),
         _ => {
-            let error = Error::usage(format!("cannot tell what `{}` is, {ALLOWED}", path.display()));
+            let error = Error::usage(format!("cannot tell what `{}` is, {ALLOWED}", shown::path(path)));
             Err(match name.starts_with("events.out.tfevents.") {
-                true => error.hint(format!("tensorboard --logdir {}", folder_of(path).display())),
+                true => error.hint(format!("tensorboard --logdir {}", shell::path(folder_of(path)))),
                 false => error,
             })
         }
@@ -60,9 +62,13 @@ fn print_json(printer: &Printer, kind: &str, path: &Path, value: Value) -> Resul
 
 fn tensors(args: &Inspect, printer: &Printer) -> Result<()> {
     let path = &*args.path;
+    // What is damaged too far to say what it is has to be a checkpoint.
+    if let Some(contents) = arrays::read(path).ok().filter(|contents| !contents.is_checkpoint()) {
+        return other(args, &contents, printer);
+    }
     let checkpoint = checkpoint::read(path)?;
     let network =
-        Network::of(&checkpoint, args.pixels).map_err(|e| e.context(format!("`{}`", path.display())))?;
+        Network::of(&checkpoint, args.pixels).map_err(|e| e.context(format!("`{}`", shown::path(path))))?;
     let kind = if is_patterns(&checkpoint) { "patterns" } else { "checkpoint" };
     let Checkpoint { metadata: m, state } = &checkpoint;
     if printer.json() {
@@ -81,10 +87,10 @@ fn tensors(args: &Inspect, printer: &Printer) -> Result<()> {
     let mut table = Table::new(&[(kind, Align::Left), (&path.display().to_string(), Align::Left)]);
     let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
     let updated = if m.updated { ", the update due at this step is done" } else { "" };
-    row("step", format!("{} ({} batches{updated})", count(m.step), count(m.draw)));
+    row("step", format!("{} ({}{updated})", count(m.step), counted(m.draw, "batch")));
     if kind == "checkpoint" {
         row("time", duration(m.elapsed_s));
-        row("log", format!("its first {} bytes belong to this state", count(m.log_length)));
+        row("log", format!("its first {} belong to this state", counted(m.log_length, "byte")));
     }
     row("versions", format!("format {}, arithmetic {}", m.format_version, m.arithmetic_version));
     row("classes", m.classes.join(", "));
@@ -93,6 +99,53 @@ fn tensors(args: &Inspect, printer: &Printer) -> Result<()> {
         row(name, value.clone());
     }
     printer.result(&format!("{table}\n{}", network.text(state, args.all)))
+}
+
+/// A file that this program exported, or another one made.
+fn other(args: &Inspect, contents: &Contents, printer: &Printer) -> Result<()> {
+    let path = &*args.path;
+    if args.pixels {
+        return Err(Error::usage(format!("`--pixels` needs a checkpoint, `{}` is none", shown::path(path))));
+    }
+    let kind = if contents.metadata.contains_key("graph") { "export" } else { "tensors" };
+    if printer.json() {
+        let array = |array: &ArrayInfo| {
+            json!({
+                "key": array.name, "type": array.dtype, "shape": array.shape, "numbers": array.numbers(),
+                "bytes": array.bytes,
+            })
+        };
+        let all: Vec<Value> = contents.arrays.iter().map(array).collect();
+        return print_json(printer, kind, path, json!({ "metadata": contents.metadata, "tensors": all }));
+    }
+    let mut table = Table::new(&[(kind, Align::Left), (&path.display().to_string(), Align::Left)]);
+    for (key, value) in &contents.metadata {
+        // Of a graph or a configuration of many lines, how many.
+        let lines = value.lines().count() as u64;
+        table.row(vec![key.clone(), if lines > 1 { counted(lines, "line") } else { value.clone() }]);
+    }
+    let mut list = Table::new(&[
+        ("tensor", Align::Left),
+        ("type", Align::Left),
+        ("shape", Align::Left),
+        ("numbers", Align::Right),
+        ("size", Align::Right),
+    ]);
+    for array in &contents.arrays {
+        let shape: Vec<String> = array.shape.iter().map(ToString::to_string).collect();
+        list.row(vec![
+            array.name.clone(),
+            array.dtype.clone(),
+            shape.join("×"),
+            count(array.numbers()),
+            bytes(array.bytes),
+        ]);
+    }
+    list.rule();
+    let total = contents.arrays.iter().fold(0, |sum: u64, array| sum.saturating_add(array.bytes));
+    let all = counted(contents.arrays.len() as u64, "tensor");
+    list.row(vec![all, String::new(), String::new(), String::new(), bytes(total)]);
+    printer.result(&format!("{table}\n{list}"))
 }
 
 /// What a configuration comes to: the keys that differ from their defaults, all of them as JSON.
