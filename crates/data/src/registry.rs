@@ -62,6 +62,27 @@ impl Default for Datasets {
     }
 }
 
+/// Beginnings of the names of data sets that others read, and we do not.
+const ELSEWHERE: &[&str] = &[
+    "ade20k",
+    "celeba",
+    "cityscapes",
+    "coco",
+    "emnist",
+    "folder",
+    "imagefolder",
+    "imagenet",
+    "kmnist",
+    "librispeech",
+    "places365",
+    "stl10",
+    "svhn",
+    "tinyimagenet",
+    "usps",
+    "voc",
+    "wikitext",
+];
+
 impl Datasets {
     /// A table with nothing in it.
     pub fn empty() -> Datasets {
@@ -105,13 +126,23 @@ impl Datasets {
         self
     }
 
+    /// The error for a name that there is not.
+    fn none(&self, name: &str) -> Error {
+        let error = unknown("data set", name, self.names());
+        let letters = |text: &str| text.to_lowercase().replace(['-', '_', ' '], "");
+        match ELSEWHERE.iter().any(|other| letters(name).starts_with(other)) {
+            true => error.hint("docs/data.md says what is read, and how a program reads data of its own"),
+            false => error,
+        }
+    }
+
     /// The files of the data set of that name; `None` if it needs none.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, with the nearest one as hint.
     pub fn source(&self, name: &str) -> Result<Option<&Source<'static>>> {
         if !self.load.contains_key(name) {
-            return Err(unknown("data set", name, self.names()));
+            return Err(self.none(name));
         }
         Ok(self.sources.get(name))
     }
@@ -128,7 +159,7 @@ impl Datasets {
     /// limit that leaves nothing; [`Kind::Environment`](rigl_base::Kind::Environment) if files are missing;
     /// [`Kind::Data`](rigl_base::Kind::Data) if a set is damaged or empty.
     pub fn load(&self, name: &str, options: &DataOptions) -> Result<Sets> {
-        let load = self.load.get(name).ok_or_else(|| unknown("data set", name, self.names()))?;
+        let load = self.load.get(name).ok_or_else(|| self.none(name))?;
         let mut sets = load(options)?;
         for (part, set) in [("training", &sets.train), ("test", &sets.test)] {
             if set.is_empty() {
@@ -229,7 +260,7 @@ mod tests {
         );
         assert_eq!(error.hint_text(), Some("mnist"));
         let error = Datasets::default().load("imagenet", &DataOptions::default()).unwrap_err();
-        assert_eq!(error.hint_text(), None);
+        assert!(error.hint_text().unwrap().starts_with("docs/data.md says"));
         assert_eq!(Datasets::empty().load("x", &DataOptions::default()).unwrap_err().hint_text(), None);
     }
 

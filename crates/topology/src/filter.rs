@@ -84,6 +84,10 @@ fn read(glob: &str) -> Result<GlobSet> {
         .map_err(|e| wrong(short(&e.kind().to_string())))
 }
 
+/// What other programs call kinds of layers.
+const KINDS: &[&str] =
+    &["conv1d", "conv2d", "conv3d", "batchnorm", "linear", "dense", "embedding", "lstm", "gru", "nn."];
+
 /// The layers whose short names match `glob`, at least one.
 ///
 /// # Errors
@@ -103,8 +107,12 @@ pub(crate) fn matches(glob: &str, layers: &[Layer]) -> Result<Vec<usize>> {
         }
         let list = most_alike(&glob, names(), 3).join("`, `");
         let error = Error::usage(format!("no layer matches `{glob}`, nearest are `{list}`"));
+        let kind = KINDS.iter().any(|kind| glob.to_lowercase().trim_matches('*').starts_with(kind));
         return Err(match nearest(&glob, names()) {
             Some(best) => error.hint(best),
+            None if kind => {
+                error.hint("layers go by their names, not by what they are; `rigl flops` lists them")
+            }
             None => error,
         });
     }

@@ -1,6 +1,7 @@
 //! The recipes that come with the program: configuration files that stand in it, by name.
 
 use rigl_base::{Result, unknown};
+use rigl_graph::models::elsewhere;
 
 /// A named configuration file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -48,7 +49,13 @@ pub const ALL: &[Preset] = &[
 /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is none, listing them, with the nearest as hint.
 pub fn find<'a>(name: &str, presets: &'a [Preset]) -> Result<&'a Preset> {
     let found = presets.iter().find(|preset| preset.name == name);
-    found.ok_or_else(|| unknown("preset", name, presets.iter().map(|preset| preset.name)))
+    found.ok_or_else(|| {
+        let error = unknown("preset", name, presets.iter().map(|preset| preset.name));
+        match elsewhere(name) {
+            Some(ours) => error.hint(format!("a preset with {ours}")),
+            None => error,
+        }
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use rigl_base::{Error, Result, unknown};
+use rigl_graph::models::elsewhere;
 use rigl_train::config::{Base, Override};
 use rigl_train::{Config, DataSpec, Design, Origin, Registry, Settings};
 
@@ -145,5 +146,8 @@ fn neither(name: &str, registry: &Registry) -> Error {
     if Path::new(name).is_file() {
         return error.hint("name configuration files with the ending `.toml`");
     }
-    error
+    match elsewhere(name) {
+        Some(ours) => error.hint(ours),
+        None => error,
+    }
 }

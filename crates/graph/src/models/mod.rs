@@ -5,6 +5,7 @@ use rigl_base::{Result, unknown};
 
 use crate::graph::Graph;
 
+mod elsewhere;
 mod lenet;
 mod mlp;
 mod mobilenet_v1;
@@ -17,6 +18,7 @@ mod sizes;
 mod vgg_cifar;
 mod wide_resnet;
 
+pub use elsewhere::elsewhere;
 pub use model::{Model, ModelSpec, Usual};
 pub use option::{ModelOption, OptionRange, OptionValue, Values, no_option};
 
@@ -69,9 +71,15 @@ impl Models {
     /// The model of that name.
     ///
     /// # Errors
-    /// [`Kind::Usage`](rigl_base::Kind::Usage), listing the names; the hint is the nearest.
+    /// [`Kind::Usage`](rigl_base::Kind::Usage), listing the names; the hint is the nearest, or which of ours others call so.
     pub fn get(&self, name: &str) -> Result<&Model> {
-        self.find(name).ok_or_else(|| unknown("model", name, self.names()))
+        self.find(name).ok_or_else(|| {
+            let error = unknown("model", name, self.names());
+            match elsewhere(name) {
+                Some(ours) => error.hint(ours),
+                None => error,
+            }
+        })
     }
 
     /// Builds the model of that name.

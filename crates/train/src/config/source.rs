@@ -378,10 +378,9 @@ fn kind(item: &Item) -> String {
 fn unknown_key(place: &str, path: &str, found: &str) -> Error {
     if TABLES.iter().any(|table| table.name == path) {
         let error = Error::usage(format!("{place}: `{path}` is {found}, expected a table"));
-        return if key(&format!("{path}.name")).is_some() {
-            error.hint(format!("{path}.name"))
-        } else {
-            error
+        return match key(&format!("{path}.name")) {
+            Some(_) => error.hint(format!("{path}.name")),
+            None => error,
         };
     }
     let error = Error::usage(format!("{place}: unknown key `{}`", short(path)));
@@ -392,6 +391,8 @@ fn unknown_key(place: &str, path: &str, found: &str) -> Error {
 const ELSEWHERE: &[(&str, &str)] = &[
     ("schedule.decay", "schedule.divide-by"),
     ("schedule.gamma", "schedule.divide-by"),
+    ("optimizer.betas", SGD),
+    ("optimizer.lr", "schedule.learning-rate"),
     ("optimizer.decay", "optimizer.l2"),
     ("weight-decay", "optimizer.l2"),
     ("lr", "schedule.learning-rate"),
@@ -400,11 +401,15 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("batch-size", "data.batch"),
 ];
 
+/// The only optimiser there is.
+const SGD: &str = "the optimiser is SGD: `optimizer.momentum`, `optimizer.nesterov`, `optimizer.l2`";
+
 /// What was probably meant: a near name in the same table, the same name in another, a table, a near full
 /// name, a near name in another table.
 fn nearest_key(path: &str) -> Option<String> {
     let (table, name) = path.rsplit_once('.').unwrap_or(("", path));
-    let elsewhere = ELSEWHERE.iter().find(|(other, _)| *other == path || *other == name);
+    let dashed = [path, name].map(|text| text.replace('_', "-"));
+    let elsewhere = ELSEWHERE.iter().find(|(other, _)| dashed.iter().any(|text| text == other));
     if let Some((_, key)) = elsewhere {
         return Some(key.to_string());
     }
