@@ -3,9 +3,8 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command, ValueEnum};
+use clap::{Args, ValueEnum};
 use rigl_base::{Error, Result};
-use rigl_graph::{Model, Models};
 use rigl_train::MachineOptions;
 use rigl_train::config::Override;
 
@@ -70,7 +69,7 @@ pub(crate) struct Keys {
     /// Network; the data set stays the recipe's (`model.name`)
     #[arg(long, value_name = "NAME")]
     model: Option<String>,
-    /// Method: dense, small-dense, static, snip, set, snfs, rigl, pruning, deepr, dsr, dnw (`method.name`)
+    /// Method (`method.name`)
     #[arg(long, value_name = "NAME")]
     method: Option<String>,
     /// Share of weights that are absent, 0 to 1 (`method.sparsity`)
@@ -88,28 +87,9 @@ pub(crate) struct Keys {
     /// Arithmetic of sparse layers: auto, sparse, masked (`compute`)
     #[arg(long, value_name = "KIND")]
     compute: Option<String>,
-    /// Any other key; may be given several times
+    /// Any other key (`rigl presets NAME --full` prints all); may be given several times
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-}
-
-/// The same command line with the networks that there are, and their options, in the long help of `--model`.
-pub(crate) fn with_models(command: Command, models: &Models) -> Command {
-    let line = |model: &Model| {
-        let options = model.options.iter().map(|option| format!("{} = {}", option.name, option.default));
-        let options = options.collect::<Vec<_>>().join(", ");
-        format!("\n  {}{}{options}", model.name, if options.is_empty() { "" } else { ": " })
-    };
-    let list: String = models.iter().map(line).collect();
-    let command = command.mut_args(|argument| match argument.get_help() {
-        Some(help) if argument.get_id() == "model" => {
-            let help =
-                format!("{help}. By name, with the options that `--set model.OPTION=VALUE` sets:{list}");
-            argument.long_help(help)
-        }
-        _ => argument,
-    });
-    command.mut_subcommands(|command| with_models(command, models))
 }
 
 impl Keys {

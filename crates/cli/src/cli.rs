@@ -11,12 +11,12 @@ use rigl_base::{Error, Kind};
 use rigl_study::BUSY;
 use rigl_train::Registry;
 
-use crate::args::{Global, with_models};
+use crate::args::Global;
 use crate::commands::{
     bench, compare, completions, data, eval, export, flops, inspect, man, presets, sweep, train,
 };
 use crate::output::Printer;
-use crate::program;
+use crate::{names, program};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -28,7 +28,7 @@ Exit codes:
 
 /// Train neural networks that are sparse from the first step to the last.
 #[derive(Debug, Parser)]
-#[command(name = "rigl", version, after_help = EXIT_CODES, max_term_width = 110)]
+#[command(name = "rigl", after_help = EXIT_CODES, max_term_width = 110)]
 struct Arguments {
     #[command(flatten)]
     global: Global,
@@ -105,7 +105,10 @@ impl Command {
 }
 
 /// Parses the command line, runs the command, prints what it says, and gives the exit code.
+///
+/// The program is called as it was started; that name stands in help, hints and the logs of its runs.
 pub fn run(registry: Registry) -> ExitCode {
+    let registry = Registry { program: program::this(), ..registry };
     let arguments = match parse(&registry) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -129,7 +132,7 @@ pub fn run(registry: Registry) -> ExitCode {
 
 /// The command line as it is explained, under the name of this program and with its networks.
 fn described(registry: &Registry) -> clap::Command {
-    program::own_help(with_models(Arguments::command(), &registry.models))
+    program::own_help(names::explained(Arguments::command(), registry))
 }
 
 fn parse(registry: &Registry) -> Result<Arguments, clap::Error> {
@@ -144,14 +147,16 @@ fn dispatch(command: &Command, registry: &Registry, printer: &Printer) -> rigl_b
         Command::Sweep(args) => sweep::run(args, registry, printer),
         Command::Compare(args) => compare::run(args, registry, printer),
         Command::Eval(args) => eval::run(args, registry, printer),
-        Command::Export(args) => export::run(args, printer),
+        Command::Export(args) => export::run(args, registry, printer),
         Command::Flops(args) => flops::run(args, registry, printer),
         Command::Bench(args) => bench::run(args, registry, printer),
         Command::Presets(args) => presets::run(args, registry, printer),
         Command::Data(args) => data::run(args, registry, printer),
         Command::Inspect(args) => inspect::run(args, registry, printer),
-        Command::Completions(args) => completions::run(args, described(registry), printer),
-        Command::Man(args) => man::run(args, described(registry), printer),
+        Command::Completions(args) => {
+            completions::run(args, names::completed(described(registry), registry), printer)
+        }
+        Command::Man(args) => man::run(args, described(registry), &registry.program, printer),
     }
     .map_err(|error| data::with_folder(error, command.data_dir()))
 }

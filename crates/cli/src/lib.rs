@@ -19,6 +19,7 @@
 mod args;
 mod cli;
 mod commands;
+mod names;
 mod output;
 mod program;
 mod signals;

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use clap::Command;
+use rigl_train::Program;
 
 /// What it is called unless it is somebody's own program.
 const RIGL: &str = "rigl";
@@ -37,17 +38,34 @@ pub(crate) fn name() -> &'static str {
     &NAME
 }
 
+/// This program, and what it was built from.
+pub(crate) fn this() -> Program {
+    let told = |text: Option<&str>| text.filter(|text| !text.is_empty()).map(String::from);
+    let (commit, date) = (option_env!("RIGL_COMMIT"), option_env!("RIGL_COMMIT_DATE"));
+    Program { name: name().into(), commit: told(commit), date: told(date) }
+}
+
+/// What stands behind its name where it says its version.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let build = this().build();
+        if name() == RIGL { build } else { format!("({RIGL} {build})") }
+    });
+    &VERSION
+}
+
 /// `text` with this program's name where it shows commands of `rigl`.
 pub(crate) fn own(text: &str) -> Cow<'_, str> {
     renamed(text, name())
 }
 
-/// The same for all that the help of `command` and of the commands below it says.
+/// Name and version, and this program's name in all that the help of `command` and of the commands below it says.
 pub(crate) fn own_help(command: Command) -> Command {
+    let command = command.version(version());
     if name() == RIGL {
         return command;
     }
-    texts(command.name(name()).version(concat!("(rigl ", env!("CARGO_PKG_VERSION"), ")")))
+    texts(command.name(name()))
 }
 
 fn texts(mut command: Command) -> Command {

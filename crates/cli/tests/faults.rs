@@ -110,7 +110,7 @@ fn child(fault: &str) {
         let writer = RunFolder::create_at(Path::new("run"))?;
         let config = prepared.design().settings().config().to_toml();
         files::write_atomic(&writer.config(), config.as_bytes())?;
-        train(prepared, &writer, "a test", &mut Silent, &AtomicBool::new(false))
+        train(prepared, &writer, &mut Silent, &AtomicBool::new(false))
     };
     match run() {
         Ok(_) if fault::operations() < k => println!("unmet"),

@@ -205,6 +205,9 @@ pub struct Checkpoint {
 pub struct Resume {
     /// Name and version of the program that goes on with it.
     pub program: String,
+    /// The commit it was built from, if known.
+    #[serde(default)]
+    pub commit: Option<String>,
     /// The name of the checkpoint's file in `checkpoints/`.
     pub checkpoint: String,
     /// Where it runs now.
@@ -337,6 +340,7 @@ pub(crate) mod tests {
             Checkpoint { file: "step-000000300-draw-000000303.safetensors".into(), bytes: 12_345 }.into(),
             Resume {
                 program: "rigl 0.1.0".into(),
+                commit: Some("1a2b3c".into()),
                 checkpoint: "a".into(),
                 machine,
                 warnings: vec!["b".into()],

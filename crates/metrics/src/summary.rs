@@ -96,6 +96,12 @@ pub struct Summary {
     pub weights_crc32c: u32,
     /// Every layer that has weights.
     pub layers: Vec<Layer>,
+    /// Name and version of the program that ended the run; empty in files of earlier versions.
+    #[serde(default)]
+    pub program: String,
+    /// The commit it was built from, if known.
+    #[serde(default)]
+    pub commit: Option<String>,
 }
 
 /// The weights of one layer.
@@ -199,6 +205,8 @@ pub(crate) mod tests {
             peak_memory_bytes: Some(1 << 20),
             weights_crc32c: u32::MAX,
             layers: vec![Layer { name: "fc1.weight".into(), active: 100, weights: 1000, explored: 0.5 }],
+            program: "rigl 0.1.0".into(),
+            commit: Some("1a2b3c".into()),
         }
     }
 

@@ -221,6 +221,8 @@ pub(crate) mod tests {
             peak_memory_bytes: None,
             weights_crc32c: 0,
             layers: Vec::new(),
+            program: String::new(),
+            commit: None,
         };
         FinishedRun { path: format!("runs/{method}-{seed}").into(), config, summary }
     }

@@ -3,6 +3,7 @@
 //! A crate of its own because it is where engine, formats, data, metrics and topology meet.
 #![forbid(unsafe_code)]
 
+mod advice;
 pub mod config;
 pub mod cost;
 mod design;
@@ -16,6 +17,7 @@ mod origin;
 mod position;
 mod prepare;
 pub mod presets;
+mod program;
 pub mod recipe;
 mod registry;
 mod run;
@@ -27,6 +29,7 @@ mod trained;
 mod trainer;
 mod weights;
 
+pub use advice::slower;
 pub use config::Config;
 pub use design::{DataSpec, Design, SparseLayer};
 pub use evaluate::Logits;
@@ -36,9 +39,10 @@ pub use observer::{Observer, Progress, Silent};
 pub use origin::{Finished, Origin, last_checkpoint};
 pub use position::explored;
 pub use prepare::Prepared;
+pub use program::{Program, VERSION};
 pub use recipe::Recipe;
 pub use registry::Registry;
-pub use run::{Begun, PROGRAM, Reopened, begin, configuration_text, reopen, resume_in, train_in};
+pub use run::{Begun, Reopened, begin, configuration_text, reopen, resume_in, train_in};
 pub use settings::Settings;
 pub use stepper::{At, Iteration, Stepper};
 pub use trained::{Prediction, Trained};

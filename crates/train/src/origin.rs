@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shell};
 use rigl_formats::{Checkpoint, Latest, Metadata, Store, checkpoint};
 use rigl_graph::state::State;
 use rigl_metrics::RunFolder;
@@ -60,7 +60,7 @@ impl Finished {
             let run = RunFolder::open(path)?;
             if run.finished()?.is_none() {
                 return Err(Error::usage("the run is not finished")
-                    .hint(format!("rigl train --resume {}", path.display())));
+                    .hint(format!("rigl train --resume {}", shell::path(path))));
             }
             // Of a finished run there is nothing to warn of.
             last_checkpoint(&run)?.warned(drop)
@@ -93,7 +93,7 @@ pub fn last_checkpoint(run: &RunFolder) -> Result<Latest> {
         None => format!("of step {} there is none", summary.steps),
     };
     Err(Error::data(format!("the last checkpoint of the finished run `{run}` cannot be read: {what}"))
-        .hint(format!("an earlier one, of step {step}, is `{}`", latest.path().display())))
+        .hint(format!("an earlier one, of step {step}, is `{}`", shell::path(latest.path()))))
 }
 
 /// What the first values were of a run that started from another.

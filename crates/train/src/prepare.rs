@@ -12,6 +12,7 @@ use crate::machine::MachineOptions;
 use crate::memory;
 use crate::network::Network;
 use crate::origin::Origin;
+use crate::program::Program;
 use crate::registry::Registry;
 use crate::settings::Settings;
 use crate::start::Start;
@@ -22,6 +23,7 @@ pub struct Prepared {
     pub(crate) sets: Sets,
     pub(crate) start: Start,
     pub(crate) machine: MachineOptions,
+    pub(crate) program: Program,
     /// How samples become numbers, and what is done to training samples at random.
     pub(crate) preprocessing: Preprocessing,
     pub(crate) augmentation: Option<CropFlip>,
@@ -75,7 +77,8 @@ impl Prepared {
         let (preprocessing, augmentation) = settings.inputs(&data.shape)?;
         check_memory(&design, machine)?;
         let start = Start::new(&design, origin)?;
-        Ok(Prepared { design, sets, start, machine: machine.clone(), preprocessing, augmentation })
+        let (machine, program) = (machine.clone(), registry.program.clone());
+        Ok(Prepared { design, sets, start, machine, program, preprocessing, augmentation })
     }
 
     /// The configuration it was prepared from.
@@ -96,6 +99,11 @@ impl Prepared {
     /// The samples.
     pub fn sets(&self) -> &Sets {
         &self.sets
+    }
+
+    /// Who trains.
+    pub fn program(&self) -> &Program {
+        &self.program
     }
 
     /// What the run uses of the machine.

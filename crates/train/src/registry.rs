@@ -10,6 +10,7 @@ use rigl_topology::Method;
 
 use crate::config::{Base, Config, Known, Limit, Override, Sources};
 use crate::presets::{self, Preset};
+use crate::program::Program;
 
 /// What names in a configuration stand for. The default holds what comes with the program; parts of one's own are added,
 /// or take the place of those of their name.
@@ -44,6 +45,8 @@ pub struct Registry {
     pub methods: Vec<Method>,
     /// What `preset` may name.
     pub presets: Vec<Preset>,
+    /// The program that has these parts, as its runs note it.
+    pub program: Program,
 }
 
 impl Default for Registry {
@@ -53,6 +56,7 @@ impl Default for Registry {
             datasets: Datasets::default(),
             methods: Method::ALL.to_vec(),
             presets: presets::ALL.to_vec(),
+            program: Program::default(),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use rigl_base::counts::plural;
-use rigl_base::{Error, Result, files};
+use rigl_base::counts::counted;
+use rigl_base::{Error, Result, files, shell};
 use rigl_engine::ARITHMETIC_VERSION;
 use rigl_formats::{Latest, Store};
 use rigl_metrics::{Machine, RunFolder, RunWriter, Summary};
@@ -13,11 +13,9 @@ use crate::config::{Config, Difference, Known, read_text};
 use crate::machine::MachineOptions;
 use crate::observer::Observer;
 use crate::prepare::Prepared;
+use crate::program::Program;
 use crate::registry::Registry;
 use crate::trainer::{Ended, train};
-
-/// Name and version of this program, as runs note them.
-pub const PROGRAM: &str = concat!("rigl ", env!("CARGO_PKG_VERSION"));
 
 /// Trains `config` in the new folder `folder`, to the end or until `stop` is set: what `rigl train --run-dir` does, and it
 /// can be gone on with, evaluated and compared like any other run.
@@ -35,7 +33,7 @@ pub fn train_in(
     let prepared = Prepared::new(config, registry, machine)?;
     let writer = RunFolder::create_at(folder.as_ref())?;
     begin(&prepared, &writer)?;
-    train(prepared, &writer, PROGRAM, observer, stop)
+    train(prepared, &writer, observer, stop)
 }
 
 /// Goes on with the run in `folder` from its newest checkpoint, to the end or until `stop` is set: what
@@ -54,7 +52,7 @@ pub fn resume_in(
         Reopened::Finished(summary) => Ok(Ended::Finished(summary)),
         Reopened::Begun(begun) => {
             let Begun { prepared, writer } = *begun;
-            train(prepared, &writer, PROGRAM, observer, stop)
+            train(prepared, &writer, observer, stop)
         }
     }
 }
@@ -97,7 +95,7 @@ pub fn reopen(
     let config = Config::from_text(&writer.config().display().to_string(), &text, &known)?;
     let prepared = match newest_checkpoint(&writer, accept_arithmetic)? {
         Some(newest) => {
-            same_configuration(&config, &newest, &known)?;
+            same_configuration(&config, &newest, &writer.config(), &known)?;
             Prepared::resume(config, registry, machine, newest)?
         }
         None => Prepared::new(config, registry, machine)?,
@@ -111,33 +109,33 @@ pub fn reopen(
 /// [`Kind::Environment`](rigl_base::Kind::Environment) if it cannot be written.
 pub fn begin(prepared: &Prepared, writer: &RunWriter) -> Result<()> {
     let machine = prepared.machine();
-    let text = configuration_text(prepared.config(), machine.threads(), machine.isa.as_deref());
+    let isa = machine.isa.as_deref();
+    let text = configuration_text(prepared.config(), prepared.program(), machine.threads(), isa);
     files::write_atomic(&writer.config(), text.as_bytes())
 }
 
 /// The text of a new run's `config.toml`: what it was begun by and on, and every key with its value.
-pub fn configuration_text(config: &Config, threads: usize, isa: Option<&str>) -> String {
+pub fn configuration_text(config: &Config, program: &Program, threads: usize, isa: Option<&str>) -> String {
     let machine = Machine::of(threads as u32, isa.unwrap_or("best"));
     format!(
-        "# Begun by {PROGRAM} on {} ({}), {} {}, instruction set: {}.\n# Training with this file repeats the run.\n\n{}",
+        "# Begun by {program} on {} ({}), {}, instruction set: {}.\n# Training with this file repeats the run.\n\n{}",
         machine.processor.as_deref().unwrap_or("an unknown processor"),
         machine.os,
-        machine.threads,
-        plural(machine.threads.into(), "thread"),
+        counted(machine.threads.into(), "thread"),
         machine.instruction_set,
         config.to_toml()
     )
 }
 
 /// A run goes on as it began: what would change its weights must be in `config.toml` as it was.
-fn same_configuration(config: &Config, newest: &Latest, known: &Known) -> Result<()> {
+fn same_configuration(config: &Config, newest: &Latest, path: &Path, known: &Known) -> Result<()> {
     let file = newest.path().file_name().unwrap_or_default().to_string_lossy();
     let begun = Config::from_text(&file, &newest.checkpoint().metadata.configuration, known)?;
     let Some(Difference { key, here, there }) = begun.difference(config) else { return Ok(()) };
     Err(Error::usage(format!(
         "checkpoint `{file}` belongs to another configuration: `{key}` is `{here}` there, `{there}` in `config.toml`"
     ))
-    .hint("`rigl train` on that `config.toml` begins a new run with it"))
+    .hint(format!("`rigl train {}` begins a new run with it", shell::path(path))))
 }
 
 /// The checkpoint to go on from; `None` if the run was ended before it wrote the first.
@@ -157,7 +155,7 @@ fn newest_checkpoint(run: &RunWriter, accept_arithmetic: bool) -> Result<Option<
              results would differ from an unbroken run's",
             run.path().display()
         ))
-        .hint(format!("rigl train --resume {} --accept-arithmetic", run.path().display())));
+        .hint(format!("rigl train --resume {} --accept-arithmetic", shell::path(run.path()))));
     }
     Ok(Some(latest))
 }

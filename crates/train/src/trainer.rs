@@ -20,6 +20,7 @@ use rigl_graph::account::Cost;
 use rigl_metrics::{Machine, RunWriter, Status, Summary, event};
 use rigl_topology::{Change, Gradients, OptimizerStep, Update};
 
+use crate::advice::slower;
 use crate::cost::batch_flops;
 use crate::design::Design;
 use crate::evaluate::{Packed, evaluate};
@@ -27,6 +28,7 @@ use crate::memory::LOADER_DEPTH;
 use crate::observer::{Observer, Progress};
 use crate::position::Position;
 use crate::prepare::Prepared;
+use crate::program::Program;
 use crate::start::Beginning;
 use crate::stepper::{At, Iteration, Stepper};
 use crate::weights::Score;
@@ -35,9 +37,6 @@ use recorder::{Before, Recorder};
 
 /// Progress is reported this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-
-/// What may help a run that diverged.
-const SMALLER: &str = "--set schedule.learning-rate=… (a smaller one)";
 
 /// How training ended.
 #[derive(Debug)]
@@ -48,7 +47,7 @@ pub enum Ended {
     Interrupted,
 }
 
-/// Trains to the end, or until `stop` is set. The program's name and version go into the log.
+/// Trains to the end, or until `stop` is set.
 ///
 /// # Errors
 /// [`Kind::Diverged`] if a number is not finite: the last checkpoint before that is kept. Else whatever the engine, the
@@ -56,14 +55,13 @@ pub enum Ended {
 pub fn train(
     prepared: Prepared,
     run: &RunWriter,
-    program: &str,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Ended> {
     let (mut trainer, resumed) = Trainer::new(prepared, run, observer)?;
     let begun = match resumed {
-        None => trainer.begin(program),
-        Some(resumed) => trainer.go_on(resumed, program),
+        None => trainer.begin(),
+        Some(resumed) => trainer.go_on(resumed),
     };
     let ended = begun.and_then(|()| trainer.run(stop));
     if let Err(error) = &ended
@@ -76,6 +74,7 @@ pub fn train(
 
 struct Trainer<'a> {
     design: Arc<Design>,
+    program: Program,
     sets: Sets,
     preprocessing: Preprocessing,
     run: &'a RunWriter,
@@ -100,7 +99,7 @@ impl<'a> Trainer<'a> {
         run: &'a RunWriter,
         observer: &'a mut dyn Observer,
     ) -> Result<(Trainer<'a>, Option<Resumed>)> {
-        let Prepared { design, sets, start, machine, preprocessing, augmentation } = prepared;
+        let Prepared { design, sets, start, machine, program, preprocessing, augmentation } = prepared;
         let design = Arc::new(design);
         let (session, begun) = start.session(&design, &machine)?;
         let stepper = Stepper::new(session, Arc::clone(&design))?;
@@ -140,28 +139,40 @@ impl<'a> Trainer<'a> {
             },
         )?;
         let recorder = Recorder::open(run, observer, settings.records.tensorboard, before)?;
-        let trainer =
-            Trainer { design, sets, preprocessing, run, recorder, stepper, position, cost, store, loader };
+        let trainer = Trainer {
+            design,
+            program,
+            sets,
+            preprocessing,
+            run,
+            recorder,
+            stepper,
+            position,
+            cost,
+            store,
+            loader,
+        };
         Ok((trainer, resumed))
     }
 
     /// The beginning of a run that goes on.
-    fn go_on(&mut self, Resumed { file, warnings }: Resumed, program: &str) -> Result<()> {
+    fn go_on(&mut self, Resumed { file, warnings }: Resumed) -> Result<()> {
         if let Some(threshold) = self.position.sums.threshold {
             self.stepper.memory.threshold = threshold;
         }
         for warning in &warnings {
             self.recorder.observer.warning(warning);
         }
-        let (program, machine) = (program.to_string(), self.machine());
-        self.record(event::Resume { program, checkpoint: file, machine, warnings })
+        let (program, commit) = (self.program.to_string(), self.program.commit.clone());
+        let machine = self.machine();
+        self.record(event::Resume { program, commit, checkpoint: file, machine, warnings })
     }
 
     /// The beginning of a new run.
-    fn begin(&mut self, program: &str) -> Result<()> {
+    fn begin(&mut self) -> Result<()> {
         self.record(event::Run {
-            program: program.to_string(),
-            commit: None,
+            program: self.program.to_string(),
+            commit: self.program.commit.clone(),
             arithmetic_version: ARITHMETIC_VERSION,
             configuration: self.design.settings().config().to_toml(),
             machine: self.machine(),
@@ -414,6 +425,10 @@ impl<'a> Trainer<'a> {
             Some(parameter) => format!("; the first parameter with such a number is `{parameter}`"),
             None => String::new(),
         };
-        Error::diverged(format!("{what} is not finite{parameter}")).hint(SMALLER)
+        Error::diverged(format!("{what} is not finite{parameter}")).hint(self.slower())
+    }
+
+    fn slower(&self) -> String {
+        slower(self.design.settings().config(), &self.run.config())
     }
 }

@@ -92,7 +92,7 @@ fn an_ordinary_step_of_the_whole_loop_allocates_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::create_at(&folder.path().join("run")).unwrap();
         files::write_atomic(&run.config(), text.as_bytes()).unwrap();
-        let ended = train(prepared, &run, "a test", &mut Silent, &AtomicBool::new(false));
+        let ended = train(prepared, &run, &mut Silent, &AtomicBool::new(false));
         assert!(matches!(ended, Ok(Ended::Finished(_))), "{ended:?}");
 
         let seen = watched.seen.each_ref().map(|seen| seen.load(Ordering::Relaxed));

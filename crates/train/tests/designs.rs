@@ -60,7 +60,7 @@ fn resumed_is_unbroken(method: &str) {
     let mut resumed = 0;
     loop {
         stop.store(false, Ordering::Relaxed);
-        if let Ended::Finished(summary) = train(prepared, &run, "a test", &mut stops, &stop).unwrap() {
+        if let Ended::Finished(summary) = train(prepared, &run, &mut stops, &stop).unwrap() {
             assert!(resumed > 10, "{method}");
             let last = last_checkpoint(&run).unwrap();
             let design = Prepared::resume(config, &registry(), &machine(1), last).unwrap().design().clone();
@@ -192,7 +192,7 @@ fn a_checkpoint_that_no_run_of_this_configuration_has_is_refused() {
             let begun = RunFolder::create_at(&folder.path().join("run")).unwrap();
             let stop = AtomicBool::new(true);
             let error = Prepared::resume(config.clone(), &registry(), &machine(1), store.latest().unwrap())
-                .and_then(|prepared| train(prepared, &begun, "a test", &mut rigl_train::Silent, &stop))
+                .and_then(|prepared| train(prepared, &begun, &mut rigl_train::Silent, &stop))
                 .unwrap_err();
             assert_eq!(error.kind(), Kind::Data, "{method}: {error}");
             assert!(error.to_string().contains(expected), "{method}: {error}");
@@ -217,7 +217,7 @@ fn a_checkpoint_that_no_run_of_this_configuration_has_is_refused() {
 fn diverged(config: Config) -> (String, Vec<Record>) {
     let folder = tempfile::tempdir().unwrap();
     let run = RunFolder::create_at(&folder.path().join("run")).unwrap();
-    let error = train(prepared(config, 1), &run, "a test", &mut rigl_train::Silent, &AtomicBool::new(false));
+    let error = train(prepared(config, 1), &run, &mut rigl_train::Silent, &AtomicBool::new(false));
     let error = error.unwrap_err();
     assert_eq!(error.kind(), Kind::Diverged, "{error}");
     let records: Vec<Record> = EventReader::open(&run.log()).unwrap().map(Result::unwrap).collect();

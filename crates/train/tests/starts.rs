@@ -32,7 +32,7 @@ fn started(method: &str, run: &Path, values: &str, seed: u64) -> Prepared {
 fn begun(folder: &Path, prepared: Prepared) {
     let run = RunFolder::create_at(folder).unwrap();
     files::write_atomic(&run.config(), prepared.design().settings().config().to_toml().as_bytes()).unwrap();
-    train(prepared, &run, "a test", &mut Silent, &AtomicBool::new(true)).unwrap();
+    train(prepared, &run, &mut Silent, &AtomicBool::new(true)).unwrap();
 }
 
 /// A tensor of a run's last checkpoint.

@@ -7,8 +7,9 @@ use clap::{Args, Command};
 use rigl_base::{Error, Result, files};
 use serde_json::json;
 
+use rigl_train::Program;
+
 use crate::output::Printer;
-use crate::program;
 
 /// Print the manual page of rigl, or write it and those of all commands into a folder.
 #[derive(Args, Clone, Debug)]
@@ -19,8 +20,8 @@ pub(crate) struct Man {
     pub(crate) out: Option<PathBuf>,
 }
 
-pub(crate) fn run(args: &Man, command: Command, printer: &Printer) -> Result<ExitCode> {
-    let pages = pages(command)?;
+pub(crate) fn run(args: &Man, command: Command, program: &Program, printer: &Printer) -> Result<ExitCode> {
+    let pages = pages(command, program)?;
     let Some(folder) = &args.out else {
         let (name, page) = &pages[0];
         match printer.json() {
@@ -44,22 +45,22 @@ pub(crate) fn run(args: &Man, command: Command, printer: &Printer) -> Result<Exi
 }
 
 /// The names and texts of all pages, that of rigl itself first.
-fn pages(command: Command) -> Result<Vec<(String, String)>> {
+fn pages(command: Command, program: &Program) -> Result<Vec<(String, String)>> {
     let mut rigl = command.disable_help_subcommand(true);
     rigl.build();
     let mut pages = Vec::new();
-    add(&rigl, &mut pages)?;
+    add(&rigl, program, &mut pages)?;
     Ok(pages)
 }
 
 /// Adds the page of a command, and those of the commands below it.
-fn add(command: &Command, pages: &mut Vec<(String, String)>) -> Result<()> {
-    pages.push(page(command)?);
-    command.get_subcommands().try_for_each(|below| add(below, pages))
+fn add(command: &Command, program: &Program, pages: &mut Vec<(String, String)>) -> Result<()> {
+    pages.push(page(command, program)?);
+    command.get_subcommands().try_for_each(|below| add(below, program, pages))
 }
 
-fn page(command: &Command) -> Result<(String, String)> {
-    let man = clap_mangen::Man::new(command.clone()).manual(program::name()).source(rigl_train::PROGRAM);
+fn page(command: &Command, program: &Program) -> Result<(String, String)> {
+    let man = clap_mangen::Man::new(command.clone()).manual(&program.name).source(program.to_string());
     let mut page = Vec::new();
     man.render(&mut page).map_err(|e| Error::internal("cannot print a manual page").caused_by(e))?;
     let page = String::from_utf8_lossy(&page)

@@ -12,7 +12,7 @@ use rigl_metrics::{Status, Summary};
 
 use rigl_topology::Pattern;
 
-use super::{SMALLER, Trainer};
+use super::Trainer;
 
 impl Trainer<'_> {
     pub(super) fn record(&mut self, event: impl Into<Event>) -> Result<()> {
@@ -66,7 +66,7 @@ impl Trainer<'_> {
     /// Says at which step a number was found that is not finite: such a state is not saved.
     fn after_step_number(&self, error: Error) -> Error {
         match error.kind() {
-            Kind::Diverged => error.context(format!("after step {}", self.position.step)).hint(SMALLER),
+            Kind::Diverged => error.context(format!("after step {}", self.position.step)).hint(self.slower()),
             _ => error,
         }
     }
@@ -152,6 +152,8 @@ impl Trainer<'_> {
             peak_memory_bytes: rigl_metrics::machine::peak_memory_bytes(),
             weights_crc32c,
             layers: weights.collect(),
+            program: self.program.to_string(),
+            commit: self.program.commit.clone(),
         })
     }
 }

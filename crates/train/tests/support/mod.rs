@@ -126,7 +126,7 @@ pub fn run_in(folder: &Path, config: Config, threads: usize, checkpoints: usize)
     loop {
         watch.checkpoints = checkpoints;
         stop.store(false, Ordering::Relaxed);
-        let ended = train(prepared, &run, "a test", &mut watch, &stop).unwrap();
+        let ended = train(prepared, &run, &mut watch, &stop).unwrap();
         if let Ended::Finished(summary) = ended {
             let summary = Summary { seconds: 0.0, samples_per_s: 0.0, peak_memory_bytes: None, ..*summary };
             return (summary, watch.updates);
