@@ -212,7 +212,11 @@ fn nothing_is_written_where_something_is_wrong() {
             "error: `masked.masks.safetensors` is there already\n",
             "--overwrite",
         ),
-        ("run folder.safetensors --overwrite".into(), "error: `folder.safetensors` is a folder\n", ""),
+        (
+            "run folder.safetensors --overwrite".into(),
+            "error: `folder.safetensors` is a folder\n",
+            "folder.safetensors/network.safetensors",
+        ),
         ("run no/folder/net.safetensors".into(), "error: cannot write `no/folder/net.safetensors`: ", ""),
         ("nowhere net.safetensors".into(), "error: ", ""),
         ("notes.txt net.safetensors".into(), "error: checkpoint `notes.txt`: ", ""),

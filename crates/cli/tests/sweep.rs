@@ -416,14 +416,15 @@ fn an_unfinished_run_is_compared_only_if_nobody_named_it() {
     place.run(SWEEP).succeeded();
     let run = "sweeps/grid/method.name.set-method.sparsity.0.9-seed.0";
     files::remove(&place.path(run).join("summary.json")).unwrap();
-    let said = place.run("compare sweeps/grid").succeeded();
+    let said = place.run("compare sweeps/grid -q").succeeded();
     assert_eq!(said.err, format!("warning: run `{run}` is not finished, and left out\n"));
     let hint = format!("rigl train --resume {run}");
     refused(&place, &format!("compare {run}"), &format!("run `{run}` is not finished"), &hint);
     // Among others that are named, as by a pattern, it does not keep these from being compared; but it was meant.
     let said = place.run(&format!("compare sweeps/grid/method.name.set-method.sparsity.0.95-seed.0 {run}"));
     assert_eq!(said.code, Some(1));
-    assert_eq!(said.err, format!("warning: run `{run}` is not finished, and left out\n"));
+    let row = "row 1: sweeps/grid/method.name.set-method.sparsity.0.95-seed.0";
+    assert_eq!(said.err, format!("warning: run `{run}` is not finished, and left out\n{row}\n"));
     assert_eq!(said.out.lines().count(), 3, "{}", said.out);
     assert!(Path::new(&place.path(run)).is_dir());
 }
@@ -442,7 +443,7 @@ fn a_run_that_cannot_be_read_is_named_and_left_out_of_a_comparison() {
         (&config, format!("`{config}/config.toml` line 2: unknown key `method.naem`")),
         (&lost, format!("`{lost}` is not a run: it has no `config.toml`")),
     ];
-    let said = place.run("compare sweeps/grid");
+    let said = place.run("compare sweeps/grid -q");
     assert_eq!((said.code, said.out.lines().count()), (Some(1), 3), "{}", said.out);
     let lines: Vec<&str> = said.err.lines().collect();
     assert_eq!(lines.len(), 3, "{}", said.err);

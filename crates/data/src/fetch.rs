@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rigl_base::{Error, Kind, Result, files};
+use rigl_base::{Error, Kind, Result, files, shell};
 use ureq::Agent;
 use ureq::http::Uri;
 
@@ -259,7 +259,10 @@ impl Download<'_> {
         }
         let (file, name) = (form.name, self.source.name);
         Err(Error::new(kind, format!("cannot download `{file}` of `{name}`: {}", reasons.join("; "))).hint(
-            format!("`rigl data fetch {name} --mirror URL`, or put `{file}` into `{}`", self.place.display()),
+            format!(
+                "`rigl data fetch {name} --mirror URL`, or put `{file}` into `{}`",
+                shell::path(&self.place)
+            ),
         ))
     }
 

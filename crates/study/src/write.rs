@@ -8,13 +8,20 @@ use crate::table::{Group, Spread, Table};
 const NONE: &str = "–";
 
 impl Table {
-    /// Markdown, aligned so that it reads well as it is. Accuracies are in percent, mean ± standard deviation over the
-    /// n runs of a row; FLOPs are multiples of the dense network's.
+    /// Markdown, aligned so that it reads well as it is: [`Table::cells`].
     pub fn markdown(&self) -> String {
+        let rows: Vec<Vec<String>> =
+            self.cells().iter().map(|row| row.iter().map(|cell| escaped(cell)).collect()).collect();
+        aligned(&rows, self.columns.len())
+    }
+
+    /// Headings, then the cells of each row: the values of its keys, and what its runs came to. Accuracies are in percent, mean ± standard deviation over the
+    /// n runs of a row; FLOPs are multiples of the dense network's.
+    pub fn cells(&self) -> Vec<Vec<String>> {
         let accuracies = self.groups.iter().any(|group| group.accuracy().is_some());
         let quality = if accuracies { "accuracy, %" } else { "loss" };
         let numbers = ["n", quality, "FLOPs", "training FLOPs", "weights", "size, kB", "R_s", "time, s"];
-        let keys = self.columns.iter().map(|key| escaped(key));
+        let keys = self.columns.iter().cloned();
         let mut rows: Vec<Vec<String>> = vec![keys.chain(numbers.map(String::from)).collect()];
         for group in &self.groups {
             let number = |x: Option<f64>, decimals| x.map_or(NONE.into(), |x| format!("{x:.decimals$}"));
@@ -33,9 +40,9 @@ impl Table {
                 number(group.mean(|s| s.explored), 3),
                 number(group.mean(|s| s.seconds), 1),
             ];
-            rows.push(group.values.iter().map(|value| escaped(value)).chain(numbers).collect());
+            rows.push(group.values.iter().cloned().chain(numbers).collect());
         }
-        aligned(&rows, self.columns.len())
+        rows
     }
 
     /// CSV: a line of names, then a line for each row. Accuracies and shares are from 0 to 1.

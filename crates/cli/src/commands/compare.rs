@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use rigl_base::{Error, Result};
-use rigl_study::{Runs, Table, read_runs};
+use rigl_base::{Error, Result, shell, shown};
+use rigl_study::{Group, Runs, Table, read_runs};
 use rigl_train::Registry;
 use serde_json::{Value, json};
 
-use crate::output::Printer;
+use crate::output::{Printer, shown_runs};
 
 /// Put finished runs side by side: a row for those that differ in seeds alone, with mean and standard deviation, and a
 /// column for each key of the configuration in which rows differ.
@@ -58,9 +58,19 @@ pub(crate) fn run(args: &Compare, registry: &Registry, printer: &Printer) -> Res
     } else if args.csv {
         printer.result(&table.csv())?;
     } else {
-        printer.result(&table.markdown())?;
+        printer.result(&shown_runs(&table))?;
+        printer.note(&members(&table));
     }
     Ok(ExitCode::from(u8::from(incomplete)))
+}
+
+/// Which runs each row is made of.
+fn members(table: &Table) -> String {
+    let row = |(number, group): (usize, &Group)| {
+        let runs: Vec<String> = group.runs.iter().map(|run| shown::path(&run.path)).collect();
+        format!("row {}: {}\n", number + 1, runs.join(", "))
+    };
+    table.groups.iter().enumerate().map(row).collect()
 }
 
 /// A run that is in no table: why it cannot be read, or that it is not finished.
@@ -71,7 +81,7 @@ struct LeftOut {
 
 impl LeftOut {
     fn warning(&self) -> String {
-        let run = self.run.display();
+        let run = shown::path(&self.run);
         match &self.error {
             None => format!("run `{run}` is not finished, and left out"),
             Some(error) => format!("run `{run}` is left out: {error}"),
@@ -79,9 +89,10 @@ impl LeftOut {
     }
 
     fn into_error(self) -> Error {
-        let run = self.run.display();
+        let run = shown::path(&self.run);
         self.error.unwrap_or_else(|| {
-            Error::usage(format!("run `{run}` is not finished")).hint(format!("rigl train --resume {run}"))
+            Error::usage(format!("run `{run}` is not finished"))
+                .hint(format!("rigl train --resume {}", shell::path(&self.run)))
         })
     }
 

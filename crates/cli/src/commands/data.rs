@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shell, shown};
 use rigl_data::source::Status;
 use rigl_train::Registry;
 use serde_json::{Value, json};
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Data, registry: &Registry, printer: &Printer) -> Result
 pub(crate) fn with_folder(error: Error, data_dir: Option<&Path>) -> Error {
     match (error.hint_text(), data_dir) {
         (Some(hint), Some(folder)) if hint.starts_with("rigl data fetch ") => {
-            let hint = format!("{hint} --data-dir {}", folder.display());
+            let hint = format!("{hint} --data-dir {}", shell::path(folder));
             error.hint(hint)
         }
         _ => error,
@@ -59,7 +59,7 @@ pub(crate) fn with_folder(error: Error, data_dir: Option<&Path>) -> Error {
 fn list(args: &Data, folder: &Path, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let verify = args.verify;
     let flag =
-        args.folder.flag().map_or_else(String::new, |folder| format!(" --data-dir {}", folder.display()));
+        args.folder.flag().map_or_else(String::new, |folder| format!(" --data-dir {}", shell::path(folder)));
     let sets = registry.datasets.names().map(|name| {
         let source = registry.datasets.source(name)?;
         Ok((name, source.map(|source| source.status(folder, verify))))
@@ -77,7 +77,7 @@ fn list(args: &Data, folder: &Path, registry: &Registry, printer: &Printer) -> R
         for file in status.damaged() {
             damaged = true;
             let damage = file.damage.as_deref().unwrap_or_default();
-            printer.warning(&format!("`{}` {damage}", status.place.join(&file.name).display()));
+            printer.warning(&format!("`{}` {damage}", shown::path(&status.place.join(&file.name))));
         }
         if !status.is_complete() {
             printer.note(&format!("`rigl data fetch {name}{flag}` downloads what `{name}` lacks"));

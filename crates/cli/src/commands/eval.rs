@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shown};
 use rigl_data::{Dataset, Sets, Subset};
 use rigl_engine::Outcome;
 use rigl_formats::export::{self, Array, Numbers};
@@ -66,7 +66,7 @@ pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result
         None => (network.evaluate(&set)?, None),
         Some(target) => {
             let all = network.logits(&set)?;
-            let mut about = about(network.graph(), network.metadata());
+            let mut about = about(&registry.program, network.graph(), network.metadata());
             about.extend([("split", split), ("checkpoint", &file)].map(|(k, v)| (k.into(), v.into())));
             (all.outcome, Some((target, write(target, &all, &set.spec().shape, &about)?)))
         }
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result
     printer.result(&table.to_string())?;
     printer.note(&format!("of `{file}`, step {step}"));
     if let Some((file, size)) = written {
-        printer.note(&format!("inputs, labels and logits are in `{}` ({})", file.display(), bytes(size)));
+        printer.note(&format!("inputs, labels and logits are in `{}` ({})", shown::path(file), bytes(size)));
     }
     Ok(ExitCode::SUCCESS)
 }

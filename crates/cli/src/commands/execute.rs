@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use rigl_base::Result;
+use rigl_base::{Result, shell};
 use rigl_metrics::{RunWriter, Summary};
-use rigl_train::{Ended, PROGRAM, Prepared, train};
+use rigl_train::{Ended, Prepared, train};
 
 use crate::output::{Display, Printer};
 use crate::signals::Signals;
@@ -23,8 +23,8 @@ pub(crate) fn execute(
     bar: bool,
     signals: &Signals,
 ) -> Result<Option<Summary>> {
-    let mut display = Display::new(printer, label, prepared.design().recipe(), bar);
-    let ended = train(prepared, writer, PROGRAM, &mut display, signals.stop());
+    let mut display = Display::new(printer, label, prepared.design().recipe(), bar, signals.saved());
+    let ended = train(prepared, writer, &mut display, signals.stop());
     display.finish();
     Ok(match ended? {
         Ended::Finished(summary) => Some(*summary),
@@ -36,7 +36,7 @@ pub(crate) fn execute(
 pub(crate) fn interrupted(path: &Path, printer: &Printer, signals: &Signals) -> ExitCode {
     printer.note(&format!(
         "interrupted; everything up to here is saved, go on with\n  rigl train --resume {}",
-        path.display()
+        shell::path(path)
     ));
     ExitCode::from(signals.exit_code())
 }

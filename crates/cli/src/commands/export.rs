@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shell, shown};
 use rigl_formats::{Checkpoint, Metadata, export};
 use rigl_graph::Graph;
 use rigl_graph::state::{self, Role};
+use rigl_train::{Program, Registry};
 use serde_json::json;
 
 use super::{best_checkpoint, read_checkpoint};
@@ -40,7 +41,7 @@ pub(crate) struct Export {
     pub(crate) overwrite: bool,
 }
 
-pub(crate) fn run(args: &Export, printer: &Printer) -> Result<ExitCode> {
+pub(crate) fn run(args: &Export, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let masks_file = masks_beside(&args.file);
     check_target(&args.file, args.overwrite)?;
     if args.masks {
@@ -58,7 +59,7 @@ pub(crate) fn run(args: &Export, printer: &Printer) -> Result<ExitCode> {
     let active = graph.weights().filter_map(|(_, p)| state::find(&state, &Role::Parameter, &p.name));
     let active: usize = active.map(|tensor| tensor.values.len()).sum();
     let sparsity = 1.0 - active as f64 / weights.max(1) as f64;
-    let mut about = about(&graph, &metadata);
+    let mut about = about(&registry.program, &graph, &metadata);
     about.insert("sparsity".into(), sparsity.to_string());
     let size = export::write(&args.file, &network, &about)?;
     let masks_size = if args.masks { Some(export::write(&masks_file, &masks, &about)?) } else { None };
@@ -92,17 +93,17 @@ pub(crate) fn run(args: &Export, printer: &Printer) -> Result<ExitCode> {
         percent(sparsity)
     ));
     if masks_size.is_none() && masks_file.is_file() {
-        printer.warning(&format!("`{}` is of an earlier export", masks_file.display()));
+        printer.warning(&format!("`{}` is of an earlier export", shown::path(&masks_file)));
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a file says of the network it comes from. `format` is what loaders of PyTorch models look for.
-pub(crate) fn about(graph: &Graph, metadata: &Metadata) -> BTreeMap<String, String> {
+pub(crate) fn about(program: &Program, graph: &Graph, metadata: &Metadata) -> BTreeMap<String, String> {
     let classes = serde_json::Value::from(metadata.classes.clone());
     [
         ("format", "pt".to_string()),
-        ("program", rigl_train::PROGRAM.to_string()),
+        ("program", program.to_string()),
         ("network", graph.name().to_string()),
         ("graph", metadata.graph.clone()),
         ("configuration", metadata.configuration.clone()),
@@ -116,15 +117,21 @@ pub(crate) fn about(graph: &Graph, metadata: &Metadata) -> BTreeMap<String, Stri
 
 /// Refuses a file whose ending is none of ours, or that is there already.
 pub(crate) fn check_target(file: &Path, overwrite: bool) -> Result<()> {
-    let shown = file.display();
+    let shown = shown::path(file);
+    if file.is_dir() {
+        let inside = file.join(format!("network.{ENDING}"));
+        return Err(Error::usage(format!("`{shown}` is a folder")).hint(shell::path(&inside)));
+    }
     if file.extension().is_none_or(|ending| ending != ENDING) {
         let error = Error::usage(format!(
             "the ending of `{shown}` names no format that rigl writes, allowed is `.{ENDING}`"
         ));
-        return Err(error.hint(file.with_extension(ENDING).display().to_string()));
+        return Err(match file.file_name() {
+            Some(_) => error.hint(shell::path(&file.with_extension(ENDING))),
+            None => error,
+        });
     }
     match file.symlink_metadata() {
-        Ok(found) if found.is_dir() => Err(Error::usage(format!("`{shown}` is a folder"))),
         Ok(_) if !overwrite => Err(Error::usage(format!("`{shown}` is there already")).hint("--overwrite")),
         _ => Ok(()),
     }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use rigl_base::Result;
+use rigl_base::counts::counted;
 use rigl_topology::Method;
 use rigl_train::{Design, Origin, Prepared, Registry, Settings};
 use serde_json::json;
@@ -11,7 +12,7 @@ use serde_json::json;
 use super::named::{Named, Samples};
 use super::network;
 use crate::args::{Keys, MachineFlags, SampleFlags, Shape};
-use crate::output::{Align, Printer, Table, count, percent};
+use crate::output::{Align, Printer, Table, percent};
 
 /// Samples of an epoch where nothing is known of the data.
 const EPOCH: usize = 50_000;
@@ -100,12 +101,12 @@ pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Resul
     }
     printer.result(&format!("{}\n{table}", network::table(&design)))?;
     printer.note(&format!(
-        "{} for samples of {} and {} classes\nFLOPs: 2 for each multiply-accumulate of a forward pass of one sample, \
-         backward twice as many; while topology updates go on, every {} steps",
+        "{} for samples of {} and {}\nFLOPs: 2 for each multiply-accumulate of a forward pass of one sample, \
+         backward twice as many; while topology updates go on, every {}",
         design.graph().name(),
         Shape::text(&samples.shape, "×"),
-        count(samples.classes as u64),
-        count(interval),
+        counted(samples.classes as u64, "class"),
+        counted(interval, "step"),
     ));
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ mod tensors;
 
 use std::process::ExitCode;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shown};
 use rigl_train::Registry;
 
 use crate::output::Printer;
@@ -23,7 +23,7 @@ pub(crate) fn run(args: &Inspect, registry: &Registry, printer: &Printer) -> Res
         run::inspect(args, registry, printer)?;
     } else if !found.is_file() {
         // Reading a pipe would wait for its writer.
-        return Err(Error::environment(format!("cannot read `{}`: not a file", args.path.display())));
+        return Err(Error::environment(format!("cannot read `{}`: not a file", shown::path(&args.path))));
     } else {
         file::inspect(args, registry, printer)?;
     }

@@ -20,7 +20,7 @@ pub(crate) mod train;
 
 use std::path::Path;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shell, shown};
 use rigl_formats::{Checkpoint, checkpoint};
 use rigl_metrics::RunFolder;
 pub(crate) use rigl_train::config::read_text;
@@ -71,7 +71,7 @@ pub(crate) fn resolve(
 pub(crate) fn open_run(path: &Path, command: &str) -> Result<RunFolder> {
     let sparse = path.join(execute::SPARSE);
     RunFolder::open(path).map_err(|error| match RunFolder::open(&sparse) {
-        Ok(_) => error.hint(format!("it holds two runs: rigl {command} {}", sparse.display())),
+        Ok(_) => error.hint(format!("it holds two runs: rigl {command} {}", shell::path(&sparse))),
         Err(_) => error,
     })
 }
@@ -91,14 +91,14 @@ pub(crate) fn best_checkpoint(path: &Path) -> Result<(Checkpoint, String)> {
     if path.is_file() {
         return Err(Error::usage(format!(
             "`--best` chooses among the checkpoints of a run, `{}` is a file",
-            path.display()
+            shown::path(path)
         )));
     }
     let file = open_run(path, "export --best")?.checkpoints().join("best.safetensors");
     if !file.is_file() {
         return Err(Error::usage(format!(
             "`{}` has no best checkpoint: it split no validation samples off, or has not evaluated yet",
-            path.display()
+            shown::path(path)
         )));
     }
     Ok((checkpoint::read(&file)?, file.display().to_string()))

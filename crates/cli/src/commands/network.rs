@@ -1,7 +1,7 @@
 //! A network and its cost, layer by layer.
 
 use rigl_base::Result;
-use rigl_base::counts::plural;
+use rigl_base::counts::counted;
 use rigl_graph::ParameterKind;
 use rigl_graph::account::{Cost, ParameterCost};
 use rigl_topology::OptimizerStep;
@@ -40,17 +40,15 @@ fn text(prepared: &Prepared) -> Result<String> {
     let (design, sets) = (prepared.design(), prepared.sets());
     let (config, recipe) = (design.settings().config(), design.recipe());
     Ok(format!(
-        "{}\n{} on `{}`: {} training and {} test samples, {} {} of {} {} ({} epochs), {}, {} of memory planned\n",
+        "{}\n{} on `{}`: {} training and {}, {} of {} ({}), {}, {} of memory planned\n",
         table(design),
         config.method.name,
         config.data.name,
         count(sets.train.len() as u64),
-        count(sets.test.len() as u64),
-        count(recipe.steps),
-        plural(recipe.steps, "step"),
-        design.settings().batch(),
-        plural(design.settings().batch() as u64, "sample"),
-        crate::output::epochs(recipe.epochs(recipe.steps)),
+        counted(sets.test.len() as u64, "test sample"),
+        counted(recipe.steps, "step"),
+        counted(design.settings().batch() as u64, "sample"),
+        crate::output::counted_epochs(recipe.epochs(recipe.steps)),
         updates(design),
         bytes(design.memory(prepared.machine())?.bytes()),
     ))
@@ -68,8 +66,7 @@ fn updates(design: &Design) -> String {
     match updates.count() {
         0 if design.method().updates() => "into which no topology update falls".into(),
         0 => "no topology updates".into(),
-        1 => format!("1 topology update{late}"),
-        n => format!("{} topology updates{late}", count(n)),
+        n => format!("{}{late}", counted(n, "topology update")),
     }
 }
 

@@ -13,7 +13,9 @@ use crate::output::{Align, Printer, Table};
 
 /// List the presets, or print one as TOML: a start for a file of your own.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Examples:\n  rigl presets\n  rigl presets mnist-lenet > my.toml")]
+#[command(
+    after_help = "Examples:\n  rigl presets\n  rigl presets mnist-lenet > my.toml\n  rigl presets mnist-lenet --full    every key, with what it means"
+)]
 pub(crate) struct Presets {
     /// The preset to print
     pub(crate) name: Option<String>,
@@ -47,7 +49,7 @@ pub(crate) fn run(args: &Presets, registry: &Registry, printer: &Printer) -> Res
                 table.row(vec![preset.name.into(), preset.about.into()]);
             }
             printer.result(&table.to_string())?;
-            printer.note("`rigl train NAME` trains one, `rigl presets NAME` prints it as TOML");
+            printer.note("`rigl train NAME` trains one, `rigl presets NAME` prints it as TOML, `rigl presets NAME --full` with all keys there are");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shown};
 use rigl_metrics::Summary;
 use serde_json::{Value, json};
 
-use crate::output::{Align, GREEN, Printer, Table, bytes, count, duration, percent, ratio, si};
+use crate::output::{Align, Printer, Table, bytes, count, duration, percent, ratio, si};
 
 /// The results of one run.
 pub(crate) fn single(summary: &Summary, path: &Path, printer: &Printer) -> Result<()> {
@@ -28,7 +28,7 @@ pub(crate) fn single(summary: &Summary, path: &Path, printer: &Printer) -> Resul
     row("time", duration(summary.seconds), f64::NAN);
     row("training samples per second", si(summary.samples_per_s), f64::NAN);
     printer.result(&table.to_string())?;
-    printer.note(&format!("everything is in {}", path.display()));
+    printer.note(&format!("everything is in {}", shown::path(path)));
     Ok(())
 }
 
@@ -67,15 +67,14 @@ pub(crate) fn comparison(sparse: &Summary, dense: &Summary, path: &Path, printer
     row("FLOPs of training, per sample", &|s| s.training.flops, &si, "fewer");
     row("time of training", &|s| s.seconds, &duration, "faster");
     printer.result(&table.to_string())?;
-    let word = printer.paint("done:", GREEN);
-    printer.note(&format!(
-        "{word} the sparse network never had more than {} of its {} weights, from the first step to the last.\n\
+    printer.done(&format!(
+        "the sparse network never had more than {} of its {} weights, from the first step to the last.\n\
          Over the whole run it tried {} of all connections and kept the best.\n\
          Everything is in {}",
         count(sparse.active),
         count(sparse.weights),
         percent(sparse.explored),
-        path.display()
+        shown::path(path)
     ));
     Ok(())
 }

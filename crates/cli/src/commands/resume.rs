@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shell, shown};
 use rigl_metrics::Summary;
+use rigl_train::config::Override;
 use rigl_train::{Begun, MachineOptions, Registry, Reopened, reopen};
 
 use super::execute::{DENSE, SPARSE, execute, interrupted};
@@ -26,12 +27,12 @@ pub(crate) fn run(
         let Begun { prepared, writer } = match reopened {
             Reopened::Begun(begun) => *begun,
             Reopened::Finished(summary) => {
-                printer.note(&format!("`{}` is finished already", path.display()));
+                printer.note(&format!("`{}` is finished already", shown::path(path)));
                 return Ok(Some(*summary));
             }
         };
         if !prepared.goes_on() {
-            printer.note(&format!("`{}` has no checkpoint yet: it begins anew", path.display()));
+            printer.note(&format!("`{}` has no checkpoint yet: it begins anew", shown::path(path)));
         }
         let label = prepared.config().method.name.clone();
         execute(prepared, &writer, &label, printer, bar, signals)
@@ -54,6 +55,23 @@ pub(crate) fn run(
     results::comparison(&summaries[0], &summaries[1], path, printer).map(|()| ExitCode::SUCCESS)
 }
 
+/// Refuses settings for a run that goes on, and says how another one begins with them.
+pub(crate) fn unchanged(path: &Path, overrides: &[Override]) -> Error {
+    let error = Error::usage("`--resume` goes on with the configuration of the run, which cannot be changed");
+    let sparse = path.join(SPARSE).join("config.toml");
+    let file = if sparse.is_file() { sparse } else { path.join("config.toml") };
+    let set = |setting: &Override| {
+        let text = format!("{}={}", setting.key, setting.value);
+        format!(" --set {}", shell::quoted(&text))
+    };
+    let settings: String = overrides.iter().map(set).collect();
+    // Of what is no run nothing begins.
+    match file.is_file() {
+        true => error.hint(format!("`rigl train {}{settings}` begins a new run", shell::path(&file))),
+        false => error,
+    }
+}
+
 /// Adds what to do where a run was ended before its configuration was written.
 fn begin_anew(error: Error, path: &Path) -> Error {
     let has = |file: &str| path.join(file).is_file();
@@ -62,6 +80,6 @@ fn begin_anew(error: Error, path: &Path) -> Error {
     }
     error.hint(format!(
         "it was ended before anything was trained; begin anew with `--run-dir {} --overwrite`",
-        path.display()
+        shell::path(path)
     ))
 }

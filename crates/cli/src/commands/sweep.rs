@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use rigl_base::counts::plural;
-use rigl_base::{Error, Result, files};
+use rigl_base::counts::counted;
+use rigl_base::{Error, Result, files, shown};
 use rigl_metrics::folder::lock_folder;
 use rigl_metrics::machine;
 use rigl_study::{FailedRun, Options, Outcome, Plan, Request, Start, State, Table, variants};
@@ -17,8 +17,8 @@ use serde_json::json;
 
 use super::read_text;
 use crate::args::MachineFlags;
-use crate::output::{Align, Printer, SweepDisplay, Table as Text, bytes, count, si};
-use crate::signals::Signals;
+use crate::output::{Align, Printer, SweepDisplay, Table as Text, bytes, count, shown_runs, si};
+use crate::signals::{Signals, Work};
 
 /// Where sweeps go that are given no folder.
 const SWEEPS: &str = "sweeps";
@@ -119,9 +119,11 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
         .map_err(|e| Error::environment("cannot tell where this program lies").caused_by(e))?;
     files::create_folder(&plan.folder)?;
     let lock = lock_folder(&plan.folder, LOCK)?;
-    let signals = Signals::listen()?;
+    let signals = Signals::listen(printer, Work::Sweep)?;
     let cores = MachineOptions::default().threads();
-    let text = |config: &Config| configuration_text(config, machine.threads, machine.isa.as_deref());
+    let text = |config: &Config| {
+        configuration_text(config, &registry.program, machine.threads, machine.isa.as_deref())
+    };
     let options = Options {
         program,
         arguments: args.machine_arguments(&machine),
@@ -129,7 +131,7 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
         memory,
         text: &text,
     };
-    printer.note(&format!("sweep: {} in {}", runs(plan.runs.len()), plan.folder.display()));
+    printer.note(&format!("sweep: {} in {}", runs(plan.runs.len()), shown::path(&plan.folder)));
     let mut display = SweepDisplay::new(printer, !args.no_progress);
     let outcome = rigl_study::run(&plan, &known, &options, &mut display, signals.stop());
     display.finish();
@@ -147,15 +149,16 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
     }
     if !bad.is_empty() {
         let said = match bad.iter().any(|bad| bad.log.is_some()) {
-            true => format!(", what they said is in {}/RUN.log", plan.folder.display()),
+            true => format!(", what they said is in {}/RUN.log", shown::path(&plan.folder)),
             false => String::new(),
         };
-        let (failed, all) = (bad.len(), plan.runs.len());
+        let failed = bad.len();
         let again = match unreadable.is_empty() {
             true => "tries them again",
             false => "tries again those whose folders can be read; mend or delete the others",
         };
-        printer.note(&format!("{failed} of {all} runs failed{said}; the same command {again}"));
+        printer
+            .note(&format!("{failed} of {} failed{said}; the same command {again}", runs(plan.runs.len())));
     }
     Ok(ExitCode::from(u8::from(!bad.is_empty())))
 }
@@ -234,7 +237,7 @@ fn dry_run(plan: &Plan, states: &[State], printer: &Printer) -> Result<()> {
     let all = runs(plan.runs.len());
     table.row(vec![all, format!("{finished} finished"), count(steps), si(flops), String::new()]);
     printer.result(&table.to_string())?;
-    printer.note(&format!("in {}", plan.folder.display()));
+    printer.note(&format!("in {}", shown::path(&plan.folder)));
     let guessed = plan.runs.iter().filter(|run| run.guessed).count() as u64;
     if guessed > 0 {
         let (guessed, all) = (count(guessed), count(plan.runs.len() as u64));
@@ -248,7 +251,7 @@ fn dry_run(plan: &Plan, states: &[State], printer: &Printer) -> Result<()> {
 /// Prints what there is so far; as JSON with what failed.
 fn show(table: &Table, plan: &Plan, bad: &[FailedRun], printer: &Printer) -> Result<()> {
     if !printer.json() {
-        return printer.result(&table.markdown());
+        return printer.result(&shown_runs(table));
     }
     let mut value = table.json();
     if let Some(fields) = value.as_object_mut() {
@@ -271,5 +274,5 @@ fn write(table: &Table, folder: &Path) -> Result<()> {
 
 /// So many runs, in words.
 fn runs(n: usize) -> String {
-    format!("{} {}", count(n as u64), plural(n as u64, "run"))
+    counted(n as u64, "run")
 }

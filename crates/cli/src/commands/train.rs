@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::Args;
-use rigl_base::{Error, Result, files};
+use rigl_base::{Error, Result, files, shell, shown};
 use rigl_metrics::folder::run_name;
 use rigl_metrics::{RunFolder, RunWriter};
 use rigl_topology::Topology;
@@ -16,7 +16,7 @@ use super::execute::{DENSE, SPARSE, execute, interrupted};
 use super::{configuration, network, results, resume};
 use crate::args::{Keys, MachineFlags};
 use crate::output::Printer;
-use crate::signals::Signals;
+use crate::signals::{Signals, Work};
 
 /// Where runs go that are given no folder.
 const RUNS: &str = "runs";
@@ -70,12 +70,9 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
     let bar = !args.no_progress;
     if let Some(path) = &args.resume {
         if !args.keys.is_empty() {
-            return Err(Error::usage(
-                "`--resume` goes on with the configuration of the run, which cannot be changed",
-            )
-            .hint(format!("rigl train {}/config.toml --set …", path.display())));
+            return Err(resume::unchanged(path, &args.keys.overrides()?));
         }
-        let signals = listen(args)?;
+        let signals = listen(args, printer)?;
         return resume::run(path, args.accept_arithmetic, registry, &machine, printer, bar, &signals);
     }
     let overrides = args.keys.overrides()?;
@@ -90,11 +87,11 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
         return compare(args, prepared, recipe, overrides, registry, &machine, printer);
     }
     let label = prepared.config().method.name.clone();
-    let writer = folder(args, &run_name_of(prepared.config(), &label))?;
+    let writer = folder(args, &run_name_of(recipe, prepared.config(), &label))?;
     begin(&prepared, &writer)?;
-    printer.note(&format!("run: {}", writer.path().display()));
+    printer.note(&format!("run: {}", shown::path(writer.path())));
     network::note(&prepared, printer)?;
-    let signals = listen(args)?;
+    let signals = listen(args, printer)?;
     match execute(prepared, &writer, &label, printer, bar, &signals)? {
         None => Ok(interrupted(writer.path(), printer, &signals)),
         Some(summary) => results::single(&summary, writer.path(), printer).map(|()| ExitCode::SUCCESS),
@@ -115,7 +112,7 @@ fn compare(
     overrides.retain(|setting| !setting.key.starts_with("method."));
     overrides.push(Override::new("--method", "method.name", "dense"));
     let dense = Prepared::new(configuration(recipe, &overrides, registry)?, registry, machine)?;
-    let name = run_name_of(sparse.config(), &format!("{}-and-dense", sparse.config().method.name));
+    let name = run_name_of(recipe, sparse.config(), &format!("{}-and-dense", sparse.config().method.name));
     let parent = match &args.run_dir {
         Some(dir) => {
             make_way(dir, args.overwrite)?;
@@ -129,9 +126,9 @@ fn compare(
     begin(&sparse, &first)?;
     let second = RunFolder::create_at(&parent.join(DENSE))?;
     begin(&dense, &second)?;
-    printer.note(&format!("runs: {}", parent.display()));
+    printer.note(&format!("runs: {}", shown::path(&parent)));
     network::note(&sparse, printer)?;
-    let signals = listen(args)?;
+    let signals = listen(args, printer)?;
     let mut summaries = Vec::new();
     for (prepared, writer) in [(sparse, &first), (dense, &second)] {
         let label = prepared.config().method.name.clone();
@@ -144,8 +141,8 @@ fn compare(
 }
 
 /// Listens to what may interrupt the run.
-fn listen(args: &Train) -> Result<Signals> {
-    let signals = Signals::listen()?;
+fn listen(args: &Train, printer: &Printer) -> Result<Signals> {
+    let signals = Signals::listen(printer, Work::Training)?;
     if args.stop_at_eof {
         signals.listen_to_input()?;
     }
@@ -161,9 +158,24 @@ fn folder(args: &Train, name: &str) -> Result<RunWriter> {
     }
 }
 
-fn run_name_of(config: &Config, method: &str) -> String {
-    let preset = if config.preset.is_empty() { "custom" } else { &config.preset };
-    run_name(SystemTime::now(), preset, method, config.method.sparsity, config.seeds.init)
+fn run_name_of(recipe: &str, config: &Config, method: &str) -> String {
+    run_name(
+        SystemTime::now(),
+        &recipe_name(recipe, config),
+        method,
+        config.method.sparsity,
+        config.seeds.init,
+    )
+}
+
+/// What its recipe is called: by its file, unless that is the configuration of another run; else by its preset.
+fn recipe_name(recipe: &str, config: &Config) -> String {
+    let stem = recipe.strip_suffix(".toml").and_then(|path| Path::new(path).file_name());
+    match stem.map(|stem| stem.to_string_lossy()) {
+        Some(stem) if stem != "config" && !stem.is_empty() => stem.into_owned(),
+        _ if config.preset.is_empty() => "custom".into(),
+        _ => config.preset.clone(),
+    }
 }
 
 /// A new folder in `runs`, numbered if the name is taken.
@@ -183,7 +195,7 @@ fn free_folder(name: &str) -> Result<PathBuf> {
 /// Sees to it that a comparison can begin in `dir`: it may hold nothing but the two runs of another one, which is
 /// removed if it is to be replaced.
 fn make_way(dir: &Path, overwrite: bool) -> Result<()> {
-    let shown = dir.display();
+    let shown = shown::path(dir);
     let entries = match std::fs::read_dir(dir) {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         entries => entries.map_err(|e| Error::io("cannot read folder", dir, e))?,
@@ -198,8 +210,10 @@ fn make_way(dir: &Path, overwrite: bool) -> Result<()> {
     let runs: Vec<RunFolder> =
         [SPARSE, DENSE].iter().filter_map(|name| RunFolder::open(&dir.join(name)).ok()).collect();
     if !overwrite && !runs.is_empty() {
-        return Err(Error::usage(format!("`{shown}` holds a comparison of two runs already"))
-            .hint(format!("`rigl train --resume {shown}` goes on with it, `--overwrite` replaces it")));
+        return Err(Error::usage(format!("`{shown}` holds a comparison of two runs already")).hint(format!(
+            "`rigl train --resume {}` goes on with it, `--overwrite` replaces it",
+            shell::path(dir)
+        )));
     }
     // Neither is removed while the other is being trained.
     let locked = runs.into_iter().map(RunFolder::lock).collect::<Result<Vec<RunWriter>>>()?;

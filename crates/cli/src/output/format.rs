@@ -1,17 +1,6 @@
 //! Numbers for people.
 
-/// 1234567 as `1,234,567`.
-pub(crate) fn count(n: u64) -> String {
-    let digits = n.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
+pub(crate) use rigl_base::counts::grouped as count;
 
 /// With a prefix of the SI: 13304.0 as `13.3 k`.
 pub(crate) fn si(x: f64) -> String {
@@ -76,10 +65,6 @@ mod tests {
 
     #[test]
     fn numbers_read_as_people_write_them() {
-        assert_eq!(
-            ["0", "999", "1,000", "266,200", "1,234,567"],
-            [0, 999, 1000, 266_200, 1_234_567].map(count)[..]
-        );
         assert_eq!(
             [si(7.0), si(13_304.0), si(532_400.0), si(999_999.0), si(0.5)],
             ["7 ", "13.3 k", "532 k", "1.00 M", "0.50 "]

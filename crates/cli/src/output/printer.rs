@@ -3,8 +3,10 @@
 
 use std::io::{IsTerminal, Write};
 
+use rigl_base::shown::plain;
 use rigl_base::{Error, Result};
 
+use super::terminal;
 use crate::args::{Color, Global};
 use crate::program::own;
 
@@ -34,13 +36,14 @@ impl Printer {
         self.json
     }
 
-    /// Whether a progress bar can be drawn.
+    /// Whether a line that is drawn anew in place can be shown.
     pub(crate) fn can_draw(&self) -> bool {
         self.terminal && !self.quiet
     }
 
     /// A result, on standard output.
     pub(crate) fn result(&self, text: &str) -> Result<()> {
+        terminal::clear();
         let mut out = std::io::stdout().lock();
         match writeln!(out, "{}", text.trim_end_matches('\n')).and_then(|()| out.flush()) {
             Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
@@ -56,41 +59,46 @@ impl Printer {
         self.result(&text.map_err(|e| Error::internal("cannot print JSON").caused_by(e))?)
     }
 
-    /// Something a person may like to know, unless it should be quiet.
+    /// Something a person may like to know, unless it should be quiet. It may have several lines.
     pub(crate) fn note(&self, text: &str) {
+        self.lines("", text);
+    }
+
+    /// The same after the word that it went well.
+    pub(crate) fn done(&self, text: &str) {
+        self.lines(&(self.paint("done:", GREEN) + " "), text);
+    }
+
+    fn lines(&self, before: &str, text: &str) {
         if !self.quiet {
-            let _ = writeln!(std::io::stderr().lock(), "{}", own(text).trim_end_matches('\n'));
+            let text = own(text);
+            let lines: Vec<_> = text.trim_end_matches('\n').split('\n').map(plain).collect();
+            terminal::above(|out| _ = writeln!(out, "{before}{}", lines.join("\n")));
         }
     }
 
     /// Something that is not as it should be, while the command goes on; `--quiet` does not hide it.
     pub(crate) fn warning(&self, text: &str) {
-        let _ =
-            writeln!(std::io::stderr().lock(), "{} {}", self.paint("warning:", YELLOW), plain(&own(text)));
+        let word = self.paint("warning:", YELLOW);
+        terminal::above(|out| _ = writeln!(out, "{word} {}", plain(&own(text))));
     }
 
     /// An error with its hint.
     pub(crate) fn error(&self, error: &Error) {
-        let mut out = std::io::stderr().lock();
-        let _ = writeln!(out, "{} {}", self.paint("error:", RED), plain(&own(&error.to_string())));
+        let mut text = format!("{} {}\n", self.paint("error:", RED), plain(&own(&error.to_string())));
         if let Some(hint) = error.hint_text() {
-            let _ = writeln!(out, "\n{} {}", self.paint("hint:", CYAN), plain(&own(hint)));
+            text += &format!("\n{} {}\n", self.paint("hint:", CYAN), plain(&own(hint)));
         }
+        terminal::above(|out| _ = out.write_all(text.as_bytes()));
     }
 
     /// Text in a colour, where colours are wanted.
-    pub(crate) fn paint(&self, text: &str, color: &str) -> String {
+    fn paint(&self, text: &str, color: &str) -> String {
         if self.color { format!("\x1b[{color}m{text}\x1b[0m") } else { text.to_string() }
     }
-}
-
-/// On one line, and without what a terminal would obey: messages quote names and files.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 const RED: &str = "1;31";
 const YELLOW: &str = "1;33";
 const CYAN: &str = "1;36";
-/// For what went well.
-pub(crate) const GREEN: &str = "1;32";
+const GREEN: &str = "1;32";

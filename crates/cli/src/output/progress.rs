@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rigl_base::counts::plural;
 use rigl_metrics::Record;
 use rigl_metrics::event::Event;
 use rigl_train::{Observer, Progress, Recipe};
 
 use super::format::{duration, percent, si};
 use super::printer::Printer;
+use super::terminal::{self, bar, fitted};
+use crate::signals::Saved;
 
 /// Without a bar, a line at least this often.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -16,47 +18,39 @@ const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Shows a run as it goes.
 pub(crate) struct Display {
     printer: Printer,
-    bar: Option<ProgressBar>,
+    bar: bool,
     label: String,
     last_line: Instant,
     steps_per_epoch: f64,
     epochs: f64,
     best: f64,
+    saved: Saved,
 }
 
 impl Display {
     /// A display of a run called `label`, with a bar if there is a terminal and one is wanted.
-    pub(crate) fn new(printer: &Printer, label: &str, recipe: &Recipe, bar: bool) -> Display {
-        let bar = (bar && printer.can_draw()).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(10));
-            let style = ProgressStyle::with_template("{prefix} {bar:24} {percent:>3} %  {msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
-            bar.set_prefix(label.to_string());
-            bar
-        });
+    /// What is safe is told to `saved`.
+    pub(crate) fn new(printer: &Printer, label: &str, recipe: &Recipe, bar: bool, saved: Saved) -> Display {
+        saved.forget();
         Display {
             printer: *printer,
-            bar,
+            bar: bar && printer.can_draw(),
             label: label.to_string(),
             last_line: Instant::now(),
             steps_per_epoch: recipe.steps_per_epoch,
             epochs: recipe.epochs(recipe.steps),
             best: f64::NEG_INFINITY,
+            saved,
         }
     }
 
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
+        terminal::clear();
     }
 
     fn line(&mut self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.printer.note(text)),
-            None => self.printer.note(text),
-        }
+        self.printer.note(text);
         self.last_line = Instant::now();
     }
 }
@@ -67,28 +61,43 @@ pub(crate) fn epochs(x: f64) -> String {
     if rounded.fract() == 0.0 { format!("{rounded:.0}") } else { format!("{rounded:.2}") }
 }
 
+/// The same with the word: `1 epoch`, `0.5 epochs`.
+pub(crate) fn counted_epochs(x: f64) -> String {
+    let number = epochs(x);
+    let word = plural(if number == "1" { 1 } else { 2 }, "epoch");
+    format!("{number} {word}")
+}
+
 fn left(p: &Progress) -> f64 {
     let done = p.step as f64 / p.steps as f64;
     if done > 0.0 { p.elapsed_s / done * (1.0 - done) } else { f64::NAN }
 }
 
-fn text(p: &Progress) -> String {
+/// How training goes, in so many characters: what finds no room is left out, accuracy and the time that is left last.
+fn text(p: &Progress, width: usize, label: &str, with_bar: bool) -> String {
+    let done = p.step as f64 / p.steps as f64;
     let updates = match p.all_updates {
         0 => String::new(),
-        all => format!("  update {}/{all}", p.updates),
+        all => format!("update {}/{all}", p.updates),
     };
-    format!(
-        "step {}/{}  loss {:.4}  mean {:.4}  accuracy {}  sparsity {}{updates}  lr {:.3e}  {}samples/s  {} left",
-        p.step,
-        p.steps,
-        p.loss,
-        p.mean_loss,
-        percent(p.accuracy),
-        percent(p.sparsity),
-        p.learning_rate,
-        if p.samples_per_s.is_finite() { si(p.samples_per_s) } else { "– ".into() },
-        duration(left(p)),
-    )
+    let speed = if p.samples_per_s.is_finite() { si(p.samples_per_s) } else { "– ".into() };
+    let length = (width / 4).clamp(8, 24);
+    let drawn =
+        if with_bar { format!("{} {:>3.0} %", bar(done, length), 100.0 * done) } else { String::new() };
+    let parts = [
+        (0, label.to_string()),
+        (1, drawn),
+        (4, format!("step {}/{}", p.step, p.steps)),
+        (5, format!("loss {:.4}", p.loss)),
+        (9, format!("mean {:.4}", p.mean_loss)),
+        (2, format!("accuracy {}", percent(p.accuracy))),
+        (6, format!("sparsity {}", percent(p.sparsity))),
+        (8, updates),
+        (10, format!("lr {:.3e}", p.learning_rate)),
+        (7, format!("{speed}samples/s")),
+        (3, format!("{} left", duration(left(p)))),
+    ];
+    fitted(&parts, width)
 }
 
 impl Observer for Display {
@@ -113,7 +122,9 @@ impl Observer for Display {
                 );
                 self.line(&line);
             }
+            Event::Checkpoint(_) => self.saved.at(record.step),
             Event::Resume(resume) => {
+                self.saved.at(record.step);
                 let line = format!(
                     "{}  goes on at step {} from `{}`; what the log held after that is cut off",
                     self.label, record.step, resume.checkpoint
@@ -125,24 +136,15 @@ impl Observer for Display {
     }
 
     fn progress(&mut self, progress: &Progress) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_length(progress.steps);
-                bar.set_position(progress.step);
-                bar.set_message(text(progress));
-            }
-            None if self.last_line.elapsed() >= LINE_EVERY => {
-                let line = format!("{}  {}", self.label, text(progress));
-                self.line(&line);
-            }
-            None => {}
+        if self.bar {
+            terminal::draw(|width| text(progress, width, &self.label, true));
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            let line = text(progress, usize::MAX, &self.label, false);
+            self.line(&line);
         }
     }
 
     fn warning(&mut self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| self.printer.warning(text)),
-            None => self.printer.warning(text),
-        }
+        self.printer.warning(text);
     }
 }

@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rigl_base::counts::counted;
 use rigl_study::{Event, Observer, PlannedRun, Progress};
 
 use super::format::{duration, percent};
 use super::printer::Printer;
+use super::terminal::{self, bar, fitted};
 
 /// Without a bar, a line at least this often.
 const LINE_EVERY: Duration = Duration::from_secs(60);
@@ -14,49 +15,40 @@ const LINE_EVERY: Duration = Duration::from_secs(60);
 /// Shows a sweep as it goes.
 pub(crate) struct SweepDisplay {
     printer: Printer,
-    bar: Option<ProgressBar>,
+    bar: bool,
     last_line: Instant,
 }
 
 impl SweepDisplay {
     /// A display with a bar, if there is a terminal and one is wanted.
     pub(crate) fn new(printer: &Printer, bar: bool) -> SweepDisplay {
-        let bar = (bar && printer.can_draw()).then(|| {
-            let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(10));
-            let style = ProgressStyle::with_template("{bar:24} {wide_msg}");
-            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
-            bar
-        });
+        let bar = bar && printer.can_draw();
         SweepDisplay { printer: *printer, bar, last_line: Instant::now() }
     }
 
     /// Takes the bar away.
     pub(crate) fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn say(&mut self, say: impl FnOnce(&Printer)) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| say(&self.printer)),
-            None => say(&self.printer),
-        }
+        terminal::clear();
     }
 }
 
-fn text(p: &Progress<'_>) -> String {
-    let failed = if p.failed > 0 { format!(", {} failed", p.failed) } else { String::new() };
+fn text(p: &Progress<'_>, width: usize, with_bar: bool) -> String {
+    let failed = if p.failed > 0 { format!("{} failed", p.failed) } else { String::new() };
     let running: Vec<String> =
         p.running.iter().map(|(name, done)| format!("{name} {:.0} %", 100.0 * done)).collect();
-    format!(
-        "{:.0} %  {} of {} runs finished{failed}  {} left  {}",
-        100.0 * p.done,
-        p.finished,
-        p.runs,
-        duration(p.left_s),
-        running.join("  ")
-    )
+    let all = counted(p.runs as u64, "run");
+    let parts = [
+        (3, if with_bar { bar(p.done, (width / 4).clamp(8, 24)) } else { String::new() }),
+        (1, format!("{:.0} %", 100.0 * p.done)),
+        (0, format!("{} of {all} finished", p.finished)),
+        (1, failed),
+        (2, format!("{} left", duration(p.left_s))),
+    ];
+    // Names of runs are long: of these there stands what finds room.
+    let line = fitted(&parts, width);
+    let left = width.saturating_sub(line.chars().count() + 2);
+    let running: String = running.join("  ").chars().take(left).collect();
+    if running.is_empty() { line } else { format!("{line}  {running}") }
 }
 
 impl Observer for SweepDisplay {
@@ -67,32 +59,25 @@ impl Observer for SweepDisplay {
             Event::Finished(summary) => {
                 let accuracy = percent(summary.accuracy.unwrap_or(f64::NAN));
                 let line = format!("{name}  accuracy {accuracy}  {}", duration(summary.seconds));
-                self.say(|printer| printer.note(&line));
+                self.printer.note(&line);
             }
-            Event::Stopped => self.say(|printer| printer.note(&format!("{name}  saved and stopped"))),
+            Event::Stopped => self.printer.note(&format!("{name}  saved and stopped")),
             Event::Killed(how) => {
-                self.say(|printer| {
-                    printer.note(&format!("{name}  {how}; it goes on from its last checkpoint"))
-                });
+                self.printer.note(&format!("{name}  {how}; it goes on from its last checkpoint"));
             }
-            Event::Failed(reason) => self.say(|printer| printer.warning(&format!("{name}: {reason}"))),
+            Event::Failed(reason) => self.printer.warning(&format!("{name}: {reason}")),
             Event::InUse(by) => {
-                self.say(|printer| printer.note(&format!("{name}  is in use by {by}; it is waited for")));
+                self.printer.note(&format!("{name}  is in use by {by}; it is waited for"));
             }
         }
     }
 
     fn progress(&mut self, progress: &Progress<'_>) {
-        match &self.bar {
-            Some(bar) => {
-                bar.set_position((1000.0 * progress.done) as u64);
-                bar.set_message(text(progress));
-            }
-            None if self.last_line.elapsed() >= LINE_EVERY => {
-                self.printer.note(&text(progress));
-                self.last_line = Instant::now();
-            }
-            None => {}
+        if self.bar {
+            terminal::draw(|width| text(progress, width, true));
+        } else if self.last_line.elapsed() >= LINE_EVERY {
+            self.printer.note(&text(progress, usize::MAX, false));
+            self.last_line = Instant::now();
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use rigl_base::Result;
-use rigl_base::counts::plural;
+use rigl_base::counts::counted;
 use rigl_engine::LayerTime;
 use rigl_graph::{Graph, ParameterKind};
 use serde_json::{Value, json};
@@ -61,10 +61,9 @@ pub(super) fn measure(bench: &mut Subject, args: &Bench, machine: &MachineFacts)
     table.row(shares.row("step", seconds, operations));
     let mut text = format!(
         "{table}forward, data (gradient of the inputs), weights (their gradient): GFLOP/s, 2 for each active weight,\n\
-         output position and sample; {} {} can reach {:.0} at most\n\
+         output position and sample; {} can reach {:.0} at most\n\
          a step takes {:.4} ms, {:.4} ms when each layer is timed (medians of {} and {})",
-        machine.threads,
-        plural(machine.threads as u64, "thread"),
+        counted(machine.threads as u64, "thread"),
         peak / 1e9,
         1e3 * ordinary.median,
         1e3 * timed.median,

@@ -1,7 +1,7 @@
 //! What the machine is and can do: what rates are held against.
 
 use rigl_base::Result;
-use rigl_base::counts::plural;
+use rigl_base::counts::counted;
 use rigl_engine::Session;
 use rigl_metrics::machine;
 use serde_json::{Value, json};
@@ -39,11 +39,10 @@ impl MachineFacts {
 
     pub(super) fn text(&self) -> String {
         format!(
-            "{}, {}, {} {}; multiply-add peak of a core {}FLOP/s, memory read by all threads {}B/s",
+            "{}, {}, {}; multiply-add peak of a core {}FLOP/s, memory read by all threads {}B/s",
             self.processor.as_deref().unwrap_or("unknown processor"),
             self.isa,
-            self.threads,
-            plural(self.threads as u64, "thread"),
+            counted(self.threads as u64, "thread"),
             si(self.peak),
             si(self.bandwidth)
         )

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rigl_base::counts::counted;
 use rigl_base::random::{Purpose, Stream};
 use rigl_base::{Error, Result};
 use rigl_engine::{Batch, LayerTime, MicroBatch, Preprocessing, Session, StepConstants};
@@ -145,7 +146,7 @@ impl Subject {
     /// Which network, on what.
     pub(super) fn text(&self) -> String {
         let shape = Shape::text(&self.sample_shape(), "×");
-        format!("{} on {} samples of {shape}", self.graph.name(), self.batch.samples())
+        format!("{} on {} of {shape}", self.graph.name(), counted(self.batch.samples() as u64, "sample"))
     }
 
     fn sample_shape(&self) -> Vec<usize> {
@@ -163,7 +164,8 @@ fn check_memory(design: &Design, machine: &MachineOptions) -> Result<()> {
         return Ok(());
     }
     let error = Error::environment(format!(
-        "a step of {batch} samples needs {} of memory, and the machine has {} for it",
+        "a step of {} needs {} of memory, and the machine has {} for it",
+        counted(batch as u64, "sample"),
         bytes(needed),
         bytes(limit)
     ));

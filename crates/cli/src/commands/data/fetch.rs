@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shown};
 use rigl_data::source::Source;
 use rigl_train::Registry;
 
@@ -51,13 +51,12 @@ use online::download;
 mod online {
     use std::time::{Duration, Instant};
 
-    use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
     use rigl_data::fetch::{Event, Fetched, Options, Proxy, Report, fetch, mirror};
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::output::bytes;
-    use crate::signals::Signals;
+    use crate::output::{bar, bytes, clear, draw, duration, fitted};
+    use crate::signals::{Signals, Work};
 
     /// Without a bar, a line at least this often.
     const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -74,10 +73,10 @@ mod online {
             proxy: Proxy::try_from_env(),
             ..Options::default()
         };
-        let signals = Signals::listen()?;
+        let signals = Signals::listen(printer, Work::Download)?;
         let mut display = Display::new(printer, !args.no_progress);
         let report = fetch(source, folder, &options, signals.stop(), &mut |event| display.event(event));
-        display.clear();
+        clear();
         match report? {
             Some(report) => print(source.name, &report, printer).map(|()| ExitCode::SUCCESS),
             None => {
@@ -93,7 +92,7 @@ mod online {
             return printer.result(&format!(
                 "{name}: complete, {} in {}",
                 bytes(size),
-                report.place.display()
+                shown::path(&report.place)
             ));
         }
         let files: Vec<Value> = report
@@ -115,47 +114,39 @@ mod online {
     /// Shows how a download goes.
     struct Display<'a> {
         printer: &'a Printer,
-        wanted: bool,
-        bar: Option<ProgressBar>,
+        bar: bool,
         file: String,
         size: u64,
+        /// How much of the file was there when it was begun, and when that was.
+        begun: (u64, Instant),
         last_line: Instant,
     }
 
     impl Display<'_> {
         fn new(printer: &Printer, bar: bool) -> Display<'_> {
-            let wanted = bar && printer.can_draw();
-            Display { printer, wanted, bar: None, file: String::new(), size: 0, last_line: Instant::now() }
+            let (bar, now) = (bar && printer.can_draw(), Instant::now());
+            Display { printer, bar, file: String::new(), size: 0, begun: (0, now), last_line: now }
         }
 
         fn event(&mut self, event: Event<'_>) {
             match event {
                 Event::Kept { file } => self.line(&format!("{file}  is there already")),
                 Event::Damaged { path, damage } => {
-                    self.printer.warning(&format!("`{}` {damage}; it will be replaced", path.display()));
+                    self.printer.warning(&format!("`{}` {damage}; it will be replaced", shown::path(path)));
                 }
                 Event::Started { file, url, from, bytes: size } => {
-                    self.clear();
                     let kept =
                         if from > 0 { format!(", goes on after {}", bytes(from)) } else { String::new() };
                     self.line(&format!("{file}  {} from {url}{kept}", bytes(size)));
-                    (self.file, self.size) = (file.to_string(), size);
-                    if self.wanted {
-                        self.bar = Some(new_bar(file, from, size));
-                    }
+                    (self.file, self.size, self.begun) = (file.to_string(), size, (from, Instant::now()));
                 }
-                Event::Progress { bytes: there } => match &self.bar {
-                    Some(bar) => bar.set_position(there),
-                    None if self.last_line.elapsed() >= LINE_EVERY => {
-                        self.line(&format!("{}  {} of {}", self.file, bytes(there), bytes(self.size)));
-                    }
-                    None => {}
-                },
-                Event::Failed { url, reason } => {
-                    self.clear();
-                    self.line(&format!("`{url}` {reason}"));
+                Event::Progress { bytes: there } if self.bar => draw(|width| self.text(there, width)),
+                Event::Progress { bytes: there } if self.last_line.elapsed() >= LINE_EVERY => {
+                    self.line(&format!("{}  {} of {}", self.file, bytes(there), bytes(self.size)));
                 }
-                Event::Done { .. } => self.clear(),
+                Event::Progress { .. } => {}
+                Event::Failed { url, reason } => self.line(&format!("`{url}` {reason}")),
+                Event::Done { .. } => clear(),
                 // Of a later version of the library.
                 _ => {}
             }
@@ -166,24 +157,22 @@ mod online {
             self.last_line = Instant::now();
         }
 
-        /// Takes the bar away.
-        fn clear(&mut self) {
-            if let Some(bar) = self.bar.take() {
-                bar.finish_and_clear();
-            }
+        /// How far the file is, in so many characters.
+        fn text(&self, there: u64, width: usize) -> String {
+            let done = there as f64 / self.size.max(1) as f64;
+            // What was there already says nothing about speed.
+            let (before, since) = self.begun;
+            let speed = there.saturating_sub(before) as f64 / since.elapsed().as_secs_f64().max(1e-3);
+            let left = self.size.saturating_sub(there) as f64 / speed;
+            let parts = [
+                (2, self.file.clone()),
+                (1, bar(done, (width / 4).clamp(8, 24))),
+                (0, format!("{:>3.0} %", 100.0 * done)),
+                (3, format!("{} of {}", bytes(there), bytes(self.size))),
+                (5, format!("{}/s", bytes(speed as u64))),
+                (4, format!("{} left", duration(left))),
+            ];
+            fitted(&parts, width)
         }
-    }
-
-    fn new_bar(file: &str, from: u64, size: u64) -> ProgressBar {
-        let bar = ProgressBar::with_draw_target(Some(size), ProgressDrawTarget::stderr_with_hz(10));
-        let style = ProgressStyle::with_template(
-            "{prefix} {bar:24} {percent:>3} %  {decimal_bytes} of {decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left",
-        );
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━╸─"));
-        bar.set_prefix(file.to_string());
-        bar.set_position(from);
-        // What is there already says nothing about speed.
-        bar.reset_eta();
-        bar
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rigl_base::Result;
-use rigl_base::counts::plural;
+use rigl_base::counts::counted;
 use rigl_metrics::event::{self, Event};
 use rigl_metrics::{EventReader, Machine, Status};
 use serde_json::{Value, json};
@@ -83,7 +83,7 @@ impl Digest {
         let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
         let epoch =
             self.train.as_ref().map_or(String::new(), |(_, t)| format!(", epoch {}", epochs(t.epoch)));
-        row("step", format!("{} ({} batches{epoch})", count(self.step), count(self.draw)));
+        row("step", format!("{} ({}{epoch})", count(self.step), counted(self.draw, "batch")));
         row("updates", count(self.count("update")));
         let resumes = match self.count("resume") {
             0 => String::new(),
@@ -93,7 +93,7 @@ impl Digest {
         if let Some(machine) = &self.machine {
             let processor = machine.processor.as_deref().unwrap_or("unknown processor");
             let Machine { threads, instruction_set, os, .. } = machine;
-            let threads = format!("{threads} {}", plural((*threads).into(), "thread"));
+            let threads = counted((*threads).into(), "thread");
             row("machine", format!("{processor}, {threads}, {instruction_set}, {os}"));
         }
         if let Some(program) = &self.program {

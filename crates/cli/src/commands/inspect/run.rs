@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shell, shown};
 use rigl_formats::store::Position;
 use rigl_formats::{Checkpoint, Store, checkpoint};
 use rigl_metrics::{RunFolder, Status, Summary};
-use rigl_train::{Config, Registry};
+use rigl_train::{Config, Registry, slower};
 use serde_json::{Value, json};
 
 use super::args::Inspect;
@@ -33,7 +33,7 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
     });
     let network = network.transpose()?;
     if *pixels && network.is_none() {
-        return Err(Error::usage(format!("`--pixels` needs a checkpoint, `{}` has none", path.display())));
+        return Err(Error::usage(format!("`--pixels` needs a checkpoint, `{}` has none", shown::path(path))));
     }
     if printer.json() {
         let mut value = json!({
@@ -67,8 +67,10 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
     if let Some(problem) = &digest.problem {
         printer.warning(problem);
     }
-    if status != Some(Status::Finished) {
-        printer.note(&format!("`rigl train --resume {}` goes on with it", path.display()));
+    match status {
+        Some(Status::Finished) => {}
+        Some(Status::Diverged) => printer.note(&slower(&config, &run.config())),
+        _ => printer.note(&format!("`rigl train --resume {}` goes on with it", shell::path(path))),
     }
     Ok(())
 }
@@ -144,7 +146,7 @@ fn checkpoints(run: &RunFolder) -> Result<Vec<File>> {
         let Ok(metadata) = path.metadata() else { continue };
         let (verified, checkpoint) = match read {
             Err(error) => {
-                let (text, file) = (error.to_string(), format!("checkpoint `{}`: ", path.display()));
+                let (text, file) = (error.to_string(), format!("checkpoint `{}`: ", shown::path(&path)));
                 (Err(text.strip_prefix(&file).unwrap_or(&text).to_string()), None)
             }
             Ok(checkpoint) => {
