@@ -64,7 +64,7 @@ fn the_list_says_what_is_there_and_where() {
     assert!(said.out.contains("damaged 4 of 4"), "{}", said.out);
     let warning = format!("warning: `data/{}` has 28 bytes, expected 60008", MNIST[1]);
     assert!(said.err.contains(&warning), "{}", said.err);
-    assert!(said.err.contains("`rigl data fetch mnist --data-dir data`"), "{}", said.err);
+    assert!(said.err.contains("`rigl data fetch mnist --data-dir data --overwrite`"), "{}", said.err);
     let said = run(&place, "data --data-dir data --verify -q");
     assert_eq!(said.code, Some(1));
     assert!(!said.err.contains("rigl data fetch"), "{}", said.err);
@@ -127,6 +127,22 @@ fn mistakes_are_told() {
         said.err,
         "error: there is no data folder: this user has no cache folder\n\nhint: --data-dir DIR\n"
     );
+}
+
+#[test]
+fn somebody_s_own_files_are_left_alone_unless_that_is_said() {
+    let server = Server::new(|_, stream| whole(stream, b"<!DOCTYPE html>"));
+    let place = Place::new();
+    place.write_data(20, 20);
+    let before = place.contents();
+    let said = fetch(&place, &server, "");
+    assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{}", said.err);
+    let error = format!("error: `data/{}` has 15696 bytes, expected 47040016; it is left as it is", MNIST[0]);
+    assert!(said.err.starts_with(&error), "{}", said.err);
+    assert!(said.err.contains("`rigl data fetch mnist --overwrite`"), "{}", said.err);
+    assert_eq!((place.contents(), server.requests().len()), (before, 0));
+    let said = fetch(&place, &server, "--overwrite");
+    assert_eq!((said.code, server.requests().len()), (Some(2), 1), "{}", said.err);
 }
 
 #[test]

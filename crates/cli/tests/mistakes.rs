@@ -338,12 +338,7 @@ fn folders_that_are_no_place_for_a_run() {
     let hint = |run: &str| format!("`--resume {run}` goes on with it, `--overwrite` replaces it");
     let another = "choose another folder";
     refused(&place, &format!("{SHORT} run"), "`run` holds a run already", &hint("run"));
-    refused(
-        &place,
-        &format!("{both} both"),
-        "`both` holds a comparison of two runs already",
-        "`rigl train --resume both` goes on with it, `--overwrite` replaces it",
-    );
+    refused(&place, &format!("{both} both"), "`both` holds a comparison of two runs already", &hint("both"));
     for overwrite in ["", " --overwrite"] {
         let line = |line: &str, folder: &str| format!("{line} {folder}{overwrite}");
         refused(&place, &line(SHORT, "mine"), "`mine` is not empty, and holds no run", another);

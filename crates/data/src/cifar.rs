@@ -2,12 +2,11 @@
 //! binary layout: records of a label and an image of 32 × 32 pixels in three planes, red, green, blue. They are read
 //! from the published archive as it is, or from the folder that it unpacks to.
 
-use std::fs::File as Handle;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, files};
 
 use crate::archive::{self, Wanted};
 use crate::dataset::{Sets, Spec};
@@ -101,7 +100,7 @@ impl Family {
         };
         if !found.unpacked {
             let path = &found.paths[0];
-            let file = Handle::open(path).map_err(|e| Error::io("cannot read", path, e))?;
+            let file = files::open(path)?;
             return self.sets_of_archive(BufReader::new(file), &path.display().to_string());
         }
         let (train, test) = found.paths.split_at(found.paths.len() - 1);

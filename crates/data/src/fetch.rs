@@ -53,6 +53,9 @@ pub struct Options {
     pub attempts: u32,
     /// Time between two attempts.
     pub pause: Duration,
+    /// Whether files that are there and are not the published ones may be replaced. They are somebody's own, or damaged:
+    /// nothing that was downloaded takes a name before it is verified.
+    pub replace: bool,
     /// A proxy to go through. `Proxy::try_from_env()` is the one that the environment names.
     pub proxy: Option<Proxy>,
 }
@@ -65,6 +68,7 @@ impl Default for Options {
             stall_timeout: Duration::from_secs(30),
             attempts: 5,
             pause: Duration::from_secs(1),
+            replace: false,
             proxy: None,
         }
     }
@@ -97,7 +101,8 @@ pub struct Report {
 /// a host or to be connected.
 ///
 /// # Errors
-/// [`Kind::Usage`] for an address that is none; [`Kind::Environment`] if the disk or the network fails, or another
+/// [`Kind::Usage`] for an address that is none, or if another file has the name of one and [`Options::replace`] is not
+/// set; [`Kind::Environment`] if the disk or the network fails, or another
 /// process downloads into the same folder; [`Kind::Data`] if a mirror has another file than the right one.
 pub fn fetch(
     source: &Source<'_>,
@@ -121,9 +126,23 @@ pub fn fetch(
         return Ok(Some(Report { files: kept.collect(), place: status.place }));
     }
     let place = source.folders(folder).next().unwrap_or_else(|| folder.to_path_buf());
+    if !options.replace {
+        let there = source.files.iter().flat_map(|file| file.status(&place, true));
+        status.files.iter().cloned().chain(there).try_for_each(|file| refuse_other(source, &file))?;
+    }
     files::create_folder(&place)?;
     let _lock = lock(&place)?;
     Download { source, place, mirrors, options, agent: agent(options), stop }.run(on)
+}
+
+/// Refuses to replace a file that is not the published one.
+fn refuse_other(source: &Source<'_>, file: &FileStatus) -> Result<()> {
+    let (Some(path), Some(damage)) = (&file.path, &file.damage) else { return Ok(()) };
+    let message = format!("`{}` {damage}; it is left as it is, and nothing was downloaded", path.display());
+    Err(Error::usage(message).hint(format!(
+        "`rigl data fetch {} --overwrite` puts the published file in its place, another `--data-dir` leaves it alone",
+        source.name
+    )))
 }
 
 /// Checks the address of a mirror, and adds the `/` at its end if it is missing.

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, files};
 
 /// Unsigned bytes in three dimensions.
 const IMAGES: u32 = 2051;
@@ -95,14 +95,9 @@ pub fn parse_labels(bytes: &[u8], name: &str, classes: usize) -> Result<Vec<u8>>
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {
-    // A device or a pipe might never end.
-    match std::fs::metadata(path) {
-        Ok(found) if !found.is_file() => {
-            Err(Error::environment(format!("cannot read `{}`: not a file", path.display())))
-        }
-        Ok(_) => std::fs::read(path).map_err(|e| Error::io("cannot read", path, e)),
-        Err(e) => Err(Error::io("cannot read", path, e)),
-    }
+    let mut bytes = Vec::new();
+    files::open(path)?.read_to_end(&mut bytes).map_err(|e| Error::io("cannot read", path, e))?;
+    Ok(bytes)
 }
 
 /// The bytes of a file, decompressed as they are read.

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, files};
 
 use crate::dataset::{Dataset, Sample, Spec, no_such_sample};
 
@@ -177,17 +177,9 @@ impl Dataset for Records {
 }
 
 fn open(path: &Path) -> Result<(File, u64)> {
-    let run = || -> io::Result<(File, std::fs::Metadata)> {
-        let file = File::open(path)?;
-        let metadata = file.metadata()?;
-        Ok((file, metadata))
-    };
-    match run() {
-        Ok((file, metadata)) if metadata.is_file() => Ok((file, metadata.len())),
-        // A device or a pipe might never end.
-        Ok(_) => Err(Error::environment(format!("cannot read `{}`: not a file", path.display()))),
-        Err(e) => Err(Error::io("cannot read", path, e)),
-    }
+    let file = files::open(path)?;
+    let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
+    Ok((file, length))
 }
 
 /// Fills the buffer from a place in a file, which has no position that threads would share.

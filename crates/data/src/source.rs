@@ -5,7 +5,7 @@ use std::fs::File as Handle;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, files};
 use sha2::{Digest, Sha256};
 
 /// The files of a data set: where they lie, what they must be, where they can be had.
@@ -222,8 +222,11 @@ impl<'a> File<'a> {
 impl Form<'_> {
     /// What is wrong with the file at `path`; its contents are looked at only if they are to be verified.
     pub fn damage(&self, path: &Path, verify: bool) -> Option<String> {
-        let check = || -> io::Result<Option<String>> {
-            let mut file = Handle::open(path)?;
+        let mut file = match files::open(path) {
+            Ok(file) => file,
+            Err(error) => return Some(format!("cannot be read: {error}")),
+        };
+        let mut check = || -> io::Result<Option<String>> {
             let found = file.metadata()?.len();
             if found != self.bytes {
                 return Ok(Some(format!("has {found} bytes, expected {}", self.bytes)));

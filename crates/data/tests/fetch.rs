@@ -485,9 +485,26 @@ fn a_stop_ends_the_pause_between_two_attempts() {
 }
 
 #[test]
+fn a_file_that_is_not_the_published_one_is_left_alone_and_nothing_is_downloaded() {
+    let server = good();
+    for name in [NAME, "noise", "../elsewhere/noise.bin"] {
+        let place = Place::new(&[&server]);
+        place.write(name, b"mine");
+        let error = place.fetch().0.unwrap_err();
+        assert_eq!(error.kind(), Kind::Usage, "{error}");
+        assert!(error.to_string().contains(" has 4 bytes, expected "), "{error}");
+        assert!(error.hint_text().unwrap().contains("rigl data fetch noise --overwrite"), "{error}");
+        assert_eq!(std::fs::read(place.path(name)).unwrap(), b"mine");
+        assert!(place.path(name) == place.path(NAME) || !place.path(NAME).exists());
+    }
+    assert!(server.requests().is_empty());
+}
+
+#[test]
 fn a_damaged_file_is_named_and_replaced_only_by_the_right_one() {
     let (bad, good) = (nobody_at_all(), good());
-    let place = Place::new(&[&bad]);
+    let mut place = Place::new(&[&bad]);
+    place.options.replace = true;
     place.write(NAME, b"mine");
     let mut damaged = Vec::new();
     let on = &mut |event: Event<'_>| {
@@ -498,7 +515,8 @@ fn a_damaged_file_is_named_and_replaced_only_by_the_right_one() {
     place.fetch_with(&AtomicBool::new(false), on).unwrap_err();
     assert_eq!(damaged, [(place.path(NAME), "has 4 bytes, expected 300000".to_string())]);
     assert_eq!(std::fs::read(place.path(NAME)).unwrap(), b"mine");
-    Place { options: Place::new(&[&good]).options, ..place }.comes_from(&good);
+    let options = Options { replace: true, ..Place::new(&[&good]).options };
+    Place { options, ..place }.comes_from(&good);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::path::Path;
 
 use rigl_base::error::short;
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, files};
 use rigl_graph::state::{Role, State, Tensor, Values};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -120,11 +120,7 @@ fn named(error: Error, file: &str) -> Error {
 /// Opens a file and reads its head, unchecked but for its length, which is claimed by the file.
 pub(crate) fn read_head(path: &Path) -> Result<(Vec<u8>, File, u64)> {
     let cannot = |e| Error::io("cannot read", path, e);
-    // Asked before opening: opening a pipe would wait for its writer.
-    if !path.metadata().map_err(cannot)?.is_file() {
-        return Err(Error::environment(format!("cannot read `{}`: not a file", path.display())));
-    }
-    let mut file = File::open(path).map_err(cannot)?;
+    let mut file = files::open(path)?;
     let length = file.metadata().map_err(cannot)?.len();
     let mut bytes = Vec::new();
     (&mut file).take(PREFIX as u64).read_to_end(&mut bytes).map_err(cannot)?;

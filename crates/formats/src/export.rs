@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, files};
 use rigl_graph::state::{self, Role, Tensor, Values};
 use rigl_graph::{Graph, Op};
 
@@ -86,7 +86,8 @@ pub fn masks<'a>(graph: &Graph, state: &'a [Tensor<'_>]) -> Result<Vec<Array<'a>
     Ok(parameters.filter_map(mask).collect())
 }
 
-/// Writes a file, all or nothing, and gives its size in bytes. The same arrays and metadata give the same bytes.
+/// Writes a file, all or nothing, and gives its size in bytes. The same arrays and metadata give the same bytes. What an
+/// earlier write to it left half done when it was killed is removed.
 ///
 /// # Errors
 /// `Kind::Internal` for an array that is not well-formed or is there twice, `Kind::Usage` for a header beyond 16 MiB,
@@ -103,6 +104,7 @@ pub fn write(path: &Path, arrays: &[Array<'_>], metadata: &BTreeMap<String, Stri
     let mut sorted: Vec<&Array<'_>> = arrays.iter().collect();
     sorted.sort_by_key(|array| (Reverse(array.element().1), &array.name));
     let head = head(sorted.iter().map(|array| array.entry()), metadata)?;
+    files::clear_abandoned(path);
     pieces::write(path, head, |take| sorted.iter().try_for_each(|array| array.for_each_chunk(take)))
 }
 

@@ -2,7 +2,7 @@
 //! on from a checkpoint, and its last line may be torn, when a run was killed.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use rigl_base::{Error, Result, files};
@@ -65,18 +65,46 @@ impl EventLog {
     }
 }
 
+/// How much of the first `len` bytes of a log is there: all of them, or, if the file is shorter, those up to the end of
+/// its last whole line. Nothing of a log that is lost.
+///
+/// # Errors
+/// `Kind::Environment` if it cannot be read; `Kind::Data` if it is long enough and no line ends there, so that it is
+/// another log.
+pub fn kept_length(path: &Path, len: u64) -> Result<u64> {
+    if matches!(path.symlink_metadata(), Err(e) if e.kind() == ErrorKind::NotFound) {
+        return Ok(0);
+    }
+    let cannot = |e| Error::io("cannot read", path, e);
+    let mut file = files::open(path)?;
+    let found = file.metadata().map_err(cannot)?.len();
+    if found >= len {
+        check_end(path, len)?;
+        return Ok(len);
+    }
+    let from = found.saturating_sub(LONGEST_LINE as u64);
+    file.seek(SeekFrom::Start(from)).map_err(cannot)?;
+    let mut bytes = Vec::new();
+    file.take(found - from).read_to_end(&mut bytes).map_err(cannot)?;
+    Ok(bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| from + at as u64 + 1))
+}
+
 /// A line must end where the log is cut, or the next event would be glued to half of another. A log that is
 /// absent or too short is left to `files::Log` to report.
 fn check_end(path: &Path, len: u64) -> Result<()> {
     let Some(last) = len.checked_sub(1) else { return Ok(()) };
-    let Ok(mut file) = File::open(path) else { return Ok(()) };
+    if !path.exists() {
+        return Ok(());
+    }
+    let mut file = files::open(path)?;
     let mut byte = [b'\n'];
     let read = file.seek(SeekFrom::Start(last)).and_then(|_| file.read(&mut byte));
     read.map_err(|e| Error::io("cannot read", path, e))?;
     if byte == [b'\n'] {
         return Ok(());
     }
-    Err(Error::data(format!("`{}`: no line ends at byte {len}, where it was to be cut", path.display())))
+    Err(Error::data(format!("`{}`: no line ends at byte {len}, where it was to be cut", path.display()))
+        .hint("move it elsewhere: the run goes on with a new log"))
 }
 
 /// The last whole event of a log that may still be written to: where a run stands. `None` if there is none, or its
@@ -86,7 +114,7 @@ fn check_end(path: &Path, len: u64) -> Result<()> {
 /// `Kind::Environment` if the log cannot be read.
 pub fn last_record(path: &Path) -> Result<Option<Record>> {
     let cannot = |e| Error::io("cannot read", path, e);
-    let mut file = File::open(path).map_err(cannot)?;
+    let mut file = files::open(path)?;
     let length = file.metadata().map_err(cannot)?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).map_err(cannot)?;
     let mut bytes = Vec::new();
@@ -116,8 +144,7 @@ impl EventReader {
     /// # Errors
     /// `Kind::Environment`, naming the file.
     pub fn open(path: &Path) -> Result<EventReader> {
-        let file = File::open(path).map_err(|e| Error::io("cannot read", path, e))?;
-        Ok(EventReader::new(BufReader::new(file), path))
+        Ok(EventReader::new(BufReader::new(files::open(path)?), path))
     }
 }
 

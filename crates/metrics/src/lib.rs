@@ -12,7 +12,7 @@ pub mod summary;
 pub mod tensorboard;
 
 pub use event::{Event, Record};
-pub use folder::{RunFolder, RunWriter};
+pub use folder::{Claim, RunFolder, RunWriter};
 pub use jsonl::{EventLog, EventReader};
 pub use machine::Machine;
 pub use summary::{Status, Summary};

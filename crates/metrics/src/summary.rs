@@ -1,6 +1,5 @@
 //! `summary.json`: what a run came to, on one page, for people and scripts.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -158,7 +157,7 @@ impl Summary {
     pub fn read(path: &Path) -> Result<Summary> {
         let cannot = |e| Error::io("cannot read", path, e);
         let mut bytes = Vec::new();
-        File::open(path).map_err(cannot)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
+        files::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
         if bytes.len() as u64 > LARGEST {
             return Err(Error::data(format!("`{}`: longer than {LARGEST} bytes", path.display())));
         }

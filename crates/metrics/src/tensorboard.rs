@@ -12,13 +12,10 @@ use std::time::SystemTime;
 use rigl_base::{Error, Result, files};
 
 use crate::event::{self, Event, Record};
-use crate::folder::RunFolder;
+use crate::folder::{EVENTS, RunFolder};
 use crate::jsonl::EventReader;
 use crate::machine::{self, Machine};
 use record::Value;
-
-/// How the names of event files begin; the time follows.
-const PREFIX: &str = "events.out.tfevents.";
 
 /// The file that TensorBoard reads of a running run.
 #[derive(Debug)]
@@ -41,7 +38,7 @@ impl TensorBoard {
         // TensorBoard reads files in the order of their names.
         let time =
             earlier.iter().max().map_or(now.as_secs(), |&last| now.as_secs().max(last.saturating_add(1)));
-        let name = format!("{PREFIX}{time:010}.{}.{}.{}", host(), std::process::id(), earlier.len());
+        let name = format!("{EVENTS}{time:010}.{}.{}.{}", host(), std::process::id(), earlier.len());
         let log = files::Log::open(&run.path().join(name), 0)?;
         let mut board = TensorBoard { log, epoch_s: now.as_secs_f64() - time_s };
         // A run that has no file yet gets all of its log.
@@ -92,7 +89,7 @@ fn earlier(folder: &Path) -> Result<Vec<u64>> {
     let mut times = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(cannot)? {
         let name = entry.map_err(cannot)?.file_name();
-        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(EVENTS)) else { continue };
         times.push(rest.split('.').next().and_then(|time| time.parse().ok()).unwrap_or(0));
     }
     Ok(times)
@@ -214,7 +211,7 @@ mod tests {
     fn files(run: &RunFolder) -> Vec<(String, Vec<Shown>)> {
         let entries = std::fs::read_dir(run.path()).unwrap().map(|entry| entry.unwrap().path());
         let mut files: Vec<_> = entries
-            .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(PREFIX))
+            .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(EVENTS))
             .map(|path| {
                 let events = record::read(&std::fs::read(&path).unwrap()).unwrap();
                 (path.file_name().unwrap().to_str().unwrap().to_owned(), events)

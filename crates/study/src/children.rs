@@ -2,7 +2,6 @@
 //! open as long as it shall train; its end, when this process wants it or dies, makes the child save and stop.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
@@ -106,12 +105,12 @@ impl Child {
 
     /// What it said, or the end of that.
     fn said(&self) -> String {
-        let read = || -> std::io::Result<Vec<u8>> {
-            let mut file = File::open(&self.log)?;
+        let Ok(mut file) = files::open(&self.log) else { return String::new() };
+        let mut read = || -> std::io::Result<Vec<u8>> {
             let from = self.before.max(file.metadata()?.len().saturating_sub(LONGEST));
             file.seek(SeekFrom::Start(from))?;
             let mut bytes = Vec::new();
-            file.take(LONGEST).read_to_end(&mut bytes)?;
+            (&mut file).take(LONGEST).read_to_end(&mut bytes)?;
             Ok(bytes)
         };
         String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()

@@ -96,7 +96,12 @@ impl PlannedRun {
     pub fn state(&self, known: &Known) -> Result<State> {
         let path = self.path.join("config.toml");
         match path.metadata() {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(State::New),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                // What is left of a run tells that there was one.
+                let lost = RunFolder::open(&self.path).and_then(|run| run.kept_config()).err();
+                let lost = lost.filter(|error| error.kind() == Kind::Data);
+                return Ok(lost.map_or(State::New, |error| State::Unreadable(error.to_string())));
+            }
             Err(e) => return Ok(State::Unreadable(Error::io("cannot read", &path, e).to_string())),
             Ok(_) => {}
         }
@@ -212,7 +217,7 @@ fn has_traces(folder: &Path) -> bool {
 }
 
 fn configuration(run: &RunFolder, known: &Known) -> Result<Config> {
-    let path = run.config();
+    let path = run.kept_config()?;
     Config::of_run(&path.display().to_string(), &read_text(&path)?, known)
 }
 

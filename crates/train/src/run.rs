@@ -57,6 +57,9 @@ pub fn resume_in(
     }
 }
 
+/// What helps where nothing of a run is left to go on with.
+const BEGIN_ANEW: &str = "begin anew, with `--overwrite`";
+
 /// What there is to be done for a run that was begun before.
 pub enum Reopened {
     /// Nothing: what it came to.
@@ -73,7 +76,7 @@ pub struct Begun {
     pub writer: RunWriter,
 }
 
-/// Opens the run in `folder` for going on with it.
+/// Opens the run in `folder` for going on with it. One that has lost its `config.toml` gets it back from its checkpoint.
 ///
 /// # Errors
 /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is none, if its checkpoint belongs to another configuration, or to
@@ -86,14 +89,19 @@ pub fn reopen(
     registry: &Registry,
     machine: &MachineOptions,
 ) -> Result<Reopened> {
-    let writer = RunFolder::open(folder)?.lock()?;
+    let writer = RunFolder::take(folder)?;
+    if let Err(lost) = writer.kept_config() {
+        let Some(newest) = newest_checkpoint(&writer, true)? else { return Err(lost.hint(BEGIN_ANEW)) };
+        files::write_atomic(&writer.config(), newest.checkpoint().metadata.configuration.as_bytes())?;
+    }
     if let Some(summary) = writer.finished()? {
         return Ok(Reopened::Finished(Box::new(summary)));
     }
     let known = registry.known();
+    let newest = newest_checkpoint(&writer, accept_arithmetic)?;
     let text = read_text(&writer.config())?;
     let config = Config::from_text(&writer.config().display().to_string(), &text, &known)?;
-    let prepared = match newest_checkpoint(&writer, accept_arithmetic)? {
+    let prepared = match newest {
         Some(newest) => {
             same_configuration(&config, &newest, &writer.config(), &known)?;
             Prepared::resume(config, registry, machine, newest)?

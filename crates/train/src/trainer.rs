@@ -17,7 +17,7 @@ use rigl_data::{Dataset, Loader, LoaderOptions, Order, Sample, Sets};
 use rigl_engine::{ARITHMETIC_VERSION, Outcome, Preprocessing};
 use rigl_formats::{Checkpoint, Store};
 use rigl_graph::account::Cost;
-use rigl_metrics::{Machine, RunWriter, Status, Summary, event};
+use rigl_metrics::{Machine, RunWriter, Status, Summary, event, jsonl};
 use rigl_topology::{Change, Gradients, OptimizerStep, Update};
 
 use crate::advice::slower;
@@ -87,9 +87,10 @@ struct Trainer<'a> {
     loader: Loader<Packed>,
 }
 
-/// The checkpoint that a run goes on from: the name of its file, and what was not as it should be.
+/// The checkpoint that a run goes on from: the name of its file, its size, and what was not as it should be.
 struct Resumed {
     file: String,
+    bytes: u64,
     warnings: Vec<String>,
 }
 
@@ -118,13 +119,19 @@ impl<'a> Trainer<'a> {
                 let (Checkpoint { metadata, state }, path) = latest.warned(|warning| warnings.push(warning));
                 let position = Position::read(&metadata, &state, &design, &stepper.patterns(), &cost)?;
                 let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let bytes = path.metadata().map_err(|e| Error::io("cannot read", &path, e))?.len();
+                let log_length = jsonl::kept_length(&run.log(), metadata.log_length)?;
+                if log_length < metadata.log_length {
+                    let lost = metadata.log_length - log_length;
+                    warnings.push(format!("`{}` has lost {lost} bytes at its end", run.log().display()));
+                }
                 let before = Before {
                     step: metadata.step,
                     draw: metadata.draw,
-                    log_length: metadata.log_length,
+                    log_length,
                     seconds: metadata.elapsed_s,
                 };
-                (position, before, Some(Resumed { file, warnings }))
+                (position, before, Some(Resumed { file, bytes, warnings }))
             }
         };
         let order = Order { seed: settings.seeds.data, batch: settings.batch(), first_draw: before.draw };
@@ -156,7 +163,14 @@ impl<'a> Trainer<'a> {
     }
 
     /// The beginning of a run that goes on.
-    fn go_on(&mut self, Resumed { file, warnings }: Resumed) -> Result<()> {
+    fn go_on(&mut self, Resumed { file, bytes, warnings }: Resumed) -> Result<()> {
+        if self.recorder.log_length() == 0 {
+            // A log that was lost begins anew, as every log does.
+            self.record_run()?;
+            self.record_network()?;
+        }
+        // The log was cut before this event: a checkpoint notes the length that the log had before it was safe.
+        self.record(event::Checkpoint { file: file.clone(), bytes })?;
         if let Some(threshold) = self.position.sums.threshold {
             self.stepper.memory.threshold = threshold;
         }
@@ -170,14 +184,34 @@ impl<'a> Trainer<'a> {
 
     /// The beginning of a new run.
     fn begin(&mut self) -> Result<()> {
+        self.record_run()?;
+        self.choose()?;
+        self.record_network()?;
+        if self.design.settings().records.patterns > 0 {
+            self.save_patterns()?;
+        }
+        // Proves the disk, and makes a kill at any later moment resumable.
+        self.checkpoint()?;
+        // A leftover is no reason not to train.
+        if let Err(error) = self.run.begun() {
+            self.recorder.observer.warning(&format!("the run that was replaced is not gone: {error}"));
+        }
+        Ok(())
+    }
+
+    /// The first event of the log.
+    fn record_run(&mut self) -> Result<()> {
         self.record(event::Run {
             program: self.program.to_string(),
             commit: self.program.commit.clone(),
             arithmetic_version: ARITHMETIC_VERSION,
             configuration: self.design.settings().config().to_toml(),
             machine: self.machine(),
-        })?;
-        self.choose()?;
+        })
+    }
+
+    /// The second event of the log, once there are patterns.
+    fn record_network(&mut self) -> Result<()> {
         let parameters = self.stepper.session.parameters().iter().zip(&self.cost.parameters);
         let parameters = parameters.map(|(p, cost)| event::NetworkParameter {
             name: p.name().to_string(),
@@ -188,12 +222,7 @@ impl<'a> Trainer<'a> {
             flops: cost.flops,
         });
         let network = event::Network { parameters: parameters.collect() };
-        self.record(network)?;
-        if self.design.settings().records.patterns > 0 {
-            self.save_patterns()?;
-        }
-        // Proves the disk, and makes a kill at any later moment resumable.
-        self.checkpoint()
+        self.record(network)
     }
 
     /// Chooses the first patterns, where they are chosen by scores.

@@ -80,7 +80,8 @@ fn list(args: &Data, folder: &Path, registry: &Registry, printer: &Printer) -> R
             printer.warning(&format!("`{}` {damage}", shown::path(&status.place.join(&file.name))));
         }
         if !status.is_complete() {
-            printer.note(&format!("`rigl data fetch {name}{flag}` downloads what `{name}` lacks"));
+            let overwrite = if status.damaged().next().is_some() { " --overwrite" } else { "" };
+            printer.note(&format!("`rigl data fetch {name}{flag}{overwrite}` downloads what `{name}` lacks"));
         }
     }
     Ok(ExitCode::from(u8::from(verify && damaged)))

@@ -56,7 +56,7 @@ pub(crate) enum Split {
 }
 
 pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
-    args.logits.iter().try_for_each(|file| check_target(file, args.overwrite))?;
+    args.logits.iter().try_for_each(|file| check_target(file, args.overwrite, &args.run))?;
     let (checkpoint, file) = read_checkpoint(&args.run, "eval", printer)?;
     let machine = args.machine.options()?;
     let mut network = Trained::new(checkpoint, &file, registry, &machine)?;

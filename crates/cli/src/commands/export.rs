@@ -9,6 +9,7 @@ use rigl_base::{Error, Result, shell, shown};
 use rigl_formats::{Checkpoint, Metadata, export};
 use rigl_graph::Graph;
 use rigl_graph::state::{self, Role};
+use rigl_metrics::folder::is_file_of_run;
 use rigl_train::{Program, Registry};
 use serde_json::json;
 
@@ -43,9 +44,9 @@ pub(crate) struct Export {
 
 pub(crate) fn run(args: &Export, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let masks_file = masks_beside(&args.file);
-    check_target(&args.file, args.overwrite)?;
+    check_target(&args.file, args.overwrite, &args.run)?;
     if args.masks {
-        check_target(&masks_file, args.overwrite)?;
+        check_target(&masks_file, args.overwrite, &args.run)?;
     }
     let (checkpoint, source) =
         if args.best { best_checkpoint(&args.run)? } else { read_checkpoint(&args.run, "export", printer)? };
@@ -115,8 +116,9 @@ pub(crate) fn about(program: &Program, graph: &Graph, metadata: &Metadata) -> BT
     .into()
 }
 
-/// Refuses a file whose ending is none of ours, or that is there already.
-pub(crate) fn check_target(file: &Path, overwrite: bool) -> Result<()> {
+/// Refuses a file whose ending is none of ours, or that is there already; and, even if it may be overwritten, what a run
+/// keeps itself, and the checkpoint `source` that is read.
+pub(crate) fn check_target(file: &Path, overwrite: bool, source: &Path) -> Result<()> {
     let shown = shown::path(file);
     if file.is_dir() {
         let inside = file.join(format!("network.{ENDING}"));
@@ -130,6 +132,15 @@ pub(crate) fn check_target(file: &Path, overwrite: bool) -> Result<()> {
             Some(_) => error.hint(shell::path(&file.with_extension(ENDING))),
             None => error,
         });
+    }
+    if is_file_of_run(file) {
+        return Err(Error::usage(format!("`{shown}` is the name of a file that the run itself keeps"))
+            .hint("choose a name outside of its folders"));
+    }
+    if source.is_file()
+        && file.canonicalize().is_ok_and(|file| source.canonicalize().is_ok_and(|it| it == file))
+    {
+        return Err(Error::usage(format!("`{shown}` is the checkpoint that is read, and would be lost")));
     }
     match file.symlink_metadata() {
         Ok(_) if !overwrite => Err(Error::usage(format!("`{shown}` is there already")).hint("--overwrite")),
@@ -158,9 +169,9 @@ mod tests {
             ("net", "net.safetensors"),
             ("a.b/net.SAFETENSORS", "a.b/net.safetensors"),
         ] {
-            let error = check_target(Path::new(name), true).unwrap_err();
+            let error = check_target(Path::new(name), true, Path::new("run")).unwrap_err();
             assert_eq!(error.hint_text(), Some(hint), "{error}");
         }
-        assert!(check_target(Path::new("no/such/folder/net.safetensors"), false).is_ok());
+        assert!(check_target(Path::new("no/such/folder/net.safetensors"), false, Path::new("run")).is_ok());
     }
 }

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rigl_base::{Error, Result, shell, shown};
-use rigl_metrics::Summary;
+use rigl_metrics::folder::recover;
+use rigl_metrics::{RunFolder, Summary};
 use rigl_train::config::Override;
 use rigl_train::{Begun, MachineOptions, Registry, Reopened, reopen};
 
@@ -37,8 +38,9 @@ pub(crate) fn run(
         let label = prepared.config().method.name.clone();
         execute(prepared, &writer, &label, printer, bar, signals)
     };
-    let is_comparison = !path.join("config.toml").exists()
-        && [SPARSE, DENSE].iter().all(|name| path.join(name).join("config.toml").is_file());
+    recover(path)?;
+    let is_run = |path: &Path| RunFolder::open(path).is_ok();
+    let is_comparison = !is_run(path) && [SPARSE, DENSE].iter().all(|name| is_run(&path.join(name)));
     if !is_comparison {
         return match one(path)? {
             None => Ok(interrupted(path, printer, signals)),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use rigl_base::counts::counted;
 use rigl_base::{Error, Result, files, shown};
+use rigl_metrics::RunFolder;
 use rigl_metrics::folder::lock_folder;
 use rigl_metrics::machine;
 use rigl_study::{FailedRun, Options, Outcome, Plan, Request, Start, State, Table, variants};
@@ -117,6 +118,7 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
     plan.check_machine(&states, registry, &machine, memory)?;
     let program = std::env::current_exe()
         .map_err(|e| Error::environment("cannot tell where this program lies").caused_by(e))?;
+    check_folder(&plan.folder)?;
     files::create_folder(&plan.folder)?;
     let lock = lock_folder(&plan.folder, LOCK)?;
     let signals = Signals::listen(printer, Work::Sweep)?;
@@ -262,12 +264,35 @@ fn show(table: &Table, plan: &Plan, bad: &[FailedRun], printer: &Printer) -> Res
     printer.json_result(&value)
 }
 
+/// The files of the table.
+const TABLES: [&str; 3] = ["table.md", "table.csv", "table.json"];
+
+/// Refuses a folder that is a run's, or in which somebody else keeps files that a sweep would replace.
+fn check_folder(folder: &Path) -> Result<()> {
+    let shown = shown::path(folder);
+    let refused = |what: String| Err(Error::usage(what).hint("take another folder with `--out DIR`"));
+    if RunFolder::open(folder).is_ok() {
+        return refused(format!("`{shown}` is the folder of a run, not of a sweep"));
+    }
+    if folder.join(LOCK).exists() {
+        return Ok(());
+    }
+    match TABLES.iter().find(|name| folder.join(name).symlink_metadata().is_ok()) {
+        Some(name) => {
+            refused(format!("`{shown}` is not the folder of a sweep, and its `{name}` would be replaced"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Writes the table into the sweep's folder, in all its forms.
 fn write(table: &Table, folder: &Path) -> Result<()> {
     let json = serde_json::to_string_pretty(&table.json());
     let json = json.map_err(|e| Error::internal("cannot print JSON").caused_by(e))? + "\n";
-    for (name, text) in [("table.md", table.markdown()), ("table.csv", table.csv()), ("table.json", json)] {
-        files::write_atomic(&folder.join(name), text.as_bytes())?;
+    for (name, text) in TABLES.iter().zip([table.markdown(), table.csv(), json]) {
+        let path = folder.join(name);
+        files::clear_abandoned(&path);
+        files::write_atomic(&path, text.as_bytes())?;
     }
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::SystemTime;
 
 use clap::Args;
-use rigl_base::{Error, Result, files, shell, shown};
+use rigl_base::{Result, shown};
+use rigl_metrics::Claim;
 use rigl_metrics::folder::run_name;
-use rigl_metrics::{RunFolder, RunWriter};
 use rigl_topology::Topology;
 use rigl_train::config::Override;
 use rigl_train::{Config, MachineOptions, Prepared, Registry, begin};
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
         return compare(args, prepared, recipe, overrides, registry, &machine, printer);
     }
     let label = prepared.config().method.name.clone();
-    let writer = folder(args, &run_name_of(recipe, prepared.config(), &label))?;
+    let writer = claim(args, &run_name_of(recipe, prepared.config(), &label), &[])?.into_run()?;
     begin(&prepared, &writer)?;
     printer.note(&format!("run: {}", shown::path(writer.path())));
     network::note(&prepared, printer)?;
@@ -113,24 +113,16 @@ fn compare(
     overrides.push(Override::new("--method", "method.name", "dense"));
     let dense = Prepared::new(configuration(recipe, &overrides, registry)?, registry, machine)?;
     let name = run_name_of(recipe, sparse.config(), &format!("{}-and-dense", sparse.config().method.name));
-    let parent = match &args.run_dir {
-        Some(dir) => {
-            make_way(dir, args.overwrite)?;
-            files::create_folder(dir)?;
-            dir.clone()
-        }
-        None => free_folder(&name)?,
-    };
     // Both configurations first: from then on the comparison can be resumed.
-    let first = RunFolder::create_at(&parent.join(SPARSE))?;
-    begin(&sparse, &first)?;
-    let second = RunFolder::create_at(&parent.join(DENSE))?;
-    begin(&dense, &second)?;
+    let Claim { path: parent, runs } = claim(args, &name, &[SPARSE, DENSE])?;
+    for (prepared, writer) in [&sparse, &dense].into_iter().zip(&runs) {
+        begin(prepared, writer)?;
+    }
     printer.note(&format!("runs: {}", shown::path(&parent)));
     network::note(&sparse, printer)?;
     let signals = listen(args, printer)?;
     let mut summaries = Vec::new();
-    for (prepared, writer) in [(sparse, &first), (dense, &second)] {
+    for (prepared, writer) in [sparse, dense].into_iter().zip(&runs) {
         let label = prepared.config().method.name.clone();
         match execute(prepared, writer, &label, printer, !args.no_progress, &signals)? {
             None => return Ok(interrupted(&parent, printer, &signals)),
@@ -149,12 +141,12 @@ fn listen(args: &Train, printer: &Printer) -> Result<Signals> {
     Ok(signals)
 }
 
-/// The folder of a run: the one asked for, or a new one.
-fn folder(args: &Train, name: &str) -> Result<RunWriter> {
+/// A place for a run, or for runs of these names: the folder asked for, or a new one.
+fn claim(args: &Train, name: &str, runs: &[&str]) -> Result<Claim> {
     match &args.run_dir {
-        Some(dir) if args.overwrite => RunFolder::replace_at(dir),
-        Some(dir) => RunFolder::create_at(dir),
-        None => RunFolder::create(Path::new(RUNS), name),
+        Some(dir) if args.overwrite => Claim::replacing(dir, runs),
+        Some(dir) => Claim::at(dir, runs),
+        None => Claim::named(Path::new(RUNS), name, runs),
     }
 }
 
@@ -176,48 +168,4 @@ fn recipe_name(recipe: &str, config: &Config) -> String {
         _ if config.preset.is_empty() => "custom".into(),
         _ => config.preset.clone(),
     }
-}
-
-/// A new folder in `runs`, numbered if the name is taken.
-fn free_folder(name: &str) -> Result<PathBuf> {
-    files::create_folder(Path::new(RUNS))?;
-    let mut number = 1;
-    loop {
-        let name = if number == 1 { name.to_string() } else { format!("{name}-{number}") };
-        let path = Path::new(RUNS).join(name);
-        if files::create_new_folder(&path)? {
-            return Ok(path);
-        }
-        number += 1;
-    }
-}
-
-/// Sees to it that a comparison can begin in `dir`: it may hold nothing but the two runs of another one, which is
-/// removed if it is to be replaced.
-fn make_way(dir: &Path, overwrite: bool) -> Result<()> {
-    let shown = shown::path(dir);
-    let entries = match std::fs::read_dir(dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(|e| Error::io("cannot read folder", dir, e))?,
-    };
-    for entry in entries {
-        let name = entry.map_err(|e| Error::io("cannot read folder", dir, e))?.file_name();
-        if name != SPARSE && name != DENSE {
-            return Err(Error::usage(format!("`{shown}` is not empty, and holds no comparison of two runs"))
-                .hint("choose another folder"));
-        }
-    }
-    let runs: Vec<RunFolder> =
-        [SPARSE, DENSE].iter().filter_map(|name| RunFolder::open(&dir.join(name)).ok()).collect();
-    if !overwrite && !runs.is_empty() {
-        return Err(Error::usage(format!("`{shown}` holds a comparison of two runs already")).hint(format!(
-            "`rigl train --resume {}` goes on with it, `--overwrite` replaces it",
-            shell::path(dir)
-        )));
-    }
-    // Neither is removed while the other is being trained.
-    let locked = runs.into_iter().map(RunFolder::lock).collect::<Result<Vec<RunWriter>>>()?;
-    let paths: Vec<PathBuf> = locked.iter().map(|run| run.path().to_path_buf()).collect();
-    drop(locked);
-    paths.iter().try_for_each(|path| RunFolder::replace_at(path).map(drop))
 }

@@ -72,6 +72,12 @@ impl Place {
         files::write_atomic(&path, bytes.as_ref()).unwrap();
     }
 
+    /// Removes a folder with everything in it.
+    #[allow(clippy::disallowed_methods, reason = "nothing else does that")]
+    pub fn remove_folder(&self, relative: &str) {
+        std::fs::remove_dir_all(self.path(relative)).unwrap();
+    }
+
     /// Writes a small data set called `mnist`, of drawn digits, into the folder `data`: it is read in no time,
     /// where drawing the whole embedded one takes a while.
     pub fn write_data(&self, train: usize, test: usize) {

@@ -1,11 +1,10 @@
 //! One source of values, read from disk and taken apart into entries: a full key, its value, and where it stands.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use rigl_base::error::short;
-use rigl_base::{Error, Result, nearest};
+use rigl_base::{Error, Result, files, nearest};
 use toml_edit::{Document, InlineTable, Item, TableLike, Value};
 
 use super::model::{self, TABLE};
@@ -73,7 +72,7 @@ const LARGEST: u64 = 1 << 20;
 pub fn read_text(path: &Path) -> Result<String> {
     let cannot = |e| Error::io("cannot read", path, e);
     let mut bytes = Vec::new();
-    File::open(path).map_err(cannot)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    files::open(path)?.take(LARGEST + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() as u64 > LARGEST {
         return Err(Error::usage(format!("`{}` is larger than a configuration of 1 MiB", path.display())));
     }

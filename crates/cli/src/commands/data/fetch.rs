@@ -23,6 +23,9 @@ pub(crate) struct Fetch {
     /// asked first
     #[arg(long, value_name = "URL")]
     pub(crate) mirror: Vec<String>,
+    /// Replace files that are there and are not the published ones
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     /// Plain lines in place of a progress bar
     #[arg(long, help_heading = "Output")]
     pub(crate) no_progress: bool,
@@ -71,6 +74,7 @@ mod online {
         let options = Options {
             mirrors: mirrors.collect::<Result<_>>()?,
             proxy: Proxy::try_from_env(),
+            replace: args.overwrite,
             ..Options::default()
         };
         let signals = Signals::listen(printer, Work::Download)?;

@@ -21,8 +21,8 @@ const UNFINISHED: &str = "unfinished";
 pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) -> Result<()> {
     let Inspect { path, pixels, all } = args;
     let run = open_run(path, "inspect")?;
-    let file = run.config().display().to_string();
-    let config = Config::of_run(&file, &read_text(&run.config())?, &registry.known())?;
+    let file = run.kept_config()?;
+    let config = Config::of_run(&file.display().to_string(), &read_text(&file)?, &registry.known())?;
     let digest = if run.log().is_file() { Digest::read(&run.log())? } else { Digest::default() };
     let summary = if run.summary().is_file() { Some(Summary::read(&run.summary())?) } else { None };
     let status = summary.as_ref().map(|summary| summary.status).or_else(|| digest.status());
