@@ -183,7 +183,7 @@ impl<'a> File<'a> {
     /// The forms that count in this folder: the published one if it is there, else what it was unpacked to if any
     /// of that is.
     fn forms(&self, place: &Path) -> &[Form<'a>] {
-        let is_there = |form: &Form| place.join(form.name).is_file();
+        let is_there = |form: &Form| is_there(&place.join(form.name));
         if !is_there(&self.published) && self.unpacked.iter().any(is_there) {
             self.unpacked
         } else {
@@ -193,7 +193,7 @@ impl<'a> File<'a> {
 
     /// Whether any of it is there.
     fn is_begun(&self, place: &Path) -> bool {
-        self.forms(place).iter().any(|form| place.join(form.name).is_file())
+        self.forms(place).iter().any(|form| is_there(&place.join(form.name)))
     }
 
     /// The file in this folder, if all of it is there.
@@ -201,7 +201,7 @@ impl<'a> File<'a> {
         let forms = self.forms(place);
         let paths: Vec<PathBuf> = forms.iter().map(|form| place.join(form.name)).collect();
         let unpacked = forms[0].name != self.published.name;
-        paths.iter().all(|path| path.is_file()).then_some(Present { paths, unpacked })
+        paths.iter().all(|path| is_there(path)).then_some(Present { paths, unpacked })
     }
 
     /// What became of the file in this folder: one entry, or one for each file that it was unpacked to.
@@ -209,13 +209,21 @@ impl<'a> File<'a> {
         let status = |form: &Form| {
             let path = place.join(form.name);
             let name = form.name.to_string();
-            if !path.is_file() {
+            if !is_there(&path) {
                 return FileStatus { name, path: None, bytes: 0, damage: None };
             }
             let bytes = path.metadata().map_or(0, |metadata| metadata.len());
             FileStatus { name, bytes, damage: form.damage(&path, verify), path: Some(path) }
         };
         self.forms(place).iter().map(status).collect()
+    }
+}
+
+/// Whether there is a file, or something that this process may not look at: that is not missing.
+fn is_there(path: &Path) -> bool {
+    match path.metadata() {
+        Ok(found) => found.is_file(),
+        Err(e) => ![io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&e.kind()),
     }
 }
 

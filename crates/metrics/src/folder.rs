@@ -10,6 +10,7 @@ mod name;
 mod run;
 mod writer;
 
+pub use aside::is_aside;
 pub use claim::{Claim, recover};
 pub(crate) use entries::EVENTS;
 pub use lock::lock_folder;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rigl_base::{Error, Kind, Result};
 use rigl_formats::Store;
+use rigl_metrics::folder::is_aside;
 use rigl_metrics::{RunFolder, Summary, jsonl};
 use rigl_train::Config;
 use rigl_train::config::{Difference, Known, read_text};
@@ -180,6 +181,8 @@ pub fn read_runs(path: &Path, known: &Known) -> Result<Runs> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(path).map_err(cannot)? {
         match entry {
+            // What a killed process was replacing is no run beside the others.
+            Ok(entry) if is_aside(&entry.file_name()) => {}
             Ok(entry) => paths.push(entry.path()),
             Err(e) => runs.unreadable.push((path.to_path_buf(), cannot(e))),
         }
@@ -242,11 +245,15 @@ mod tests {
         let error = read_runs(place.path(), &Known::default()).unwrap_err();
         assert!(error.kind() == Kind::Usage && error.to_string().contains("is not a run"), "{error}");
         files::write_atomic(&path("table.md"), b"").unwrap();
-        for folder in ["begun", "closed", "lost", "notes"] {
+        for folder in ["lost", "notes", "site"] {
             files::create_folder(&path(folder)).unwrap();
         }
-        files::write_atomic(&path("begun/config.toml"), b"").unwrap();
-        files::write_atomic(&path("closed/config.toml"), b"").unwrap();
+        let config = Config::default().to_toml();
+        for folder in ["begun", "closed", ".begun.replaced"] {
+            files::create_folder(&path(folder)).unwrap();
+            files::write_atomic(&path(folder).join("config.toml"), config.as_bytes()).unwrap();
+        }
+        files::write_atomic(&path("site/config.toml"), b"[params]").unwrap();
         files::write_atomic(&path("lost/metrics.jsonl"), b"").unwrap();
         std::os::unix::fs::symlink("nowhere", path("gone")).unwrap();
         std::fs::set_permissions(path("closed"), PermissionsExt::from_mode(0o000)).unwrap();

@@ -18,6 +18,7 @@ pub(crate) mod resume;
 pub(crate) mod sweep;
 pub(crate) mod train;
 
+use std::io::ErrorKind;
 use std::path::Path;
 
 use rigl_base::{Error, Result, shell, shown};
@@ -95,7 +96,7 @@ pub(crate) fn best_checkpoint(path: &Path) -> Result<(Checkpoint, String)> {
         )));
     }
     let file = open_run(path, "export --best")?.checkpoints().join("best.safetensors");
-    if !file.is_file() {
+    if matches!(file.symlink_metadata(), Err(e) if e.kind() == ErrorKind::NotFound) {
         return Err(Error::usage(format!(
             "`{}` has no best checkpoint: it split no validation samples off, or has not evaluated yet",
             shown::path(path)

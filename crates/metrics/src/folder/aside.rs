@@ -3,7 +3,7 @@
 //!
 //! `.RUN.replaced` is whole, and put back unless `RUN` has begun; `.RUN.removed` is what is left of one to be removed.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
@@ -22,14 +22,17 @@ pub(super) struct Aside {
     _locks: Vec<File>,
 }
 
+const REPLACED: &str = "replaced";
+const REMOVED: &str = "removed";
+
 /// The name of a folder that is set aside.
 fn replaced(real: &Path) -> PathBuf {
-    beside(real, "replaced")
+    beside(real, REPLACED)
 }
 
 /// The name of a folder that is being removed.
 fn removed(real: &Path) -> PathBuf {
-    beside(real, "removed")
+    beside(real, REMOVED)
 }
 
 fn beside(real: &Path, what: &str) -> PathBuf {
@@ -38,6 +41,12 @@ fn beside(real: &Path, what: &str) -> PathBuf {
     name.push(".");
     name.push(what);
     real.with_file_name(name)
+}
+
+/// Whether a folder's name is that of runs which are set aside while they are replaced, or being removed.
+pub fn is_aside(name: &OsStr) -> bool {
+    let name = name.to_str().unwrap_or_default();
+    name.starts_with('.') && [REPLACED, REMOVED].iter().any(|ending| name.ends_with(&format!(".{ending}")))
 }
 
 /// The run, or runs, set aside for `path`, if a process was killed while it replaced it.
