@@ -171,7 +171,7 @@ mod odd {
                 }
                 let (place, run) = place();
                 let outside = place.path().join("outside");
-                fs::rename(run.join(name), &outside).unwrap_or_default();
+                files::rename(&run.join(name), &outside).unwrap();
                 match kind {
                     "pipe" => pipe(&run.join(name)),
                     "link" => symlink(&outside, run.join(name)).unwrap(),

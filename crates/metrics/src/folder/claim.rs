@@ -114,7 +114,7 @@ impl RunFolder {
     /// # Errors
     /// As [`RunFolder::open`] and [`RunFolder::lock`].
     pub fn take(path: &Path) -> Result<RunWriter> {
-        recover(path)?;
+        let _turn = recover_in_turn(path)?;
         RunFolder::open(path)?.lock()
     }
 }
@@ -125,9 +125,15 @@ impl RunFolder {
 /// # Errors
 /// `Kind::Busy` if that process is not dead; `Kind::Environment` if a folder cannot be read or renamed.
 pub fn recover(path: &Path) -> Result<()> {
-    let Some(real) = real(path)? else { return Ok(()) };
-    let _turn = turn_beside(&real)?;
-    aside::recover(&real)
+    recover_in_turn(path).map(drop)
+}
+
+/// The same, and keeps the turn: until it is dropped, nobody replaces what is there.
+fn recover_in_turn(path: &Path) -> Result<Option<File>> {
+    let Some(real) = real(path)? else { return Ok(None) };
+    let turn = turn_beside(&real)?;
+    aside::recover(&real)?;
+    Ok(turn)
 }
 
 /// What is at the place of a run, or of several.
@@ -271,7 +277,7 @@ fn real(path: &Path) -> Result<Option<PathBuf>> {
         real => return real.map(Some).map_err(cannot),
     }
     let shown = path.display();
-    if path.symlink_metadata().is_ok() {
+    if path.is_symlink() {
         return Err(Error::usage(format!("`{shown}` is a link to nothing")));
     }
     let Some(name) = path.file_name() else {
