@@ -171,6 +171,7 @@ fn meets(place: &Path, fault: &str) -> bool {
     }
 }
 
+#[allow(clippy::print_stdout, reason = "read by the process that started this one")]
 fn child(text: &str) {
     let mut words = text.split(' ');
     let kind = match words.next().unwrap() {
