@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use rigl_base::{Error, Result, files};
+use rigl_base::{Error, Result, files, shown};
 
 use crate::event::Record;
 
@@ -40,7 +40,7 @@ impl EventLog {
                 "event `{}` of {} bytes for `{}`, readers take {LONGEST_LINE}",
                 record.event.name(),
                 line.len(),
-                self.path.display()
+                shown::path(&self.path)
             )));
         }
         self.log.append(line.as_bytes())
@@ -103,7 +103,7 @@ fn check_end(path: &Path, len: u64) -> Result<()> {
     if byte == [b'\n'] {
         return Ok(());
     }
-    Err(Error::data(format!("`{}`: no line ends at byte {len}, where it was to be cut", path.display()))
+    Err(Error::data(format!("`{}`: no line ends at byte {len}, where it was to be cut", shown::path(path)))
         .hint("move it elsewhere: the run goes on with a new log"))
 }
 
@@ -163,7 +163,7 @@ impl<R: BufRead> EventReader<R> {
             limited
                 .read_until(b'\n', &mut self.buffer)
                 .map_err(|e| Error::io("cannot read", &self.path, e))?;
-            let place = || format!("`{}`, line {}", self.path.display(), self.line);
+            let place = || format!("`{}`, line {}", shown::path(&self.path), self.line);
             if self.buffer.len() > LONGEST_LINE {
                 return Err(Error::data(format!("longer than {LONGEST_LINE} bytes")).context(place()));
             }

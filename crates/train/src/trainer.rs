@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use rigl_base::{Error, Kind, Result};
+use rigl_base::{Error, Kind, Result, shown};
 use rigl_data::{Dataset, Loader, LoaderOptions, Order, Sample, Sets};
 use rigl_engine::{ARITHMETIC_VERSION, Outcome, Preprocessing};
 use rigl_formats::{Checkpoint, Store};
@@ -123,7 +123,7 @@ impl<'a> Trainer<'a> {
                 let log_length = jsonl::kept_length(&run.log(), metadata.log_length)?;
                 if log_length < metadata.log_length {
                     let lost = metadata.log_length - log_length;
-                    warnings.push(format!("`{}` has lost {lost} bytes at its end", run.log().display()));
+                    warnings.push(format!("`{}` has lost {lost} bytes at its end", shown::path(&run.log())));
                 }
                 let before = Before {
                     step: metadata.step,

@@ -7,7 +7,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use rigl_base::{Error, Kind, Result, files};
+use rigl_base::{Error, Kind, Result, files, shown};
 
 use super::entries::{Entries, LOCK, is_own};
 use super::lock::{lock_folder, turn};
@@ -78,7 +78,7 @@ impl Aside {
     pub(super) fn set(real: &Path, locks: Vec<File>) -> Result<Aside> {
         for taken in [replaced(real), removed(real)] {
             if taken.symlink_metadata().is_ok() {
-                let (taken, real) = (taken.display(), real.display());
+                let (taken, real) = (shown::path(&taken), shown::path(real));
                 return Err(Error::usage(format!("`{real}` cannot be replaced: `{taken}` is in the way"))
                     .hint("move that elsewhere"));
             }
@@ -120,7 +120,7 @@ impl Aside {
         let real = &self.real;
         if real.symlink_metadata().is_ok() {
             if progress(real)? != Progress::Beginning {
-                return Err(Error::usage(format!("`{}` has begun", real.display())));
+                return Err(Error::usage(format!("`{}` has begun", shown::path(real))));
             }
             remove(real)?;
         }
@@ -154,7 +154,7 @@ pub(super) fn recover(real: &Path) -> Result<()> {
         return Ok(());
     }
     let _locks = lock_all(&replaced(real)).map_err(|error| match error.kind() {
-        Kind::Busy => Error::busy(format!("`{}` is being replaced by another process", real.display()))
+        Kind::Busy => Error::busy(format!("`{}` is being replaced by another process", shown::path(real)))
             .hint("wait for it to end, or stop it"),
         _ => error,
     })?;

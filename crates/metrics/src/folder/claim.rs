@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use rigl_base::{Error, Result, files};
+use rigl_base::{Error, Result, files, shell, shown};
 
 use super::aside::{self, Aside};
 use super::entries::{Entries, LOCK, refuse_foreign, sweep};
@@ -50,7 +50,7 @@ impl Claim {
                 return make(&path, &path, parts);
             }
         }
-        let base = base.display();
+        let base = shown::path(base);
         Err(Error::environment(format!("`{base}` holds {MOST_OF_A_NAME} runs named `{name}` already")))
     }
 
@@ -155,13 +155,13 @@ fn claim(path: &Path, parts: &[&str], replace: bool) -> Result<Claim> {
     };
     let _turn = turn_beside(&real)?;
     aside::recover(&real)?;
-    let (shown, what) = (path.display(), if parts.is_empty() { "run" } else { "comparison of two runs" });
+    let (shown, what) = (shown::path(path), if parts.is_empty() { "run" } else { "comparison of two runs" });
     match find(path, parts)? {
         Found::Nothing => make(path, &real, parts),
         Found::Other => Err(Error::usage(format!("`{shown}` is not empty, and holds no {what}"))
             .hint("choose another folder")),
         Found::Runs(_) if !replace => Err(Error::usage(format!("`{shown}` holds a {what} already"))
-            .hint(format!("`--resume {shown}` goes on with it, `--overwrite` replaces it"))),
+            .hint(format!("`--resume {}` goes on with it, `--overwrite` replaces it", shell::path(path)))),
         Found::Runs(beside) => {
             refuse_foreign(path, &beside)?;
             let old = set_aside(path, &real, parts)?;
@@ -230,7 +230,7 @@ fn set_aside(path: &Path, real: &Path, parts: &[&str]) -> Result<Aside> {
     let here =
         Path::new(".").canonicalize().map_err(|e| Error::io("cannot read folder", Path::new("."), e))?;
     if here.starts_with(real) {
-        let path = path.display();
+        let path = shown::path(path);
         return Err(Error::usage(format!("`{path}` cannot be replaced by a command that runs in it"))
             .hint("run it from the folder above"));
     }
@@ -249,7 +249,10 @@ fn make(path: &Path, real: &Path, parts: &[&str]) -> Result<Claim> {
         let lock = lock_folder(&folder, LOCK)?;
         // Another process may have made a run here before the lock was taken.
         if !is_vacant(&folder)? {
-            return Err(Error::busy(format!("`{}` has just been taken by another run", folder.display())));
+            return Err(Error::busy(format!(
+                "`{}` has just been taken by another run",
+                shown::path(&folder)
+            )));
         }
         sweep(&folder)?;
         let run = RunFolder::at(folder);
@@ -276,7 +279,7 @@ fn real(path: &Path) -> Result<Option<PathBuf>> {
         Err(e) if e.kind() == ErrorKind::NotFound => {}
         real => return real.map(Some).map_err(cannot),
     }
-    let shown = path.display();
+    let shown = shown::path(path);
     if path.is_symlink() {
         return Err(Error::usage(format!("`{shown}` is a link to nothing")));
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rigl_base::error::short;
 use rigl_base::files::{self, temporary_of};
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shown};
 
 pub(super) const CONFIG: &str = "config.toml";
 pub(super) const LOG: &str = "metrics.jsonl";
@@ -133,7 +133,7 @@ impl Entries {
     pub(super) fn check(&self, run: &Path) -> Result<()> {
         let Some((path, found, expected)) = self.odd.first() else { return Ok(()) };
         let path = run.join(path);
-        Err(Error::usage(format!("`{}` is {found}, expected {expected}", path.display()))
+        Err(Error::usage(format!("`{}` is {found}, expected {expected}", shown::path(&path)))
             .hint("move it elsewhere"))
     }
 
@@ -187,13 +187,13 @@ pub(super) fn refuse_foreign(folder: &Path, foreign: &[PathBuf]) -> Result<()> {
     if foreign.is_empty() {
         return Ok(());
     }
-    let mut names: Vec<String> = foreign.iter().map(|path| path.display().to_string()).collect();
+    let mut names: Vec<String> = foreign.iter().map(|path| shown::path(path)).collect();
     names.sort();
     let mut told: Vec<String> = names.iter().take(TOLD).map(|name| format!("`{}`", short(name))).collect();
     if names.len() > TOLD {
         told.push(format!("{} more", names.len() - TOLD));
     }
-    let (it, folder) = (if names.len() == 1 { "it" } else { "them" }, folder.display());
+    let (it, folder) = (if names.len() == 1 { "it" } else { "them" }, shown::path(folder));
     Err(Error::usage(format!(
         "`{folder}` is not replaced: {} in it {} not written by this program",
         told.join(", "),

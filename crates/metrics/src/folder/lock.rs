@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use rigl_base::{Error, Result, files};
+use rigl_base::{Error, Result, files, shown};
 
 use crate::machine;
 
@@ -72,7 +72,7 @@ pub(super) fn turn(parent: &Path) -> Result<Option<File>> {
             Ok(()) => return Ok(Some(folder)),
             Err(TryLockError::WouldBlock) if began.elapsed() < PATIENCE => sleep(Duration::from_millis(2)),
             Err(TryLockError::WouldBlock) => {
-                let parent = parent.display();
+                let parent = shown::path(parent);
                 return Err(Error::busy(format!("another process has locked the folder `{parent}`")));
             }
             Err(TryLockError::Error(_)) => return Ok(None),
@@ -82,13 +82,13 @@ pub(super) fn turn(parent: &Path) -> Result<Option<File>> {
 
 /// A run that another process writes to.
 pub(super) fn in_use(folder: &Path, holder: &str) -> Error {
-    Error::busy(format!("`{}` is in use by {holder}", folder.display()))
+    Error::busy(format!("`{}` is in use by {holder}", shown::path(folder)))
         .hint("wait for it to end, or stop it")
 }
 
 /// A folder that another process has exchanged while this one took its lock.
 pub(super) fn gone(folder: &Path) -> Error {
-    Error::busy(format!("`{}` has just been replaced or removed by another process", folder.display()))
+    Error::busy(format!("`{}` has just been replaced or removed by another process", shown::path(folder)))
 }
 
 /// What the holder of a lock wrote about itself. Some systems let nobody else read a locked file.

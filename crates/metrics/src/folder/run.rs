@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shell, shown};
 
 use super::aside;
 use super::entries::{CHECKPOINTS, CONFIG, LOCK, LOG, PATTERNS, SUMMARY, is_own};
@@ -33,8 +33,8 @@ impl RunFolder {
         let set_aside = |error: Error| match aside::holds_run(path) {
             Some(aside) => error.hint(format!(
                 "`{}` is the run that was being replaced; `rigl train --resume {}` puts it back",
-                aside.display(),
-                path.display()
+                shown::path(&aside),
+                shell::path(path)
             )),
             None => error,
         };
@@ -42,7 +42,7 @@ impl RunFolder {
         if !found.is_dir() {
             return Err(Error::usage(format!(
                 "`{}` is a file, expected the folder of a run",
-                path.display()
+                shown::path(path)
             )));
         }
         if marks::is_readable(path)? {
@@ -53,7 +53,7 @@ impl RunFolder {
             Err(e) if e.kind() == ErrorKind::NotFound => "it has no `config.toml`",
             Err(e) => return Err(Error::io("cannot read", &run.config(), e)),
         };
-        Err(set_aside(Error::usage(format!("`{}` is not a run: {what}", path.display()))))
+        Err(set_aside(Error::usage(format!("`{}` is not a run: {what}", shown::path(path)))))
     }
 
     /// Who is writing to this run at the moment, `process 1234 on host a`; `None` if nobody is.
@@ -79,13 +79,15 @@ impl RunFolder {
     /// # Errors
     /// `Kind::Data` if it is not there; `Kind::Environment` if that cannot be told.
     pub fn kept_config(&self) -> Result<PathBuf> {
-        let (config, run) = (self.config(), self.path.display());
+        let (config, run) = (self.config(), shown::path(&self.path));
         match config.symlink_metadata() {
             Ok(_) => Ok(config),
-            Err(e) if e.kind() == ErrorKind::NotFound => Err(Error::data(format!(
-                "`{run}` has lost its `{CONFIG}`"
-            ))
-            .hint(format!("`rigl train --resume {run}` writes it again, as its last checkpoint has it"))),
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                Err(Error::data(format!("`{run}` has lost its `{CONFIG}`")).hint(format!(
+                    "`rigl train --resume {}` writes it again, as its last checkpoint has it",
+                    shell::path(&self.path)
+                )))
+            }
             Err(e) => Err(Error::io("cannot read", &config, e)),
         }
     }

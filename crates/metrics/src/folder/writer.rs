@@ -4,7 +4,7 @@ use std::fs::File;
 use std::ops::Deref;
 use std::sync::{Mutex, PoisonError};
 
-use rigl_base::{Error, Result};
+use rigl_base::{Error, Result, shown};
 
 use super::aside::Aside;
 use super::entries::{Entries, LOCK, sweep};
@@ -77,7 +77,7 @@ impl RunFolder {
         if !marks::is_run(path)? {
             return Err(Error::usage(format!(
                 "`{}` is not a run: it has a configuration, and nothing else that a run leaves",
-                path.display()
+                shown::path(path)
             )));
         }
         Entries::of(path)?.check(path)?;
