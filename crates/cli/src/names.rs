@@ -37,7 +37,9 @@ pub(crate) fn completed(command: Command, registry: &Registry) -> Command {
     let presets = || registry.presets.iter().map(|preset| preset.name.to_string());
     let models = || registry.models.names().map(String::from);
     let methods = || registry.methods.iter().map(|method| method.name.to_string());
-    let datasets = || registry.datasets.names().map(String::from);
+    // What is embedded is not downloaded.
+    let has_files = |name: &&str| registry.datasets.source(name).is_ok_and(|source| source.is_some());
+    let datasets = || registry.datasets.names().filter(has_files).map(String::from);
     each(command, &|argument, command| match (argument.get_id().as_str(), command) {
         ("model", _) => argument.value_parser(names(models().collect())),
         ("method", _) => argument.value_parser(names(methods().collect())),
