@@ -82,9 +82,10 @@ fn a_run_goes_on_by_what_is_printed_for_it() {
         place.write_data(20, 10);
         let said = interrupted(&place, &name);
         let relative = Path::new(".").join(&name).into_os_string();
-        let looked = Said::of(place.command(arguments("inspect", &[relative.clone()]))).succeeded();
+        let looked =
+            Said::of(place.command(arguments("inspect", std::slice::from_ref(&relative)))).succeeded();
         is_plain(&looked);
-        let compared = Said::of(place.command(arguments("compare", &[relative.clone()])));
+        let compared = Said::of(place.command(arguments("compare", std::slice::from_ref(&relative))));
         assert_eq!(compared.code, Some(2), "{}", compared.err);
         is_plain(&compared);
         let mut resume = OsString::from("--resume=");
@@ -146,7 +147,7 @@ fn files_and_folders_in_hints_can_be_pasted() {
             Said::of(place.command([OsString::from("inspect"), exported.into_os_string()])).succeeded();
         is_plain(&looked);
         // Where data are to be had.
-        let said = Said::of(place.command(arguments("data --data-dir", &[run.clone()])));
+        let said = Said::of(place.command(arguments("data --data-dir", std::slice::from_ref(&run))));
         is_plain(&said);
         let line = command_in(&said.err);
         let folder = line.split_once("--data-dir ").unwrap().1;
