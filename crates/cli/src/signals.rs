@@ -76,9 +76,10 @@ impl Work {
                 "saves after this step, and stops",
                 format!(", and loses what was trained since the checkpoint of step {step}"),
             ),
-            (Work::Sweep, _) => {
-                ("stops once the runs under way have saved", ", and leaves it to them".to_string())
-            }
+            (Work::Sweep, _) => (
+                "stops once the runs under way have saved",
+                ", and may lose what they trained since their last checkpoints".to_string(),
+            ),
             (Work::Download, _) => ("stops, and keeps what has come", String::new()),
         };
         format!("interrupt: {now}; a second one ends at once{then}")
@@ -92,7 +93,7 @@ impl Work {
                 format!("ended at once: what was trained since step {step} is lost, the checkpoint of that step is kept")
             }
             (Work::Sweep, _) => {
-                "ended at once: the runs that were under way save and stop by themselves, the same command goes on with them".into()
+                "ended at once: the same command goes on with the runs that were under way, from their last checkpoints".into()
             }
             (Work::Download, _) => "ended at once: the same command goes on with what has come".into(),
         }
