@@ -1,9 +1,10 @@
 //! The one place that decides what appears: results on standard output, everything else on standard error. A
 //! terminal that went away ends the display, never the run.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
-use rigl_base::shown::plain;
+use rigl_base::shown::{is_hidden, plain};
 use rigl_base::{Error, Result};
 
 use super::terminal;
@@ -56,7 +57,7 @@ impl Printer {
     /// A result as JSON, on standard output.
     pub(crate) fn json_result(&self, value: &serde_json::Value) -> Result<()> {
         let text = serde_json::to_string_pretty(value);
-        self.result(&text.map_err(|e| Error::internal("cannot print JSON").caused_by(e))?)
+        self.result(&escaped(&text.map_err(|e| Error::internal("cannot print JSON").caused_by(e))?))
     }
 
     /// Something a person may like to know, unless it should be quiet. It may have several lines.
@@ -98,7 +99,32 @@ impl Printer {
     }
 }
 
+/// JSON without what a terminal would obey, and with the same meaning: JSON itself writes out only some of that.
+fn escaped(json: &str) -> Cow<'_, str> {
+    let hidden = |c: char| c != '\n' && is_hidden(c);
+    if !json.contains(hidden) {
+        return json.into();
+    }
+    // Outside of strings there is nothing hidden but ends of lines, and none is beyond sixteen bits.
+    json.chars().map(|c| if hidden(c) { format!("\\u{:04x}", u32::from(c)) } else { c.into() }).collect()
+}
+
 const RED: &str = "1;31";
 const YELLOW: &str = "1;33";
 const CYAN: &str = "1;36";
 const GREEN: &str = "1;32";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_for_a_terminal_means_the_same() {
+        let value = serde_json::json!({ "a": "\u{1b}[2J\u{7f}\u{9b}\u{202e}\u{2028}é" });
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        assert!(text.contains(|c| c != '\n' && is_hidden(c)));
+        let shown = escaped(&text);
+        assert!(!shown.contains(|c| c != '\n' && is_hidden(c)) && shown.contains('é'), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
+    }
+}
