@@ -7,6 +7,7 @@ mod batch_norm;
 mod buffers;
 mod execute;
 mod layout;
+mod memory;
 mod parameter;
 mod passes;
 mod plan;
@@ -25,7 +26,9 @@ pub const ARITHMETIC_VERSION: u32 = 2;
 
 pub use batch::{Batch, Packer, Preprocessing};
 pub use parameter::Parameter;
-pub use request::{Exchange, Extra, Growth, LayerTime, MicroBatch, Options, Outcome, StepConstants, Take};
+pub use request::{
+    Exchange, Extra, Growth, LayerTime, MicroBatch, Options, Outcome, PatternChange, StepConstants, Take,
+};
 pub use session::Session;
 pub use slots::Owner;
 pub use storage::Compute;

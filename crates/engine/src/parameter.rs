@@ -173,8 +173,10 @@ impl Parameter {
         let pattern = self.pattern().ok_or_else(|| context(Error::internal("it is dense")))?;
         // Copies in the order of the pattern are gone before there is a second set of everything.
         let done = {
-            let (values, gradient) = (self.values(), self.gradient());
-            let [sign, velocity, average, kept] = [SIGN, MOMENTUM, AVERAGE, KEPT].map(|name| self.slot(name));
+            let gradient = if request.needs_gradient() { self.gradient() } else { (&[]).into() };
+            let velocity = if request.needs_velocity() { self.slot(MOMENTUM) } else { None };
+            let values = self.values();
+            let [sign, average, kept] = [SIGN, AVERAGE, KEPT].map(|name| self.slot(name));
             let state = LayerState {
                 pattern,
                 values: &values,
@@ -189,19 +191,18 @@ impl Parameter {
             rigl_topology::transition(state, request, initial).map_err(context)?
         };
         let Some(new) = done.new else { return Ok(done.change) };
-        let mut slots: Vec<Slot> = Vec::new();
-        for slot in self.slots.iter().filter(|slot| slot.over == Over::Active) {
-            let Slot { name, owner, over, values } = slot;
-            let values = done.change.carry(&self.storage.sorted(values));
-            slots.push(Slot { name: name.clone(), owner: *owner, over: *over, values });
+        // One slot after the other, so that there is never a second set of all.
+        for slot in self.slots.iter_mut().filter(|slot| slot.over == Over::Active) {
+            let old = std::mem::take(&mut slot.values);
+            slot.values = done.change.carry(&self.storage.sorted(&old));
         }
         if let Some(sign) = new.sign {
-            let slot = slots.iter_mut().find(|slot| slot.name == SIGN);
+            let slot = self.slots.iter_mut().find(|slot| slot.name == SIGN);
             slot.into_iter().for_each(|slot| slot.values.clone_from(&sign));
         }
         self.set(Some(done.change.pattern().clone()), new.values)?;
-        for slot in slots {
-            self.put_slot(&slot.name, slot.owner, slot.over, slot.values);
+        for slot in self.slots.iter_mut().filter(|slot| slot.over == Over::Active) {
+            slot.values = self.storage.stored(std::mem::take(&mut slot.values));
         }
         Ok(done.change)
     }
@@ -213,11 +214,12 @@ impl Parameter {
         if let Some(pattern) = &pattern {
             self.expect(pattern.len(), self.len())?;
         }
+        // What was stored goes before there is something new in its place.
+        (self.storage, self.values, self.gradient) = (Storage::Dense, Vec::new(), Vec::new());
         self.storage = Storage::new(pattern, &self.form, &self.shape, self.compute).map_err(named)?;
         self.expect(values.len(), self.active())?;
         self.values = self.storage.stored(values);
-        self.gradient.clear();
-        self.gradient.resize(self.values.len(), 0.0);
+        self.gradient = vec![0.0; self.values.len()];
         Ok(())
     }
 
@@ -233,8 +235,8 @@ impl Parameter {
             (Storage::Sparse { stream: Stream::Conv(stream), .. }, _) => {
                 Weights::Sparse(stream, &self.values)
             }
-            (_, Form::Conv(_, DenseConv::Taps(taps))) => Weights::Dense(taps, &self.values),
-            (_, Form::Conv(_, DenseConv::Full(stream))) => Weights::Sparse(stream, &self.values),
+            (_, Form::Conv(_, Some(DenseConv::Taps(taps)))) => Weights::Dense(taps, &self.values),
+            (_, Form::Conv(_, Some(DenseConv::Full(stream)))) => Weights::Sparse(stream, &self.values),
             _ => return Err(Error::internal(format!("parameter `{}` is of no convolution", self.name))),
         })
     }

@@ -9,7 +9,7 @@ use crate::storage::Compute;
 /// What a session runs on and how.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Samples of a (micro-)batch, at most.
+    /// Samples of a (micro-)batch, at most; 0 where nothing is trained.
     pub batch: usize,
     /// Samples of an evaluation batch, at most.
     pub evaluation_batch: usize,
@@ -106,7 +106,7 @@ pub enum Take {
 }
 
 /// What training by a method holds beyond values, gradients and slots of active weights.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Extra {
     /// The dense gradient of one convolution at a time; linear layers need none of theirs whole.
     pub scored: bool,
@@ -114,6 +114,22 @@ pub struct Extra {
     pub gradients: bool,
     /// What it keeps of each sparse layer from one step to the next.
     pub slots: Vec<MethodSlot>,
+    /// What changes the patterns.
+    pub change: Option<PatternChange>,
+}
+
+/// A change of patterns, which holds something of its own while it lasts.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PatternChange {
+    /// First patterns are chosen of a dense network by scores of its weights, and leave so many of each parameter.
+    Chosen(Vec<Option<usize>>),
+    /// Updates replace this share of the active weights at most.
+    Update {
+        /// The share.
+        replaced: f64,
+        /// Whether they look at the gradient of active weights.
+        gradient: bool,
+    },
 }
 
 /// Where the gradients of several replicas meet. All replicas call it for the same parameters in the same order.

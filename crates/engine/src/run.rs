@@ -106,7 +106,7 @@ impl Collectors {
     /// The best of what all workers have collected; none without workers.
     pub(crate) fn finish(self) -> Option<Largest> {
         let each = self.workers.into_iter().map(|m| m.into_inner().unwrap_or_else(|e| e.into_inner()));
-        each.reduce(Largest::merge)
+        each.reduce(Largest::merge).map(Largest::settled)
     }
 }
 

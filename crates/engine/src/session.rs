@@ -12,11 +12,12 @@ use rigl_kernels::loss::LossSums;
 use rigl_kernels::optimizer::{self, Sgd};
 use rigl_kernels::{Arena, Isa, Machine, Workspace, WorkspaceSize, measure};
 use rigl_topology::slots::KEPT;
-use rigl_topology::{MethodSlot, Over, Pattern};
+use rigl_topology::{Over, Pattern};
 
 use crate::batch::{Batch, Packer, Preprocessing};
 use crate::batch_norm::BatchNorm;
 use crate::execute;
+use crate::memory;
 use crate::parameter::Parameter;
 use crate::passes::{Purpose, conv_shape};
 use crate::plan::Plan;
@@ -25,14 +26,14 @@ use crate::request::{
 };
 use crate::run::{Collect, Collectors, PassTimes, Run, Scratch, Stopwatch, stored};
 use crate::slots::{KEPT_MOMENTUM, MOMENTUM, Owner};
-use crate::storage::{self, Form, Storage};
+use crate::storage::{Form, Storage};
 
 /// A network on this machine: parameters, buffers, threads.
 #[derive(Debug)]
 pub struct Session {
     graph: Graph,
     machine: Machine,
-    /// None of a network without a loss.
+    /// None of a network without a loss, or one that is not to be trained.
     training: Option<Plan>,
     evaluation: Plan,
     arena: Arena,
@@ -52,8 +53,8 @@ impl Session {
             None => Isa::detect(),
             Some(name) => Isa::named(name).map_err(|e| Error::usage(e.to_string()))?,
         };
-        let training =
-            graph.loss().map(|_| Plan::compile(graph, options.batch, Purpose::Training)).transpose()?;
+        let trained = graph.loss().filter(|_| options.batch > 0);
+        let training = trained.map(|_| Plan::compile(graph, options.batch, Purpose::Training)).transpose()?;
         let evaluation = Plan::compile(graph, options.evaluation_batch, Purpose::Evaluation)?;
         let plans = || training.iter().chain([&evaluation]);
         let arena = Arena::new(plans().map(|plan| plan.arena).max().unwrap_or(0))
@@ -69,7 +70,12 @@ impl Session {
                 let initial = InitialValues::new(p, options.seed);
                 let form = match (p.kind, conv_shape(graph, graph.node(p.node))) {
                     (ParameterKind::LinearWeight, _) => Form::Linear,
-                    (ParameterKind::ConvWeight, Some(shape)) => Form::conv(shape)?,
+                    (ParameterKind::ConvWeight, Some(shape)) => {
+                        // Growth needs the gradient of all weights.
+                        let dense =
+                            training.is_some() || !Storage::is_sparse(pattern.as_ref(), options.compute);
+                        Form::conv(shape, dense)?
+                    }
                     _ => Form::Vector,
                 };
                 let value = |i| initial.at(i);
@@ -167,7 +173,12 @@ impl Session {
         growth: &[Growth],
         times: Option<&mut [PassTimes]>,
     ) -> Result<Outcome> {
-        let Some(plan) = &self.training else { return Err(self.graph.no_loss()) };
+        let Some(plan) = &self.training else {
+            return Err(match self.graph.loss() {
+                None => self.graph.no_loss(),
+                Some(_) => Error::internal("the session was not made for training"),
+            });
+        };
         check_batch(part.batch, plan)?;
         let workers = self.machine.pool.threads();
         let collect: Vec<Option<Collect>> = if growth.is_empty() {
@@ -273,7 +284,7 @@ impl Session {
     /// If the batch is larger than planned, a label is out of range, a worker panicked, or the network has no loss
     /// ([`Session::predict`] does without).
     pub fn evaluate(&mut self, batch: &Batch, logits: Option<&mut Vec<f32>>) -> Result<Outcome> {
-        if self.training.is_none() {
+        if self.graph.loss().is_none() {
             let name = self.graph.name();
             return Err(Error::usage(format!(
                 "network `{name}` has no loss: what it says can be predicted alone"
@@ -371,8 +382,9 @@ impl Session {
         jobs.into_iter().map(answer).collect()
     }
 
-    /// Bytes that training of this network would hold: parameters with their slots, activations and their
-    /// gradients, and what a method takes beyond that. Nothing is allocated.
+    /// Bytes that training of this network would hold at most: parameters with their slots, activations and their
+    /// gradients, what a method takes beyond that, and what a change of patterns or saving takes meanwhile. Nothing is
+    /// allocated.
     ///
     /// # Errors
     /// If the network cannot be run.
@@ -383,34 +395,7 @@ impl Session {
         momentum: bool,
         extra: &Extra,
     ) -> Result<usize> {
-        let training = Plan::compile(graph, options.batch, Purpose::Training)?;
-        let evaluation = Plan::compile(graph, options.evaluation_batch, Purpose::Evaluation)?;
-        let parameters: usize = graph
-            .parameters()
-            .iter()
-            .zip(active)
-            .map(|(p, &count)| storage::planned_bytes(p.len(), count, options.compute, momentum))
-            .sum();
-        let sparse =
-            || graph.parameters().iter().zip(active).filter_map(|(p, &count)| Some((p.len(), count?)));
-        let all: usize = sparse().map(|(len, _)| len).sum();
-        let one_each: usize = sparse().map(|(_, count)| count).sum();
-        // All weights of a sparse layer have a velocity where they are kept.
-        let slot = |slot: &MethodSlot| match slot.over {
-            Over::Active => one_each,
-            Over::All => all * (1 + usize::from(slot.name == KEPT && momentum)),
-        };
-        let gradients = if extra.gradients { all } else { 0 };
-        let slots = gradients + extra.slots.iter().map(slot).sum::<usize>();
-        let scored = |(p, count): &(&rigl_graph::Parameter, &Option<usize>)| {
-            extra.scored && p.kind == ParameterKind::ConvWeight && count.is_some()
-        };
-        let largest = graph.parameters().iter().zip(active).filter(scored).map(|(p, _)| p.len()).max();
-        let activations = 4 * training.arena.max(evaluation.arena);
-        let scratch = training.workspace.max(evaluation.workspace).bytes(options.threads);
-        let masks = training.dropouts.iter().map(|dropout| dropout.mask_words(options.batch));
-        let masks = 2 * masks.sum::<Result<usize>>()?;
-        Ok(parameters + activations + scratch + masks + 4 * (largest.unwrap_or(0) + slots))
+        memory::planned_bytes(graph, active, options, momentum, extra)
     }
 
     /// The first parameter that holds a number that is not finite, in its values or its gradient.

@@ -47,8 +47,8 @@ pub(crate) enum Stream {
 pub(crate) enum Form {
     /// The weight of a linear layer.
     Linear,
-    /// The weight of a convolution, with what its dense arithmetic needs.
-    Conv(ConvShape, DenseConv),
+    /// The weight of a convolution, with what its dense arithmetic needs, where there is any.
+    Conv(ConvShape, Option<DenseConv>),
     /// Any other.
     Vector,
 }
@@ -119,6 +119,11 @@ impl Storage {
         }
     }
 
+    /// Whether a parameter with this pattern (none: dense) is stored by its active values alone.
+    pub(crate) fn is_sparse(pattern: Option<&Pattern>, compute: Compute) -> bool {
+        pattern.is_some_and(|pattern| is_sparse(pattern.density(), compute))
+    }
+
     /// Which positions are active; `None` where all are, and none can be otherwise.
     pub(crate) fn pattern(&self) -> Option<&Pattern> {
         match self {
@@ -138,35 +143,22 @@ impl Storage {
 }
 
 impl Form {
-    /// Of a convolution.
-    pub(crate) fn conv(shape: ConvShape) -> Result<Form> {
+    /// Of a convolution; `dense` says whether all its weights are ever worked on.
+    pub(crate) fn conv(shape: ConvShape, dense: bool) -> Result<Form> {
+        if !dense {
+            return Ok(Form::Conv(shape, None));
+        }
         let impossible = |e| Error::internal("convolution").caused_by(e);
         let dense = match shape.groups {
             1 => DenseConv::Taps(Box::new(ConvTaps::new(shape).map_err(impossible)?)),
             _ => DenseConv::Full(Box::new(ConvStream::full(shape).map_err(impossible)?)),
         };
-        Ok(Form::Conv(shape, dense))
-    }
-}
-
-/// Bytes that a parameter of `len` values takes, `count` of them active (none: dense), in the storage that
-/// [`Storage::new`] would choose.
-pub(crate) fn planned_bytes(len: usize, count: Option<usize>, compute: Compute, momentum: bool) -> usize {
-    let arrays = 4 * (2 + usize::from(momentum));
-    match count {
-        None => arrays * len,
-        // Mask and pattern.
-        Some(count) if !is_sparse(count as f64 / len.max(1) as f64, compute) => {
-            (arrays + 1) * len + 4 * count
-        }
-        // Pattern, two orders of at most 32-bit columns, their links, and visits of rows, of which there are fewer
-        // than nonzeros in each order.
-        Some(count) => (arrays + 4 + 2 * 4 + 4 + 4 + 2 * 4) * count,
+        Ok(Form::Conv(shape, Some(dense)))
     }
 }
 
 /// The storage rule.
-fn is_sparse(density: f64, compute: Compute) -> bool {
+pub(crate) fn is_sparse(density: f64, compute: Compute) -> bool {
     match compute {
         Compute::Sparse => true,
         Compute::Masked => false,

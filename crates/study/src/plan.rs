@@ -71,11 +71,6 @@ pub struct PlannedRun {
 /// Measured for WRN-22-2 (docs/performance.md: 55 ms at 98 % against 287 ms dense).
 const FIXED_SHARE: f64 = 0.2;
 
-/// Bytes that a process takes beside its network and its samples: the program, its threads, what is read at once from
-/// files, copies while it saves. Measured: 12 to 20 MB with LeNet-300-100 on MNIST, 23 to 37 MB with WRN-22-2 on CIFAR-10,
-/// most with pruning.
-const PROCESS: u64 = 48 << 20;
-
 impl Plan {
     /// Resolves and checks every run.
     ///
@@ -193,8 +188,8 @@ impl Planner<'_> {
         let taken = Origin::begin(&settings, registry).and_then(|origin| design(&origin));
         let guessed = taken.is_err();
         let design = taken.or_else(|_| design(&Origin::Fresh)).map_err(of_run)?;
-        let bytes = design.memory(machine).map_err(of_run)?.bytes();
-        let samples = all.saturating_add(test).saturating_mul(spec.image_len().unwrap_or(0)) as u64;
+        let memory = design.memory(machine).map_err(of_run)?;
+        let bytes = memory.with_samples(all.saturating_add(test), &spec.shape).bytes();
         let cost = design.training().map_err(of_run)?;
         let trained = cost.batches as f64 * design.settings().batch() as f64;
         let dense = 3.0 * design.reference_flops() as f64;
@@ -208,7 +203,7 @@ impl Planner<'_> {
             name,
             steps: design.recipe().steps,
             flops: cost.mean * trained,
-            bytes: bytes.saturating_add(samples).saturating_add(PROCESS),
+            bytes,
             guessed,
             work: (cost.mean + FIXED_SHARE * dense) * trained,
             config,

@@ -24,6 +24,7 @@ use crate::names::{Decay, GrownInit, NarrowTo, Redistribution, StepPolicy};
 use crate::pattern::Pattern;
 use crate::schedule::UpdateSchedule;
 use crate::score::{GrowScore, Score};
+use crate::transition::needs_gradient;
 
 /// One row of the table: a sparse-training method. A row of one's own is a plain value.
 ///
@@ -332,6 +333,11 @@ impl Method {
     /// Whether inactive weights are kept with their slots.
     pub fn keeps_inactive(&self) -> bool {
         matches!(self.rule(), Some(UpdateRule::Compete))
+    }
+
+    /// Whether an update looks at the gradient of active weights ([`UpdateRequest::needs_gradient`](crate::UpdateRequest)).
+    pub fn updates_need_gradient(&self) -> bool {
+        needs_gradient(self.drop_rule(), self.grow_score())
     }
 
     /// Whether the sign that each active weight started with is kept.

@@ -1,5 +1,7 @@
 //! Which positions of a weight are active.
 
+use std::sync::Arc;
+
 use rigl_base::random::Stream;
 use rigl_base::{Error, Result};
 
@@ -13,7 +15,7 @@ use crate::{sample, sorted};
 /// 2. indices are strictly increasing;
 /// 3. every index is below `len`.
 ///
-/// Values, optimiser slots and gradients of a sparse weight are arrays in the order of these indices.
+/// Values, optimiser slots and gradients of a sparse weight are arrays in the order of these indices. Clones share them.
 ///
 /// ```
 /// let pattern = rigl_topology::Pattern::new(6, vec![1, 4, 5])?;
@@ -24,7 +26,7 @@ use crate::{sample, sorted};
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Pattern {
     len: usize,
-    indices: Vec<u32>,
+    indices: Arc<Vec<u32>>,
 }
 
 impl Pattern {
@@ -35,7 +37,7 @@ impl Pattern {
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for more than `u32::MAX` positions.
     pub fn new(len: usize, indices: Vec<u32>) -> Result<Pattern> {
         sorted::check(len, &indices)?;
-        Ok(Pattern { len, indices })
+        Ok(Pattern { len, indices: indices.into() })
     }
 
     /// All positions active.
@@ -44,7 +46,7 @@ impl Pattern {
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for more than `u32::MAX` positions.
     pub fn full(len: usize) -> Result<Pattern> {
         sorted::check_len(len)?;
-        Ok(Pattern { len, indices: (0..len as u32).collect() })
+        Ok(Pattern { len, indices: Arc::new((0..len as u32).collect()) })
     }
 
     /// `count` positions at random, each subset equally likely. Takes O(count log count) time, or O(`len`)
@@ -54,7 +56,7 @@ impl Pattern {
     /// [`Kind::Usage`](rigl_base::Kind::Usage) if `count` exceeds `len`, or `len` exceeds `u32::MAX`.
     pub fn random(len: usize, count: usize, stream: Stream) -> Result<Pattern> {
         check_count(len, count)?;
-        Ok(Pattern { len, indices: sample::distinct(len, count, stream) })
+        Ok(Pattern { len, indices: sample::distinct(len, count, stream).into() })
     }
 
     /// The `count` positions of largest score, one score per position; ties and NaN as in [`Largest`].
@@ -65,13 +67,13 @@ impl Pattern {
         check_count(scores.len(), count)?;
         let mut largest = Largest::new(count);
         largest.push(0, scores, &[]);
-        Ok(Pattern { len: scores.len(), indices: largest.finish() })
+        Ok(Pattern { len: scores.len(), indices: largest.finish().into() })
     }
 
     /// For lists that are right by construction.
     pub(crate) fn from_sorted(len: usize, indices: Vec<u32>) -> Pattern {
         debug_assert!(sorted::check(len, &indices).is_ok());
-        Pattern { len, indices }
+        Pattern { len, indices: indices.into() }
     }
 
     /// Positions of the weight, active or not.
@@ -91,7 +93,7 @@ impl Pattern {
 
     /// The active positions, for whoever stores them.
     pub fn into_indices(self) -> Vec<u32> {
-        self.indices
+        Arc::unwrap_or_clone(self.indices)
     }
 
     /// How many positions are active (nnz).

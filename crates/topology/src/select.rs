@@ -153,10 +153,17 @@ impl Largest {
         self
     }
 
-    /// The best positions, sorted by index: k of them, or all that were eligible if there were fewer.
-    pub fn finish(mut self) -> Vec<u32> {
+    /// This in as little memory as its candidates need, once there are no more scores to come.
+    #[must_use]
+    pub fn settled(mut self) -> Largest {
         self.shrink();
-        let mut indices: Vec<u32> = self.keys.into_iter().map(index_of).collect();
+        self.keys.shrink_to_fit();
+        self
+    }
+
+    /// The best positions, sorted by index: k of them, or all that were eligible if there were fewer.
+    pub fn finish(self) -> Vec<u32> {
+        let mut indices: Vec<u32> = self.settled().keys.into_iter().map(index_of).collect();
         indices.sort_unstable();
         indices
     }
@@ -173,6 +180,7 @@ pub fn smallest(k: usize, indices: &[u32], scores: impl ExactSizeIterator<Item =
     if k < keys.len() {
         keys.select_nth_unstable(k);
         keys.truncate(k);
+        keys.shrink_to_fit();
     }
     let mut worst: Vec<u32> = keys.into_iter().map(index_of).collect();
     worst.sort_unstable();

@@ -45,6 +45,24 @@ impl Grown {
     }
 }
 
+impl UpdateRequest {
+    /// Whether an update needs the gradient of active weights.
+    pub fn needs_gradient(&self) -> bool {
+        needs_gradient(self.drop, self.grow)
+    }
+
+    /// Whether an update needs the velocity of active weights: scores of a program's own may look at it.
+    pub fn needs_velocity(&self) -> bool {
+        matches!(self.drop, DropRule::Own(_)) || matches!(self.grow, GrowScore::Own(_))
+    }
+}
+
+/// Whether the gradient of active weights decides what is dropped, or what is grown of those just dropped.
+pub(crate) fn needs_gradient(drop: DropRule, grow: GrowScore) -> bool {
+    let dropped = matches!(drop, DropRule::Importance { .. } | DropRule::Own(_));
+    dropped || matches!(grow, GrowScore::Gradient | GrowScore::Own(_))
+}
+
 /// What a layer holds. Numbers of active weights are in the order of the pattern.
 #[derive(Clone, Debug)]
 pub struct LayerState<'a> {
@@ -52,7 +70,7 @@ pub struct LayerState<'a> {
     pub pattern: &'a Pattern,
     /// Active weights.
     pub values: &'a [f32],
-    /// Their gradient.
+    /// Their gradient, where the request needs it ([`UpdateRequest::needs_gradient`]), or else nothing.
     pub gradient: &'a [f32],
     /// The gradient at all positions, where it is held, or else nothing.
     pub dense: &'a [f32],
@@ -60,7 +78,7 @@ pub struct LayerState<'a> {
     pub candidates: Option<Largest>,
     /// [`SIGN`](crate::slots::SIGN), where it is kept.
     pub sign: Option<&'a [f32]>,
-    /// The optimiser's velocity, where it has one.
+    /// The optimiser's velocity, where it has one and the request needs it.
     pub velocity: Option<&'a [f32]>,
     /// [`AVERAGE`](crate::slots::AVERAGE), where it is kept.
     pub average: Option<&'a [f32]>,

@@ -180,6 +180,11 @@ impl Updates {
         if self.count > 0 { self.at_updates.max(self.while_updating) } else { self.afterwards }
     }
 
+    /// The update of this number, counted from 0.
+    pub fn numbered(&self, number: u64) -> Option<Update> {
+        (number < self.count).then(|| self.update(number))
+    }
+
     /// The update that falls at `step`.
     pub fn at(&self, step: u64) -> Option<Update> {
         let since = step.checked_sub(self.first)?;
@@ -199,6 +204,25 @@ impl Updates {
             None => Needs { gradients, step: OptimizerStep::Taken, update },
             Some(_) => Needs { gradients: gradients.max(self.at_updates), step: self.step, update },
         }
+    }
+
+    /// How many updates are done once so many steps are; `updated` says that the one that takes the place of the next step
+    /// is done too. `None` where there is no such update.
+    pub fn done(&self, step: u64, updated: bool) -> Option<u64> {
+        let before = match self.count > 0 && step > self.first {
+            true => ((step - 1 - self.first) / self.interval + 1).min(self.count),
+            false => 0,
+        };
+        match updated {
+            false => Some(before),
+            true => (self.step == OptimizerStep::Skipped && self.at(step).is_some()).then_some(before + 1),
+        }
+    }
+
+    /// Batches that so many steps and updates take.
+    pub fn batches(&self, steps: u64, updates: u64) -> u64 {
+        let besides = if self.step == OptimizerStep::Skipped { updates } else { 0 };
+        steps.saturating_add(besides)
     }
 
     /// The run in phases, in order. A density that decays over more than 100,000 updates is told more coarsely: a phase

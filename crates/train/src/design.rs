@@ -10,7 +10,7 @@ use rigl_topology::{LayerStatistics, Method, Pattern, Start as First, Updates};
 
 use crate::cost::{self, Training};
 use crate::machine::MachineOptions;
-use crate::memory::Memory;
+use crate::memory::{Memory, Planned};
 use crate::network::{self, Network};
 use crate::origin::Origin;
 use crate::recipe::Recipe;
@@ -71,6 +71,8 @@ pub struct Design {
     data: DataSpec,
     graph: Graph,
     layers: Vec<SparseLayer>,
+    /// Active counts as the distribution gives them, one of each parameter of the graph.
+    allocated: Vec<Option<usize>>,
     epsilon: Option<f64>,
     reference_flops: u64,
     /// By what the first patterns are chosen, of a dense network.
@@ -108,6 +110,7 @@ impl Design {
             data: data.clone(),
             graph,
             layers,
+            allocated,
             epsilon,
             reference_flops,
             scored: counts.scored,
@@ -182,7 +185,7 @@ impl Design {
         })
     }
 
-    /// Bytes that training holds at once on this machine: parameters with their slots, activations, batches ahead of use.
+    /// Bytes that training holds at once on this machine, with no samples in memory but those it is trained on.
     ///
     /// # Errors
     /// If the network cannot be run.
@@ -197,16 +200,20 @@ impl Design {
     pub fn memory_at(&self, batch: usize, machine: &MachineOptions) -> Result<Memory> {
         // Where counts shrink, those between are looked at too: how weights are stored depends on their density.
         let between = if self.method().prunes() { 8 } else { 1 };
-        let counts = (0..=between).map(|eighth| match self.scored {
-            Some(_) if eighth == 0 => vec![None; self.graph.parameters().len()],
-            _ => {
+        let counts: Vec<_> = (0..=between)
+            .map(|eighth| {
                 self.counts(|layer, _| layer.now - (layer.now - layer.end.min(layer.now)) * eighth / between)
-            }
-        });
-        let counts: Vec<_> = counts.collect();
-        let settings = self.settings.with_batch(batch);
-        let gradients = self.updates.gradients();
-        Memory::planned(&self.graph, &counts, gradients, &settings, &self.data.shape, machine)
+            })
+            .collect();
+        let settings = &self.settings.with_batch(batch);
+        let Design { graph, data, updates, .. } = self;
+        let chosen = self.scored.is_some();
+        Memory::planned(&Planned { graph, counts: &counts, chosen, updates, settings, data }, machine)
+    }
+
+    /// Active weights of a parameter as the distribution has it at the end of the run; `None` for dense.
+    pub(crate) fn allocated(&self, parameter: usize) -> Option<usize> {
+        self.allocated.get(parameter).copied().flatten()
     }
 
     /// By what the first patterns are chosen, of a dense network; `None` where they are there.

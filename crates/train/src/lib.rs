@@ -9,6 +9,7 @@ pub mod cost;
 mod design;
 mod entries;
 mod evaluate;
+mod expected;
 mod machine;
 mod memory;
 mod network;

@@ -8,8 +8,9 @@ use rigl_formats::Latest;
 
 use crate::config::Config;
 use crate::design::{DataSpec, Design};
+use crate::expected;
 use crate::machine::MachineOptions;
-use crate::memory;
+use crate::memory::{self, Memory};
 use crate::network::Network;
 use crate::origin::Origin;
 use crate::program::Program;
@@ -74,8 +75,12 @@ impl Prepared {
         let data = DataSpec::of(&sets);
         let design = Design::new(&settings, registry, &data, &origin)?;
         design.graph().logits()?;
+        if let Origin::Resumed(latest) = &origin {
+            let compared = expected::check(&design, &sets.train.spec().classes, latest.checkpoint());
+            compared.map_err(|e| e.context(format!("checkpoint `{}`", latest.path().display())))?;
+        }
         let (preprocessing, augmentation) = settings.inputs(&data.shape)?;
-        check_memory(&design, machine)?;
+        check_memory(&design, &sets, machine)?;
         let start = Start::new(&design, origin)?;
         let (machine, program) = (machine.clone(), registry.program.clone());
         Ok(Prepared { design, sets, start, machine, program, preprocessing, augmentation })
@@ -106,19 +111,34 @@ impl Prepared {
         &self.program
     }
 
+    /// Bytes that training holds at once.
+    ///
+    /// # Errors
+    /// None for what was prepared.
+    pub fn memory(&self) -> Result<Memory> {
+        memory_at(&self.design, &self.sets, self.design.settings().batch(), &self.machine)
+    }
+
     /// What the run uses of the machine.
     pub fn machine(&self) -> &MachineOptions {
         &self.machine
     }
 }
 
+/// What training takes with such a batch on these sets.
+fn memory_at(design: &Design, sets: &Sets, batch: usize, machine: &MachineOptions) -> Result<Memory> {
+    let validation = sets.validation.as_ref().map_or(0, |set| set.len());
+    let samples = sets.train.len() + validation + sets.test.len();
+    Ok(design.memory_at(batch, machine)?.with_samples(samples, &design.data().shape))
+}
+
 /// Refuses what the machine has no memory for.
-fn check_memory(design: &Design, machine: &MachineOptions) -> Result<()> {
-    memory::check("training", design.memory(machine)?.bytes(), |limit| {
-        // What does not depend on the batch stays; the rest shrinks with it.
-        let (parts, mut batch) = (design.settings().parts(), design.settings().batch());
-        let fits =
-            |batch: usize| design.memory_at(batch, machine).is_ok_and(|memory| memory.bytes() <= limit);
+fn check_memory(design: &Design, sets: &Sets, machine: &MachineOptions) -> Result<()> {
+    // What does not depend on the batch stays; the rest shrinks with it.
+    let (parts, mut batch) = (design.settings().parts(), design.settings().batch());
+    let planned = |batch: usize| Ok(memory_at(design, sets, batch, machine)?.bytes());
+    memory::check("training", planned(batch)?, |limit| {
+        let fits = |batch: usize| planned(batch).is_ok_and(|bytes: u64| bytes <= limit);
         while batch > parts && !fits(batch) {
             batch = (batch / 2 / parts * parts).max(parts);
         }

@@ -10,10 +10,12 @@ use rigl_formats::{Checkpoint, Metadata, checkpoint};
 use rigl_graph::Graph;
 use rigl_graph::state;
 use rigl_metrics::RunFolder;
+use rigl_topology::Pattern;
 
 use crate::config::Config;
 use crate::evaluate::{Logits, evaluate, logits};
 use crate::machine::MachineOptions;
+use crate::memory;
 use crate::origin::last_checkpoint;
 use crate::registry::Registry;
 use crate::settings::Settings;
@@ -77,8 +79,17 @@ impl Trained {
         let settings = Settings::untrained(config, registry).map_err(context)?;
         let (preprocessing, _) = settings.inputs(shape(&graph)?).map_err(context)?;
         let patterns = taken::patterns(&graph, &state).map_err(context)?;
-        // Nothing is trained: the least there can be is planned for that.
-        let options = Options { batch: 1, ..settings.engine(machine, settings.seeds.init) };
+        let classes = graph.classes().map_err(context)?;
+        if metadata.classes.len() != classes {
+            let found = metadata.classes.len();
+            let error = Error::data(format!("names {found} classes, and its network tells {classes} apart"));
+            return Err(context(error));
+        }
+        // Nothing is trained.
+        let options = Options { batch: 0, ..settings.engine(machine, settings.seeds.init) };
+        // The file holds what is active; how large maps are is a claim of its graph.
+        let active: Vec<_> = patterns.iter().map(|p| p.as_ref().map(Pattern::count)).collect();
+        memory::check_evaluation(&graph, &active, &options).map_err(context)?;
         let mut session = Session::new(&graph, patterns, &options)?;
         session.load(&state).map_err(context)?;
         Ok(Trained { session, preprocessing, settings, metadata })

@@ -117,7 +117,7 @@ impl<'a> Trainer<'a> {
                 store = store.knowing(&latest);
                 let mut warnings = Vec::new();
                 let (Checkpoint { metadata, state }, path) = latest.warned(|warning| warnings.push(warning));
-                let position = Position::read(&metadata, &state, &design, &stepper.patterns(), &cost)?;
+                let position = Position::read(&metadata, &state, design.graph(), &stepper.patterns(), &cost)?;
                 let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let bytes = path.metadata().map_err(|e| Error::io("cannot read", &path, e))?.len();
                 let log_length = jsonl::kept_length(&run.log(), metadata.log_length)?;

@@ -33,7 +33,9 @@ pub(crate) fn choose(
             Score::Saliency => slots::saliencies(&p.values(), &p.gradient()),
         };
         let count = counts.get(place).ok_or_else(|| Error::internal("no count for a parameter"))?;
-        p.make_sparse(Pattern::of_largest(&scores, *count)?)
+        let pattern = Pattern::of_largest(&scores, *count)?;
+        drop(scores);
+        p.make_sparse(pattern)
     };
     session.with_parameters(parameters, &make_sparse).map(drop)
 }

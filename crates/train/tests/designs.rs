@@ -197,8 +197,8 @@ fn a_checkpoint_that_no_run_of_this_configuration_has_is_refused() {
             assert_eq!(error.kind(), Kind::Data, "{method}: {error}");
             assert!(error.to_string().contains(expected), "{method}: {error}");
         };
-        refused(|checkpoint| checkpoint.metadata.step = 15, "but the run has 14 steps");
-        refused(|checkpoint| checkpoint.metadata.draw = u64::MAX, "but the run has 14 steps");
+        refused(|checkpoint| checkpoint.metadata.step = 15, "`step` is `15`, expected at most 14");
+        refused(|checkpoint| checkpoint.metadata.draw = u64::MAX, "`draw` is `18446744073709551615`");
         let less = |checkpoint: &mut Checkpoint| {
             for tensor in checkpoint.state.iter_mut().filter(|tensor| tensor.name == "fc1.weight") {
                 let len = tensor.values.len() - 1;

@@ -23,7 +23,7 @@ pub(crate) fn show(prepared: &Prepared, printer: &Printer) -> Result<()> {
             "updates": design.updates().count(),
             "train_samples": sets.train.len(),
             "test_samples": sets.test.len(),
-            "planned_bytes": design.memory(prepared.machine())?.bytes(),
+            "planned_bytes": prepared.memory()?.bytes(),
             "configuration": config.to_toml(),
         }));
     }
@@ -50,7 +50,7 @@ fn text(prepared: &Prepared) -> Result<String> {
         counted(design.settings().batch() as u64, "sample"),
         crate::output::counted_epochs(recipe.epochs(recipe.steps)),
         updates(design),
-        bytes(design.memory(prepared.machine())?.bytes()),
+        bytes(prepared.memory()?.bytes()),
     ))
 }
 

@@ -270,17 +270,17 @@ fn weight_gradient<'a>(
     of_dense: &'a mut [f32],
 ) -> Result<WeightGradient<'a>> {
     Ok(match (&p.storage, &p.form) {
-        (Storage::Sparse { .. }, Form::Conv(_, DenseConv::Taps(taps))) if grows => {
+        (Storage::Sparse { .. }, Form::Conv(_, Some(DenseConv::Taps(taps)))) if grows => {
             WeightGradient::Dense(taps, of_dense)
         }
-        (Storage::Sparse { .. }, Form::Conv(_, DenseConv::Full(stream))) if grows => {
+        (Storage::Sparse { .. }, Form::Conv(_, Some(DenseConv::Full(stream)))) if grows => {
             WeightGradient::Sparse(stream, of_dense)
         }
         (Storage::Sparse { stream: Stream::Conv(stream), .. }, _) => {
             WeightGradient::Sparse(stream, of_weight)
         }
-        (_, Form::Conv(_, DenseConv::Taps(taps))) => WeightGradient::Dense(taps, of_weight),
-        (_, Form::Conv(_, DenseConv::Full(stream))) => WeightGradient::Sparse(stream, of_weight),
+        (_, Form::Conv(_, Some(DenseConv::Taps(taps)))) => WeightGradient::Dense(taps, of_weight),
+        (_, Form::Conv(_, Some(DenseConv::Full(stream)))) => WeightGradient::Sparse(stream, of_weight),
         _ => return Err(Error::internal(format!("parameter `{}` is of no convolution", p.name()))),
     })
 }

@@ -136,6 +136,20 @@ impl LinearStream {
         order(&self.forward) + order(&self.backward) + 4 * self.source.len() + 4 * self.rank.len()
     }
 
+    /// About what [`LinearStream::bytes`] says of `nonzeros` at random positions, without compiling any.
+    pub fn planned_bytes(outputs: usize, inputs: usize, nonzeros: usize) -> usize {
+        let tile = tile_width(outputs, inputs, nonzeros);
+        let density = nonzeros as f64 / (outputs as f64 * inputs as f64).max(1.0);
+        let order = |rows: usize, columns: usize| {
+            let tiles = columns.div_ceil(tile).max(1);
+            let cells = rows.div_ceil(strip_height(rows, columns, tile, nonzeros)) * tiles;
+            // The first and the last tile have all rows, those between the rows with nonzeros.
+            let between = tiles.saturating_sub(2) as f64 * (1.0 - (1.0 - density).powf(tile as f64));
+            8 * cells + 4 * (rows as f64 * (between + tiles.min(2) as f64)) as usize + 2 * nonzeros
+        };
+        order(outputs, inputs) + order(inputs, outputs) + 8 * nonzeros
+    }
+
     /// Reorders values from sorted flat order into the forward order, in which kernels take them.
     ///
     /// # Panics
