@@ -29,7 +29,7 @@ pub struct Metadata {
     pub draw: u64,
     /// Whether the topology update due at `step` has been done.
     pub updated: bool,
-    /// Training time so far, in seconds, added up over resumes. Finite and not negative.
+    /// Training time so far, in seconds, added up over resumes. From 0 to 10¹⁰.
     pub elapsed_s: f64,
     /// Bytes of the event log that belong to this state.
     pub log_length: u64,
@@ -132,11 +132,14 @@ pub(crate) fn check_version(map: &Map) -> Result<u32> {
     }
 }
 
+/// More seconds than any run takes: three centuries.
+const LONGEST_TIME: f64 = 1e10;
+
 fn check_elapsed(seconds: f64) -> Result<(), String> {
-    if seconds.is_finite() && seconds >= 0.0 {
+    if (0.0..=LONGEST_TIME).contains(&seconds) {
         return Ok(());
     }
-    Err(format!("elapsed time of `{seconds}` seconds, expected a finite number that is not negative"))
+    Err(format!("elapsed time of `{seconds:e}` seconds, expected a number from 0 to {LONGEST_TIME:e}"))
 }
 
 pub(crate) fn text<'a>(map: &'a Map, key: &str) -> Result<&'a str> {
@@ -185,7 +188,13 @@ mod tests {
             let error = Metadata::from_map(&map).unwrap_err();
             assert!(error.to_string().contains(key.as_str()), "{error}");
         }
-        for (key, wrong) in [("step", "-1"), ("updated", "1"), ("elapsed-seconds", "NaN"), ("draw", "")] {
+        for (key, wrong) in [
+            ("step", "-1"),
+            ("updated", "1"),
+            ("elapsed-seconds", "NaN"),
+            ("elapsed-seconds", "1e300"),
+            ("draw", ""),
+        ] {
             let mut map = full().to_map().unwrap();
             map.insert(key.into(), wrong.into());
             assert_eq!(Metadata::from_map(&map).unwrap_err().kind(), Kind::Data, "{key}");

@@ -52,15 +52,25 @@ pub fn memory_bytes() -> Option<u64> {
     kibibytes(&proc("meminfo")?, "MemTotal")
 }
 
-/// The memory that this process may use, in bytes: the machine's, or the least that a control group above this
-/// process allows.
+/// The memory that this process may use, in bytes: the machine's, or less where a control group above this process
+/// allows less, or the limit of its address space (`ulimit -v`) leaves less.
 pub fn memory_limit_bytes() -> Option<u64> {
     let groups = proc("self/cgroup").unwrap_or_default();
     let limits = limit_files(&groups).into_iter().filter_map(|path| {
         // A group without a limit says `max`, which is no number.
         std::fs::read_to_string(path).ok()?.trim().parse().ok()
     });
-    memory_bytes().into_iter().chain(limits).min()
+    let left = || left_of(&proc("self/limits")?, &proc("self/status")?);
+    memory_bytes().into_iter().chain(limits).chain(left()).min()
+}
+
+/// What a process may hold under the limit of its address space: what it has reserved and does not use is gone.
+fn left_of(limits: &str, status: &str) -> Option<u64> {
+    let limit = limits.lines().find_map(|line| line.strip_prefix("Max address space"))?;
+    // Without a limit it says `unlimited`, which is no number.
+    let limit: u64 = limit.split_whitespace().next()?.parse().ok()?;
+    let reserved = kibibytes(status, "VmSize")?.saturating_sub(kibibytes(status, "VmRSS")?);
+    Some(limit.saturating_sub(reserved))
 }
 
 /// The most memory this process has held at once so far, in bytes.
@@ -163,6 +173,16 @@ mod tests {
             "/sys/fs/cgroup/memory/memory.limit_in_bytes",
         ];
         assert_eq!(found, expected.map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_limit_of_the_address_space_counts_without_what_is_reserved() {
+        let limits =
+            |soft: &str| format!("Limit  Soft Limit\nMax address space         {soft}   unlimited   bytes\n");
+        let status = "Name:\ta\nVmSize:\t  300 kB\nVmRSS:\t  100 kB\n";
+        assert_eq!(left_of(&limits("1024000"), status), Some(1_024_000 - 200 * 1024));
+        assert_eq!(left_of(&limits("1"), status), Some(0));
+        assert_eq!(left_of(&limits("unlimited"), status), None);
     }
 
     #[test]

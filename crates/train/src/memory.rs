@@ -110,7 +110,7 @@ pub(crate) fn check(what: &str, planned: u64, fits: impl FnOnce(u64) -> Option<S
     let Some(limit) = limit.filter(|&limit| planned > limit) else { return Ok(()) };
     let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
     let error = Error::environment(format!(
-        "{what} needs {:.1} GiB of memory, and the machine has {:.1} GiB for it",
+        "{what} needs {:.2} GiB of memory, and the machine has {:.2} GiB for it",
         gib(planned),
         gib(limit)
     ));

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use rigl_base::{Kind, files};
@@ -26,23 +26,23 @@ impl Observer for Stop<'_> {
     }
 }
 
-/// A run that was stopped when it had written so many checkpoints, and its newest one.
-fn stopped(folder: &Path, method: &str, checkpoints: usize) -> (RunFolder, PathBuf, Checkpoint) {
+/// The newest checkpoint of a run that was stopped when it had written so many.
+fn stopped(folder: &Path, method: &str, checkpoints: usize) -> Checkpoint {
     let config = config(method, "auto");
     let run = RunFolder::create_at(folder).unwrap();
     files::write_atomic(&run.config(), config.to_toml().as_bytes()).unwrap();
     let stop = AtomicBool::new(false);
-    train(prepared(config, 1), &run, "a test", &mut Stop(checkpoints, &stop), &stop).unwrap();
+    train(prepared(config, 1), &run, &mut Stop(checkpoints, &stop), &stop).unwrap();
     let (_, path) = Store::new(run.checkpoints()).list().unwrap().pop().unwrap();
-    let found = checkpoint::read(&path).unwrap();
-    let run = run.path().to_path_buf();
-    (RunFolder::open(&run).unwrap(), path, found)
+    checkpoint::read(&path).unwrap()
 }
 
-/// What going on from this checkpoint is refused with.
-fn refusal(run: &RunFolder, path: &Path, forged: &Checkpoint, method: &str) -> Option<String> {
-    checkpoint::write(path, &forged.state, &forged.metadata).unwrap();
-    let latest = Store::new(run.checkpoints()).latest().unwrap();
+/// What going on from this checkpoint is refused with, signed like any other.
+fn refusal(forged: &Checkpoint, method: &str) -> Option<String> {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::new(folder.path());
+    store.save(&forged.state, &forged.metadata).unwrap();
+    let latest = store.latest().unwrap();
     let error =
         rigl_train::Prepared::resume(config(method, "auto"), &registry(), &machine(1), latest).err()?;
     let text = error.to_string();
@@ -120,13 +120,12 @@ fn what_no_run_has_written_is_not_gone_on_with() {
     let folder = tempfile::tempdir().unwrap();
     for method in ["name = 'rigl'", "name = 'set'"] {
         let place = folder.path().join(method.replace(|c: char| !c.is_ascii_alphanumeric(), ""));
-        let (run, path, good) = stopped(&place, method, 6);
-        assert_eq!(refusal(&run, &path, &good, method), None, "{method}");
+        let good = stopped(&place, method, 7);
+        assert_eq!(refusal(&good, method), None, "{method}");
         for (expected, forge) in cases {
             let mut forged = good.clone();
             forge(&mut forged);
-            let text =
-                refusal(&run, &path, &forged, method).unwrap_or_else(|| panic!("{method}: {expected}"));
+            let text = refusal(&forged, method).unwrap_or_else(|| panic!("{method}: {expected}"));
             assert!(text.contains(expected), "{method}: {expected}: {text}");
         }
     }
@@ -138,18 +137,18 @@ fn what_a_method_keeps_is_there_as_it_keeps_it() {
     for (method, slot) in [("snfs", "average"), ("dnw", "kept"), ("deepr", "sign"), ("dnw", "kept-momentum")]
     {
         let (place, line) = (folder.path().join(format!("{method}-{slot}")), format!("name = '{method}'"));
-        let (run, path, good) = stopped(&place, &line, 4);
-        assert_eq!(refusal(&run, &path, &good, &line), None, "{method}");
+        let good = stopped(&place, &line, 4);
+        assert_eq!(refusal(&good, &line), None, "{method}");
         let key = format!("method/{slot}/fc1.weight");
         let mut forged = good.clone();
         forged.state.retain(|tensor| tensor.key() != key);
         assert_eq!(forged.state.len() + 1, good.state.len(), "{key}");
-        let text = refusal(&run, &path, &forged, &line).unwrap();
+        let text = refusal(&forged, &line).unwrap();
         assert!(text.contains(&format!("`{key}` is missing")), "{text}");
         let mut forged = good.clone();
         let tensor = found(&mut forged, &key);
         (tensor.values, tensor.shape, tensor.indices) = (Values::F32(vec![1.0].into()), vec![1], None);
-        let text = refusal(&run, &path, &forged, &line).unwrap();
+        let text = refusal(&forged, &line).unwrap();
         assert!(text.contains(&key) || text.contains("fc1.weight"), "{text}");
     }
 }
@@ -158,12 +157,55 @@ fn what_a_method_keeps_is_there_as_it_keeps_it() {
 fn counts_on_the_way_are_those_of_the_step() {
     let folder = tempfile::tempdir().unwrap();
     let method = "name = 'pruning'";
-    let (run, path, good) = stopped(&folder.path().join("run"), method, 9);
-    assert_eq!(refusal(&run, &path, &good, method), None);
+    let good = stopped(&folder.path().join("run"), method, 9);
+    assert_eq!(refusal(&good, method), None);
     let mut forged = good.clone();
     let active = found(&mut forged, "parameter/fc1.weight").values.len();
     keep(&mut forged, "fc1.weight", active - 1);
-    let text = refusal(&run, &path, &forged, method).unwrap();
+    let text = refusal(&forged, method).unwrap();
     let expected = format!("active weights of `fc1.weight` are {}, expected {active}", active - 1);
     assert!(text.contains(&expected), "{text}");
+}
+
+#[test]
+fn hostile_numbers_are_refused_or_gone_on_with_and_never_panic() {
+    const HOSTILE: [&str; 12] = [
+        "0",
+        "-1",
+        "1",
+        "13",
+        "14",
+        "9223372036854775807",
+        "18446744073709551615",
+        "18446744073709551616",
+        "1e300",
+        "-1e-300",
+        "NaN",
+        "",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let method = "name = 'dsr'";
+    let good = stopped(&folder.path().join("run"), method, 6);
+    assert_eq!(refusal(&good, method), None);
+    let refused = |forged: &Checkpoint| refusal(forged, method).is_some();
+    let mut count = 0;
+    for text in HOSTILE {
+        for key in good.metadata.extra.keys() {
+            let mut forged = good.clone();
+            forged.metadata.extra.insert(key.clone(), text.into());
+            count += usize::from(refused(&forged));
+        }
+        let Ok(number) = text.parse::<u64>() else { continue };
+        let changes: [fn(&mut Checkpoint, u64); 3] = [
+            |c, n| c.metadata.step = n,
+            |c, n| c.metadata.draw = n,
+            |c, n| (c.metadata.step, c.metadata.draw, c.metadata.updated) = (n, n, true),
+        ];
+        for change in changes {
+            let mut forged = good.clone();
+            change(&mut forged, number);
+            assert!(refused(&forged), "{number}");
+        }
+    }
+    assert!(count > 40, "{count}");
 }
