@@ -156,7 +156,8 @@ fn passing_bytes(layers: &[Layer<'_>], threads: usize, momentum: bool, extra: &E
             let (scoring, candidates) = if extra.scored { (whole + collected, candidates) } else { (0, 0) };
             // Each layer's change is told to the end of the update.
             let changes: usize = sparse().map(|layer| 4 * layer.active).sum();
-            let copies = 1 + usize::from(gradient) + slots;
+            // Of a slot there are the old numbers, the carried and the new ones.
+            let copies = 1 + usize::from(gradient) + 3 * slots;
             let work = at_once(sparse().map(|layer| layer.update(replaced, copies)).collect(), threads);
             let left = (work / 2).min(LEFT * threads);
             saving.max(scoring).max(candidates + changes + work + left)
