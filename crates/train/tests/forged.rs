@@ -98,8 +98,8 @@ fn what_no_run_has_written_is_not_gone_on_with() {
             c.state.retain(|tensor| tensor.key() != "slot/momentum/fc1.weight");
         }),
         ("explored", |c| c.state.retain(|tensor| !tensor.name.starts_with("explored"))),
-        ("active weights of `fc1.weight` are 3, expected ", |c| keep(c, "fc1.weight", 3)),
-        ("`parameter/fc1.weight`", |c| {
+        (" active weights in sparse layers, where the configuration leaves ", |c| keep(c, "fc1.weight", 3)),
+        (" active weights in sparse layers, where the configuration leaves ", |c| {
             let weight = found(c, "parameter/fc1.weight");
             let len: usize = weight.shape.iter().product();
             (weight.values, weight.indices) = (Values::F32(vec![0.5; len].into()), None);
