@@ -146,7 +146,7 @@ fn threads_change_no_bit() {
 fn instruction_sets_change_no_bit() {
     let place = place();
     let mut first = None;
-    for isa in ["portable", "avx2", "avx512"] {
+    for isa in ["portable", "unfused", "avx2", "avx512"] {
         let line = format!("{SHORT} --run-dir {isa} --threads 1");
         let mut command = place.command(line.split_whitespace());
         command.env("RIGL_ISA", isa);

@@ -17,7 +17,7 @@ pub struct Machine {
     pub memory_bytes: Option<u64>,
     /// Threads that the run computes with.
     pub threads: u32,
-    /// The instruction set in use: `avx512`, `avx2`, `portable`.
+    /// The instruction set in use: `avx512`, `avx2`, `portable`, `unfused`.
     pub instruction_set: String,
     /// Operating system and architecture, `linux x86_64`.
     pub os: String,

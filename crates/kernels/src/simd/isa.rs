@@ -10,7 +10,8 @@ use crate::simd::portable;
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Set {
-    Portable(portable::Portable),
+    Portable(portable::Portable<true>),
+    Unfused(portable::Portable<false>),
     #[cfg(target_arch = "x86_64")]
     Avx2(avx2::Avx2),
     #[cfg(target_arch = "x86_64")]
@@ -22,7 +23,8 @@ enum Set {
 pub struct Isa(Set);
 
 impl Isa {
-    /// Every instruction set of this machine, best first; the portable one is always last.
+    /// Every instruction set of this machine, best first. The last ones are plain Rust: `portable`, and where the machine
+    /// has multiply-add instructions `unfused`, which is what `portable` is on a machine that has none.
     pub fn available() -> Vec<Isa> {
         let mut sets = Vec::new();
         #[cfg(target_arch = "x86_64")]
@@ -30,7 +32,8 @@ impl Isa {
             sets.extend(avx512::Avx512::detect().map(|s| Isa(Set::Avx512(s))));
             sets.extend(avx2::Avx2::detect().map(|s| Isa(Set::Avx2(s))));
         }
-        sets.push(Isa(Set::Portable(portable::Portable::detect())));
+        sets.extend(portable::Portable::detect().map(|s| Isa(Set::Portable(s))));
+        sets.push(Isa(Set::Unfused(portable::Portable::new())));
         sets
     }
 
@@ -39,7 +42,7 @@ impl Isa {
         Isa::available().swap_remove(0)
     }
 
-    /// The instruction set of that name: `avx512`, `avx2` or `portable`.
+    /// The instruction set of that name: `avx512`, `avx2`, `portable` or `unfused`.
     ///
     /// # Errors
     /// If this machine has none of that name.
@@ -68,6 +71,8 @@ impl Isa {
     pub fn name(self) -> &'static str {
         match self.0 {
             Set::Portable(_) => "portable",
+            Set::Unfused(_) if portable::Portable::detect().is_none() => "portable",
+            Set::Unfused(_) => "unfused",
             #[cfg(target_arch = "x86_64")]
             Set::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
@@ -92,6 +97,7 @@ impl Isa {
         unsafe {
             match self.0 {
                 Set::Portable(s) => portable::run(s, work),
+                Set::Unfused(s) => portable::run(s, work),
                 #[cfg(target_arch = "x86_64")]
                 Set::Avx2(s) => avx2::run(s, work),
                 #[cfg(target_arch = "x86_64")]

@@ -11,12 +11,15 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 pub(crate) mod bytes;
+mod finite;
+mod fused;
 mod isa;
 mod lanes;
 mod math;
 mod portable;
 mod sums;
 
+pub(crate) use finite::Finite;
 pub use isa::Isa;
 pub use lanes::LANES;
 pub(crate) use lanes::{RawWork, Simd, Work};

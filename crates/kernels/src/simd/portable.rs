@@ -1,9 +1,11 @@
-//! Plain Rust on arrays of 16: the form for every machine without a form of its own. Compilers make vectors of it
-//! where multiply-add is an instruction. That it is on x86-64 only where the processor is asked, so there the work is
-//! compiled twice: for processors with AVX2 and FMA, and for those without, where it is correct but slow.
+//! Plain Rust on arrays of 16: the form for every machine without a form of its own, which compilers make vectors of. There
+//! are two: one where multiply-add is an instruction, and one where it is not and is made of doubles ([`fused`]). Which of
+//! them a machine runs is known by its architecture, but on x86-64 only once the processor is asked; there the first is
+//! compiled for AVX2 and FMA, the second for every processor.
 //!
 //! Plain loops, as in all kernels: a closure would not be compiled for the caller's instruction set.
 
+use crate::simd::fused::fused;
 use crate::simd::lanes::{RawWork, Simd};
 
 /// Sixteen lanes in an array.
@@ -11,37 +13,48 @@ use crate::simd::lanes::{RawWork, Simd};
 #[repr(align(64))]
 pub(crate) struct Lanes([f32; 16]);
 
-/// Whether the processor has multiply-add as an instruction that the compiler does not take for granted.
+/// Proof that this machine can run the form with (`HARDWARE`) or without multiply-add instructions.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Portable {
-    #[cfg(target_arch = "x86_64")]
-    fused: bool,
+pub(crate) struct Portable<const HARDWARE: bool>(());
+
+impl Portable<true> {
+    pub(crate) fn detect() -> Option<Portable<true>> {
+        #[cfg(target_arch = "x86_64")]
+        let there = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        // Every processor of these has it, and the compiler knows.
+        #[cfg(not(target_arch = "x86_64"))]
+        let there = cfg!(any(
+            target_feature = "fma",
+            target_arch = "aarch64",
+            target_arch = "loongarch64",
+            target_arch = "powerpc64",
+            target_arch = "riscv64",
+            target_arch = "s390x",
+        ));
+        there.then_some(Portable(()))
+    }
 }
 
-impl Portable {
-    pub(crate) fn detect() -> Portable {
-        Portable {
-            #[cfg(target_arch = "x86_64")]
-            fused: is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
-        }
+impl Portable<false> {
+    /// Every machine can.
+    pub(crate) fn new() -> Portable<false> {
+        Portable(())
     }
 }
 
 /// # Safety
 /// That of the work.
 #[inline]
-pub(crate) unsafe fn run<W: RawWork>(simd: Portable, work: W) -> W::Output {
+pub(crate) unsafe fn run<const HARDWARE: bool, W: RawWork>(simd: Portable<HARDWARE>, work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
-    {
+    if HARDWARE {
         #[target_feature(enable = "avx2,fma")]
-        unsafe fn compiled<W: RawWork>(simd: Portable, work: W) -> W::Output {
+        unsafe fn compiled<S: Simd, W: RawWork>(simd: S, work: W) -> W::Output {
             // SAFETY: the caller vouches for the work.
             unsafe { work.run_raw(simd) }
         }
-        if simd.fused {
-            // SAFETY: `detect` found the features of `compiled`; the caller vouches for the work.
-            return unsafe { compiled(simd, work) };
-        }
+        // SAFETY: `simd` exists only where `detect` found the features of `compiled`; the caller vouches for the work.
+        return unsafe { compiled(simd, work) };
     }
     // SAFETY: the caller vouches for the work.
     unsafe { work.run_raw(simd) }
@@ -59,7 +72,7 @@ macro_rules! lanewise {
     }};
 }
 
-impl Simd for Portable {
+impl<const HARDWARE: bool> Simd for Portable<HARDWARE> {
     type V = Lanes;
     // NEON: 32 registers of 4 lanes are 8 vectors of ours.
     const WIDE: bool = false;
@@ -126,7 +139,7 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn fma(self, a: Lanes, b: Lanes, c: Lanes) -> Lanes {
-        lanewise!(a, b, c => a.mul_add(b, c))
+        if HARDWARE { lanewise!(a, b, c => a.mul_add(b, c)) } else { lanewise!(a, b, c => fused(a, b, c)) }
     }
 
     #[inline(always)]
