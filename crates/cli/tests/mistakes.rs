@@ -504,12 +504,8 @@ fn a_configuration_that_was_changed_after_the_run_began() {
 fn a_run_that_diverges() {
     let place = place();
     for (rate, step, part) in [
-        (
-            "1e30",
-            1,
-            "error: the loss at step 1 is not finite; the first parameter with such a number is `fc1.weight`\n",
-        ),
-        ("1e39", 0, "error: after step 1: `parameter/fc1.weight`: number 0 is not finite\n"),
+        ("1e30", 1, "error: a number at step 1 is not finite, first in the forward pass of `fc2`\n"),
+        ("1e39", 0, "error: a number at step 0 is not finite, first in the step of `fc1.weight`\n"),
     ] {
         let said = place.run(&format!("{SHORT} run-{rate} --set schedule.learning-rate={rate}"));
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{}", said.err);

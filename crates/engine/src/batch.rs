@@ -14,6 +14,8 @@ pub struct Batch {
     /// Of the images packed last: x = byte · scale + shift, for each sample and channel.
     scale: Vec<f32>,
     shift: Vec<f32>,
+    /// Whether every number is.
+    pub(crate) finite: bool,
 }
 
 impl Batch {
@@ -86,6 +88,7 @@ impl Packer {
         batch: &mut Batch,
     ) -> Result<()> {
         batch.labels.clear();
+        batch.finite = true;
         let packed = self.fill(samples, batch);
         if packed.is_err() {
             *batch = Batch::default();
@@ -130,6 +133,10 @@ impl Packer {
             batch.shift.clear();
             let channels = self.values(images, &mut batch.scale, &mut batch.shift);
             let (scale, shift) = (&batch.scale, &batch.shift);
+            // Those of the least and the largest byte; all others lie between them.
+            let finite =
+                |(scale, shift): (&f32, &f32)| shift.is_finite() && (scale * 255.0 + shift).is_finite();
+            batch.finite &= scale.iter().zip(shift).all(finite);
             match self.layout {
                 Layout::Vector(_) => pack::pack_vectors(self.isa, images, channels, scale, shift, map),
                 Layout::Map(shape) => pack::pack_maps(self.isa, images, shape, scale, shift, map),

@@ -98,6 +98,11 @@ impl BatchNorm {
         update().map_err(kernel)
     }
 
+    /// Whether the running statistics are finite: they are not, if those of a batch were not.
+    pub(crate) fn runs_on_finite(&self) -> bool {
+        [&self.running_mean, &self.running_variance].iter().all(|of| of.values.iter().all(|x| x.is_finite()))
+    }
+
     /// Takes the running statistics, for evaluation.
     pub(crate) fn settle(&mut self, parameters: &[Parameter]) -> Result<()> {
         self.mean.copy_from_slice(&self.running_mean.values);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use rigl_base::Result;
 
+use crate::non_finite::NonFinite;
 use crate::plan::Plan;
 use crate::request::Outcome;
 use crate::run::Run;
@@ -15,12 +16,16 @@ use crate::run::Run;
 pub(crate) fn accumulate(plan: &Plan, mut run: Run<'_>) -> Result<Outcome> {
     run.draw_masks()?;
     forward(plan, &mut run)?;
+    if !run.sums.loss.is_finite() {
+        run.met.get_or_insert(NonFinite::Loss);
+    }
     for back in &plan.backs {
         start(&mut run, back.pass);
         for &(gradient, target) in &back.gather {
             run.route(gradient, gradient.of.operand(), target)?;
         }
         plan.passes[back.pass].backward(&mut run, back)?;
+        look(plan, &mut run, back.pass, NonFinite::Backward);
         // Where nothing before it wants a gradient, all its time is that of its parameters.
         let wanted = back.targets.iter().any(Option::is_some);
         run.lap(|times| if wanted { &mut times.data } else { &mut times.weights });
@@ -41,12 +46,31 @@ pub(crate) fn evaluate(plan: &Plan, mut run: Run<'_>) -> Result<Outcome> {
 }
 
 fn forward(plan: &Plan, run: &mut Run<'_>) -> Result<()> {
+    // What was met before was in another pass.
+    run.machine.met_non_finite();
+    if !run.batch.finite {
+        run.met.get_or_insert(NonFinite::Batch);
+    }
     for (number, pass) in plan.passes.iter().enumerate() {
         start(run, number);
         pass.forward(run)?;
+        look(plan, run, number, NonFinite::Forward);
         run.lap(|times| &mut times.forward);
     }
     Ok(())
+}
+
+/// Notes the first pass that met a number that is not finite, by the name of its layer or, without weights, its kind.
+fn look(plan: &Plan, run: &mut Run<'_>, pass: usize, place: impl Fn(String) -> NonFinite) {
+    if !run.machine.met_non_finite() || run.met.is_some() {
+        return;
+    }
+    let pass = &plan.passes[pass];
+    let name = match pass.weight().map(|weight| run.parameters[weight].name()) {
+        Some(weight) => weight.rsplit_once('.').map_or(weight, |(layer, _)| layer),
+        None => pass.name(),
+    };
+    *run.met = Some(place(name.to_string()));
 }
 
 /// Lets the stopwatch, if there is one, run for a pass.
@@ -57,5 +81,6 @@ fn start(run: &mut Run<'_>, pass: usize) {
 }
 
 fn outcome(run: &Run<'_>) -> Outcome {
-    Outcome { loss: run.sums.loss, correct: run.sums.correct, samples: run.samples() }
+    let loss = if run.met.is_none() { run.sums.loss } else { f64::NAN };
+    Outcome { loss, correct: run.sums.correct, samples: run.samples() }
 }

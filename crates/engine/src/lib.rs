@@ -8,6 +8,7 @@ mod buffers;
 mod execute;
 mod layout;
 mod memory;
+mod non_finite;
 mod parameter;
 mod passes;
 mod plan;
@@ -25,6 +26,7 @@ mod value;
 pub const ARITHMETIC_VERSION: u32 = 2;
 
 pub use batch::{Batch, Packer, Preprocessing};
+pub use non_finite::NonFinite;
 pub use parameter::Parameter;
 pub use request::{
     Exchange, Extra, Growth, LayerTime, MicroBatch, Options, Outcome, PatternChange, StepConstants, Take,

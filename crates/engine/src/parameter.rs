@@ -65,6 +65,14 @@ impl Parameter {
         Ok(parameter)
     }
 
+    /// Sets the gradient of inactive positions to 0, where such have one.
+    pub(crate) fn mask_gradient(&mut self) {
+        if let Storage::Masked { mask, .. } = &self.storage {
+            // A select, not a branch: it is vectorised. Not a product: 0 · ∞ is not a number.
+            self.gradient.iter_mut().zip(mask).for_each(|(g, &active)| *g = if active { *g } else { 0.0 });
+        }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

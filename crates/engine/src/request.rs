@@ -26,7 +26,7 @@ pub struct Options {
 /// Sums over the samples of a pass.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// Sum of the losses.
+    /// Sum of the losses; NaN where a number was not finite, even if the loss did not come to know of it.
     pub loss: f64,
     /// Samples classified correctly.
     pub correct: usize,

@@ -16,6 +16,7 @@ use rigl_topology::{Largest, Score};
 use crate::batch::Batch;
 use crate::batch_norm::BatchNorm;
 use crate::buffers::Buffers;
+use crate::non_finite::NonFinite;
 use crate::parameter::Parameter;
 use crate::request::{MicroBatch, kernel};
 use crate::value::{BufferId, Gradient, Operand, Source, Target};
@@ -37,6 +38,8 @@ pub(crate) struct Run<'a> {
     pub(crate) collects: &'a [Option<Collect>],
     /// What the loss has summed up.
     pub(crate) sums: LossSums,
+    /// Where a number was first met that is not finite.
+    pub(crate) met: &'a mut Option<NonFinite>,
     /// Where times are wanted.
     pub(crate) stopwatch: Option<Stopwatch<'a>>,
 }
@@ -226,7 +229,9 @@ impl Run<'_> {
         let samples = self.samples();
         for &norm in norms {
             let (sums, shift) = (&self.scratch.sums[..2 * channels], &self.scratch.shift[..channels]);
-            self.norms[norm].measured(sums, shift, samples, self.parameters)?;
+            let norm = &mut self.norms[norm];
+            norm.measured(sums, shift, samples, self.parameters)?;
+            self.machine.note(norm.runs_on_finite());
         }
         Ok(())
     }

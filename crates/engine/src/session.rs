@@ -18,6 +18,7 @@ use crate::batch::{Batch, Packer, Preprocessing};
 use crate::batch_norm::BatchNorm;
 use crate::execute;
 use crate::memory;
+use crate::non_finite::NonFinite;
 use crate::parameter::Parameter;
 use crate::passes::{Purpose, conv_shape};
 use crate::plan::Plan;
@@ -27,6 +28,7 @@ use crate::request::{
 use crate::run::{Collect, Collectors, PassTimes, Run, Scratch, Stopwatch, stored};
 use crate::slots::{KEPT_MOMENTUM, MOMENTUM, Owner};
 use crate::storage::{Form, Storage};
+use crate::storage::{self, Form};
 
 /// A network on this machine: parameters, buffers, threads.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ pub struct Session {
     parameters: Vec<Parameter>,
     norms: Vec<BatchNorm>,
     scratch: Scratch,
+    met: Option<NonFinite>,
 }
 
 impl Session {
@@ -104,6 +107,7 @@ impl Session {
             parameters,
             norms,
             scratch,
+            met: None,
         })
     }
 
@@ -196,6 +200,9 @@ impl Session {
             }
             collect
         };
+        if part.first {
+            self.met = None;
+        }
         let stopwatch = times.map(|times| Stopwatch { times, pass: 0, since: Instant::now() });
         let run = Run {
             machine: &self.machine,
@@ -210,6 +217,7 @@ impl Session {
             part: Some(part),
             collects: &collect,
             sums: LossSums::default(),
+            met: &mut self.met,
             stopwatch,
         };
         let outcome = execute::accumulate(plan, run)?;
@@ -243,7 +251,8 @@ impl Session {
     }
 
     /// One step of stochastic gradient descent with the gradients accumulated. Where a method keeps inactive weights
-    /// ([`KEPT`]), all are stepped, by their dense gradient, L2 acting on active ones alone.
+    /// ([`KEPT`]), all are stepped, by their dense gradient, L2 acting on active ones alone. Ask [`Session::non_finite`]
+    /// whether all weights are finite after it.
     ///
     /// # Errors
     /// If a worker panicked, or a dense gradient that is needed was not kept.
@@ -258,21 +267,21 @@ impl Session {
             };
             if p.slots.get(KEPT).is_some() {
                 step_kept(&self.machine, p, sgd)?;
-                continue;
-            }
-            if let Storage::Masked { mask, .. } = &p.storage {
-                // A select, not a branch: it is vectorised.
-                p.gradient.iter_mut().zip(mask).for_each(|(g, &active)| *g = if active { *g } else { 0.0 });
-            }
-            let done = if has_momentum {
-                let momentum = p.slots.get_or_add(MOMENTUM, Owner::Optimizer, Over::Active);
-                momentum.resize(p.values.len(), 0.0);
-                optimizer::sgd(&self.machine, sgd, &p.gradient, &mut p.values, momentum)
             } else {
-                p.slots.remove(MOMENTUM);
-                optimizer::sgd(&self.machine, sgd, &p.gradient, &mut p.values, &mut [])
-            };
-            done.map_err(kernel)?;
+                p.mask_gradient();
+                let momentum: &mut [f32] = if has_momentum {
+                    let momentum = p.slots.get_or_add(MOMENTUM, Owner::Optimizer, Over::Active);
+                    momentum.resize(p.values.len(), 0.0);
+                    momentum
+                } else {
+                    p.slots.remove(MOMENTUM);
+                    &mut []
+                };
+                optimizer::sgd(&self.machine, sgd, &p.gradient, &mut p.values, momentum).map_err(kernel)?;
+            }
+            if self.machine.met_non_finite() {
+                self.met.get_or_insert_with(|| NonFinite::Step(p.name().to_string()));
+            }
         }
         Ok(())
     }
@@ -322,6 +331,7 @@ impl Session {
 
     fn forward(&mut self, batch: &Batch) -> Result<Outcome> {
         check_batch(batch, &self.evaluation)?;
+        self.met = None;
         let plan = &self.evaluation;
         let run = Run {
             machine: &self.machine,
@@ -336,6 +346,7 @@ impl Session {
             part: None,
             collects: &[],
             sums: LossSums::default(),
+            met: &mut self.met,
             stopwatch: None,
         };
         execute::evaluate(plan, run)
@@ -398,10 +409,22 @@ impl Session {
         memory::planned_bytes(graph, active, options, momentum, extra)
     }
 
-    /// The first parameter that holds a number that is not finite, in its values or its gradient.
-    pub fn non_finite(&self) -> Option<&str> {
-        let finite = |v: &[f32]| v.iter().all(|x| x.is_finite());
-        self.parameters.iter().find(|p| !finite(&p.values) || !finite(&p.gradient)).map(Parameter::name)
+    /// Where a number was first met that is not finite: since the first part of a step's batch, [`Session::step`] included,
+    /// or in the evaluation of a batch, whichever was last. It is the same for every storage, number of threads and
+    /// instruction set; numbers that were computed after it are not.
+    pub fn non_finite(&self) -> Option<&NonFinite> {
+        self.met.as_ref()
+    }
+
+    /// Looks at gradients of active weights that no step will be made by, and so would not notice.
+    pub fn look_at_gradients(&mut self) {
+        let finite = |p: &mut Parameter| {
+            p.mask_gradient();
+            p.gradient.iter().all(|g| g.is_finite())
+        };
+        if let Some(p) = self.parameters.iter_mut().find_map(|p| (!finite(p)).then_some(p)) {
+            self.met.get_or_insert_with(|| NonFinite::Gradient(p.name().to_string()));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, check_len};
 use crate::run::Machine;
-use crate::simd::{self, LANES, Simd, Work};
+use crate::simd::{self, Finite, LANES, Simd, Work};
 
 /// Numbers that one task handles: 64 KiB, which stay in a core's second cache with what they are made of.
 const CHUNK: usize = 1 << 14;
@@ -109,9 +109,11 @@ impl Each<2> for Backward {
         match self.0 {
             Activation::Relu => s.relu_gate(y, dy),
             Activation::LeakyRelu { slope } => {
-                let leaked = s.mul(dy, s.splat(slope));
-                // One addend is 0, and so the sum is the other.
-                s.add(s.relu_gate(y, dy), s.sub(leaked, s.relu_gate(y, leaked)))
+                // Either 1 or the slope: of numbers that are finite whatever the gradient is, so that ∞ stays ∞.
+                let (one, slope, zero) = (s.splat(1.0), s.splat(slope), s.splat(0.0));
+                let factor = s.add(s.relu_gate(y, one), s.sub(slope, s.relu_gate(y, slope)));
+                // With 0, so that a zero has no sign.
+                s.add(zero, s.mul(dy, factor))
             }
             Activation::Sigmoid => s.mul(dy, s.mul(y, s.sub(s.splat(1.0), y))),
         }
@@ -138,11 +140,12 @@ fn run<const N: usize>(
     accumulate: bool,
 ) -> Result<(), Error> {
     machine.chunks(out, CHUNK, cost * out.len(), &|first, out| {
-        machine.isa.run(Chunk { each, inputs: inputs.map(|x| &x[first..]), out, accumulate });
+        let chunk = Chunk { each, inputs: inputs.map(|x| &x[first..]), out, accumulate };
+        machine.note(machine.isa.run(chunk));
     })
 }
 
-/// One task: a chunk, and inputs from its first number on.
+/// One task: a chunk, and inputs from its first number on; says whether the results are finite.
 struct Chunk<'a, E, const N: usize> {
     each: E,
     inputs: [&'a [f32]; N],
@@ -151,11 +154,12 @@ struct Chunk<'a, E, const N: usize> {
 }
 
 impl<E: Each<N>, const N: usize> Work for Chunk<'_, E, N> {
-    type Output = ();
+    type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(self, s: S) -> bool {
         let len = self.out.len();
+        let mut finite = Finite::new(s);
         let (from, whole) = (self.inputs.map(|x| &x[..len]), len / LANES * LANES);
         for i in (0..whole).step_by(LANES) {
             // SAFETY: i + 16 is at most the length of the chunk, and of every input.
@@ -166,7 +170,9 @@ impl<E: Each<N>, const N: usize> Work for Chunk<'_, E, N> {
                 }
                 let y = self.each.of(s, inputs);
                 let out = self.out.as_mut_ptr().add(i);
-                s.store(out, if self.accumulate { s.add(s.load(out), y) } else { y });
+                let y = if self.accumulate { s.add(s.load(out), y) } else { y };
+                finite.see(s, y);
+                s.store(out, y);
             }
         }
         let rest = self.out.len() - whole;
@@ -183,9 +189,12 @@ impl<E: Each<N>, const N: usize> Work for Chunk<'_, E, N> {
             }
             s.store(y.as_mut_ptr(), self.each.of(s, inputs));
         }
+        let mut rest = true;
         for (out, y) in self.out[whole..].iter_mut().zip(y) {
             *out = if self.accumulate { *out + y } else { y };
+            rest &= out.is_finite();
         }
+        finite.all(s) && rest
     }
 }
 
@@ -254,6 +263,20 @@ mod tests {
                     assert!((product - (there + x * dy)).abs() <= 8.0 * eps);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn an_infinite_gradient_stays_infinite() {
+        for isa in Isa::available() {
+            let machine = Machine::new(isa, 1);
+            let (y, mut dx) = ([3.0, -2.0, 0.0, f32::INFINITY, f32::NAN, -1.0], [9.0; 6]);
+            let dy = [f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY, 2.0, f32::INFINITY, 4.0];
+            activate_backward(&machine, Activation::LeakyRelu { slope: 0.5 }, &y, &dy, &mut dx, false)
+                .unwrap();
+            let expected = [f32::INFINITY, f32::NEG_INFINITY, f32::INFINITY, 2.0, f32::INFINITY, 2.0];
+            assert_eq!(dx, expected, "{}", isa.name());
+            assert!(machine.met_non_finite());
         }
     }
 

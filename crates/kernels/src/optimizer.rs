@@ -2,7 +2,7 @@
 
 use crate::error::{Error, check_len};
 use crate::run::{Machine, Shared};
-use crate::simd::{LANES, Simd, Work};
+use crate::simd::{Finite, LANES, Simd, Work};
 
 /// Numbers that one task handles.
 const CHUNK: usize = 1 << 14;
@@ -40,10 +40,12 @@ pub fn sgd(machine: &Machine, sgd: Sgd, gradient: &[f32], w: &mut [f32], m: &mut
             };
             (part(w, len), part(m, if sgd.momentum == 0.0 { 0 } else { len }))
         };
-        machine.isa.run(Step { sgd, gradient: &gradient[range.clone()], w, m });
+        machine.note(machine.isa.run(Step { sgd, gradient: &gradient[range.clone()], w, m }));
     })
 }
 
+/// A step of some weights. Says whether they are finite after it, which they are not where a gradient or a momentum was
+/// not.
 struct Step<'a> {
     sgd: Sgd,
     gradient: &'a [f32],
@@ -52,10 +54,11 @@ struct Step<'a> {
 }
 
 impl Work for Step<'_> {
-    type Output = ();
+    type Output = bool;
 
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(self, s: S) -> bool {
+        let (mut finite, mut rest) = (Finite::new(s), true);
         let Sgd { learning_rate, momentum, nesterov, l2 } = self.sgd;
         let len = self.w.len();
         assert!(
@@ -76,7 +79,9 @@ impl Work for Step<'_> {
                     s.store(slot, m);
                     step = if nesterov { s.fma(momentum_all, m, g) } else { m };
                 }
-                s.store(w, s.fma(rate_all, step, s.load(w)));
+                let stepped = s.fma(rate_all, step, s.load(w));
+                finite.see(s, stepped);
+                s.store(w, stepped);
             }
         }
         for i in whole..self.w.len() {
@@ -89,7 +94,9 @@ impl Work for Step<'_> {
                 step = if nesterov { momentum.mul_add(m, g) } else { m };
             }
             *w = (-learning_rate).mul_add(step, *w);
+            rest &= w.is_finite();
         }
+        finite.all(s) && rest
     }
 }
 

@@ -8,6 +8,7 @@ mod passes;
 
 use layers::{LINEAR, RESNET_50, WRN_22_2};
 use rigl_kernels::conv::Backward;
+use rigl_kernels::linear::{LinearShape, Product, dense};
 use rigl_kernels::simulate::{TaskWork, makespan};
 
 fn cost(tasks: &[TaskWork]) -> f64 {
@@ -97,4 +98,11 @@ fn memory_for_partial_gradients_does_not_grow_with_the_batch() {
         }
         assert_eq!(shared(100_000), shared(50_000), "{name}");
     }
+}
+
+#[test]
+#[should_panic(expected = "of which no more than 16777216 are listed")]
+fn more_tasks_than_can_be_listed_are_refused_in_words() {
+    let shape = LinearShape { outputs: usize::MAX, inputs: usize::MAX, groups: usize::MAX };
+    dense::tasks(shape, Product::Forward, 2);
 }

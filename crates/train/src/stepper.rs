@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rigl_base::random::{Purpose, Stream, name_id, pair_id};
 use rigl_base::{Error, Result};
-use rigl_engine::{Batch, Growth, MicroBatch, Outcome, Session, StepConstants, Take};
+use rigl_engine::{Batch, Growth, MicroBatch, NonFinite, Outcome, Session, StepConstants, Take};
 use rigl_graph::account::Cost;
 use rigl_topology::{
     Change, Gradients, GrowScore, Grown, LayerBudget, MethodState, Needs, OptimizerStep, Pattern, Update,
@@ -92,8 +92,8 @@ impl Stepper {
         (0..parameters).map(|p| self.session.pattern(p)).collect()
     }
 
-    /// The name of the first parameter that holds a number that is not finite, in its values or its gradient.
-    pub(crate) fn non_finite(&self) -> Option<&str> {
+    /// Where the last pass, or the step after it, first met a number that is not finite.
+    pub(crate) fn non_finite(&self) -> Option<&NonFinite> {
         self.session.non_finite()
     }
 
@@ -111,8 +111,8 @@ impl Stepper {
         self.design.updates().needs(at.step, at.updated)
     }
 
-    /// One batch, in its parts: an optimiser step, a topology update, or both. If the loss is not finite, nothing is
-    /// done with it.
+    /// One batch, in its parts: an optimiser step, a topology update, or both. Nothing is done with a pass that met a number
+    /// that is not finite, and nothing more with a step that made one.
     ///
     /// # Errors
     /// Of the engine.
@@ -142,7 +142,10 @@ impl Stepper {
             _ => Vec::new(),
         };
         let outcome = self.gradients(parts, at.draw, &growth)?;
-        if !outcome.loss.is_finite() {
+        if needs.step == OptimizerStep::Skipped {
+            self.session.look_at_gradients();
+        }
+        if self.non_finite().is_some() {
             return Ok(Iteration { outcome, needs, changes: Vec::new() });
         }
         if needs.gradients == Gradients::Kept
@@ -154,7 +157,8 @@ impl Stepper {
             self.step(at.step)?;
         }
         let mut changes = Vec::new();
-        if let Some(update) = &needs.update {
+        let finite = self.non_finite().is_none();
+        if let Some(update) = needs.update.as_ref().filter(|_| finite) {
             if !scored {
                 requests = self.requests(update)?;
             }

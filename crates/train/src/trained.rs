@@ -136,7 +136,7 @@ impl Trained {
     ///
     /// # Errors
     /// [`Kind::Data`](rigl_base::Kind::Data) if an image has another number of bytes;
-    /// [`Kind::Diverged`](rigl_base::Kind::Diverged) if an answer is not finite.
+    /// [`Kind::Diverged`](rigl_base::Kind::Diverged) if an answer, or a number on the way to it, is not finite.
     pub fn predict(&mut self, images: &[&[u8]]) -> Result<Vec<Prediction>> {
         let packer = self.session.packer(&self.preprocessing);
         let (mut batch, mut numbers) = (Batch::default(), Vec::new());
@@ -144,6 +144,9 @@ impl Trained {
             // The label decides the loss alone, which nobody asks for.
             packer.pack(images.iter().map(|&image| (image, 0)), &mut batch)?;
             self.session.evaluate(&batch, Some(&mut numbers))?;
+            if let Some(place) = self.session.non_finite() {
+                return Err(Error::diverged(format!("the network's answer is not finite, first {place}")));
+            }
         }
         numbers.chunks(self.graph().classes()?.max(1)).map(Prediction::of).collect()
     }

@@ -231,13 +231,12 @@ impl<'a> Trainer<'a> {
         if score == Score::Saliency {
             let mut packed = self.loader.next()?;
             let outcome = self.stepper.gradients(packed.parts()?, 0, &[]);
+            self.stepper.session.look_at_gradients();
             self.loader.recycle(packed);
             self.position.draw = 1;
             let dense = self.cost.dense_flops;
             self.position.sums.training_flops = u128::from(batch_flops(Gradients::Kept, dense, dense));
-            if !outcome?.loss.is_finite() {
-                return Err(self.diverged("the loss before step 0"));
-            }
+            outcome?;
             self.check_finite("before step 0")?;
         }
         self.stepper.choose(score)?;
@@ -282,9 +281,7 @@ impl<'a> Trainer<'a> {
         let done = self.stepper.iterate(packed.parts()?, At { step, draw, updated });
         self.loader.recycle(packed);
         let Iteration { outcome, needs, changes } = done?;
-        if !outcome.loss.is_finite() {
-            return Err(self.diverged(&format!("the loss at step {step}")));
-        }
+        self.check_finite(&format!("at step {step}"))?;
         let mut interval = self.position.sums.interval();
         interval.add(outcome);
         self.position.sums.set_interval(interval);
@@ -368,8 +365,6 @@ impl<'a> Trainer<'a> {
             };
             self.position.sums.set_interval(Outcome::default());
             self.record(train)?;
-            // A number that is not finite may hide behind a finite loss, in what does not reach it.
-            self.check_finite(&format!("after step {done}"))?;
             self.recorder.clock.record = Pace::new(Instant::now(), draw);
         }
         if evaluates {
@@ -433,28 +428,26 @@ impl<'a> Trainer<'a> {
             accuracy: Some(outcome.accuracy()),
             samples: outcome.samples as u64,
         };
-        self.record(evaluation.clone())?;
         if !outcome.loss.is_finite() {
-            return Err(self.diverged(&format!("the {split} loss after step {}", self.position.step)));
+            let step = self.position.step;
+            let what = format!("a number in the evaluation on the {split} set after step {step}");
+            return Err(self.diverged(format!("{what} is not finite")));
         }
+        self.record(evaluation.clone())?;
         Ok(evaluation)
     }
 
-    /// Ends a run that holds a number that is not finite.
+    /// Ends a run in which a number was met that is not finite.
     fn check_finite(&self, when: &str) -> Result<()> {
         match self.stepper.non_finite() {
             None => Ok(()),
-            Some(_) => Err(self.diverged(&format!("a number {when}"))),
+            Some(place) => Err(self.diverged(format!("a number {when} is not finite, first {place}"))),
         }
     }
 
     /// The error for something that is not finite.
-    fn diverged(&self, what: &str) -> Error {
-        let parameter = match self.stepper.non_finite() {
-            Some(parameter) => format!("; the first parameter with such a number is `{parameter}`"),
-            None => String::new(),
-        };
-        Error::diverged(format!("{what} is not finite{parameter}")).hint(self.slower())
+    fn diverged(&self, what: String) -> Error {
+        Error::diverged(what).hint(self.slower())
     }
 
     fn slower(&self) -> String {

@@ -7,7 +7,7 @@ use crate::conv::shape::ConvShape;
 use crate::conv::stream::{ConvStream, gather};
 use crate::conv::taps::ConvTaps;
 use crate::conv::tasks::{Kind, Tasks, squares};
-use crate::conv::weights::{Weights, flops};
+use crate::conv::weights::{Weights, cost};
 use crate::error::{Error, check_len};
 use crate::map::{DataGradient, GradientView, View, add_up, blocks};
 use crate::run::simulate::TaskWork;
@@ -105,6 +105,9 @@ impl Backward<'_> {
     }
 
     /// The tasks that it is cut into on so many threads, with or without a data gradient.
+    ///
+    /// # Panics
+    /// If there are more than 2²⁴.
     pub fn tasks(
         weights: &Weights,
         gradient: &WeightGradient,
@@ -162,7 +165,7 @@ impl Backward<'_> {
         let bands = shape.bands() * blocks;
         let (data_sums, bias_sums) = parts.sums.split_at_mut(bands * 2 * shape.inputs);
         let summed = data.as_ref().is_some_and(|data| data.sums.is_some());
-        let cost = flops(&shape, weights.count() + count, samples);
+        let cost = cost(&shape, weights.count() + count, samples);
         let tasks = Tasks::new(&weights, weight.kind(), data.is_some(), samples, machine.threads(cost));
         let pass = Pass {
             machine,

@@ -43,7 +43,7 @@ pub(crate) fn sections(shape: &ConvShape, weights: usize, results: usize, least:
 
 /// Floating-point operations of `weights` numbers on so many output rows of a block.
 pub(crate) fn flops_of(shape: &ConvShape, weights: usize, rows: usize) -> usize {
-    weights.saturating_mul(2 * BLOCK).saturating_mul(rows * shape.output().columns)
+    weights.saturating_mul(2 * BLOCK).saturating_mul(rows.saturating_mul(shape.output().columns))
 }
 
 /// A pass cut into units: (block, band, section), sections innermost.
@@ -69,10 +69,11 @@ impl Units {
         let product = flops_of(shape, weights, shape.tile_rows()) as f64 / sections as f64;
         let (of_band, twice) =
             ((shape.tile_rows() * stride) as f64, shape.kernel.saturating_sub(stride) as f64);
-        let runs = Runs::new(blocks(samples) * of_block, (of_block, sections), threads, |length| {
-            let rows = length.div_ceil(sections) as f64 * of_band + twice;
-            length as f64 * product + rows * STAGED * row as f64
-        });
+        let runs =
+            Runs::new(blocks(samples).saturating_mul(of_block), (of_block, sections), threads, |length| {
+                let rows = length.div_ceil(sections) as f64 * of_band + twice;
+                length as f64 * product + rows * STAGED * row as f64
+            });
         Units { bands, sections, runs }
     }
 

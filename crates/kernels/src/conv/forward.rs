@@ -8,13 +8,13 @@ use crate::conv::product::Place;
 use crate::conv::shape::ConvShape;
 use crate::conv::stream::gather;
 use crate::conv::tile::{BASES, Bases, dense_product, sparse_product};
-use crate::conv::weights::{Sections, Weights, flops};
+use crate::conv::weights::{Sections, Weights, cost};
 use crate::conv::window::Window;
 use crate::error::{Error, check_len};
 use crate::map::{
     AddLanes, Source, StageView, Statistics, StoreForward, StoredMut, View, add_up, blocks, lanes,
 };
-use crate::run::simulate::TaskWork;
+use crate::run::simulate::{TaskWork, list};
 use crate::run::{Machine, Shared, Workspace, WorkspaceSize};
 use crate::simd::LANES;
 
@@ -62,6 +62,9 @@ impl Forward<'_> {
     }
 
     /// The tasks that it is cut into on so many threads.
+    ///
+    /// # Panics
+    /// If there are more than 2²⁴.
     pub fn tasks(weights: &Weights, samples: usize, threads: usize) -> Vec<TaskWork> {
         let shape = weights.shape();
         let units = units(weights, samples, threads);
@@ -84,7 +87,7 @@ impl Forward<'_> {
             units.parts(task, |_, bands, sections| work.add(of_part(&bands, &sections)));
             work
         };
-        (0..units.tasks()).map(of_task).collect()
+        list(units.tasks(), of_task)
     }
 
     /// Runs it.
@@ -114,7 +117,7 @@ impl Forward<'_> {
             gather(machine, &stream.forward.source, values, parts.shared)?;
         }
         let sections = weights.forward_sections();
-        let cost = flops(&shape, weights.count(), samples);
+        let cost = cost(&shape, weights.count(), samples);
         let units = units(&weights, samples, machine.threads(cost));
         let past = y.len() * 4 >= PAST_BYTES && (y.as_ptr() as usize).is_multiple_of(64);
         let pass = Pass {
@@ -201,7 +204,8 @@ impl Pass<'_> {
                 let first = row as isize * stride - padding;
                 window.stage(first, first + (rows as isize - 1) * stride + k - 1, |row, out| {
                     let (view, channels) = (self.x, 0..shape.inputs);
-                    isa.run_raw(StageView { view, shape: input, channels, block, row, staging, out });
+                    let row = StageView { view, shape: input, channels, block, row, staging, out };
+                    self.machine.note(isa.run_raw(row));
                 });
                 let bases = Bases::new(rows, shape.kernel, |r, tap| {
                     window.row(first + r as isize * stride + tap as isize)

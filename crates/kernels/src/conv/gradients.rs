@@ -93,6 +93,7 @@ impl Pass<'_> {
                     let x_first = first * stride - padding;
                     let x_last = x_first + (rows.len() as isize - 1) * stride + shape.kernel as isize - 1;
                     xs.stage(x_first, x_last, |row, out| {
+                        // Whether it is finite was seen in the forward pass.
                         let (view, channels, staging) = (self.x, x_channels.clone(), x_staging);
                         isa.run_raw(StageView { view, shape: input, channels, block, row, staging, out });
                     });
@@ -184,7 +185,7 @@ impl Pass<'_> {
         window.stage(from, to, |row, out| {
             // SAFETY: passed on.
             unsafe {
-                self.machine.isa.run_raw(StageGradient {
+                let finite = self.machine.isa.run_raw(StageGradient {
                     view: self.gradient,
                     shape: shape.output(),
                     channels: channels.clone(),
@@ -195,6 +196,7 @@ impl Pass<'_> {
                     out,
                     keep: keep.filter(|_| own.contains(&row)),
                 });
+                self.machine.note(finite);
             }
         });
     }

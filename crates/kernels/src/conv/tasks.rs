@@ -14,7 +14,7 @@ use crate::conv::taps::ConvTaps;
 use crate::conv::weights::{Sections, Weights};
 use crate::map::blocks;
 use crate::run::Runs;
-use crate::run::simulate::{STAGED, TaskWork};
+use crate::run::simulate::{STAGED, TaskWork, list};
 
 /// Which gradient of the weight is computed.
 #[derive(Clone, Copy)]
@@ -135,7 +135,7 @@ impl<'a> Tasks<'a> {
     ) -> Tasks<'a> {
         let shape = weights.shape();
         let partials = Partials::new(&shape, samples);
-        let rows = shape.output().rows * blocks(samples);
+        let rows = shape.output().rows.saturating_mul(blocks(samples));
         let flops = flops_of(&shape, kind.count(), rows);
         let sections = weights.backward_sections().count();
         let weight = !matches!(kind, Kind::None);
@@ -183,9 +183,8 @@ impl<'a> Tasks<'a> {
     pub(crate) fn count(&self) -> usize {
         match self.way {
             Way::Together(runs, _) => runs.tasks(),
-            Way::Apart((outputs, inputs), units) => {
-                self.partials.count * outputs * inputs + units.map_or(0, |units| units.tasks())
-            }
+            Way::Apart((outputs, inputs), units) => (self.partials.count * outputs * inputs)
+                .saturating_add(units.map_or(0, |units| units.tasks())),
         }
     }
 
@@ -224,7 +223,7 @@ impl<'a> Tasks<'a> {
             self.parts(task, |part| work.add(part.work(weights, kind)));
             work
         };
-        (0..self.count()).map(of_task).collect()
+        list(self.count(), of_task)
     }
 }
 

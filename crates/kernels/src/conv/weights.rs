@@ -7,6 +7,8 @@ use crate::conv::shape::ConvShape;
 use crate::conv::stream::ConvStream;
 use crate::conv::taps::ConvTaps;
 use crate::error::{Error, check_len};
+use crate::map::blocks;
+use crate::run::simulate::STAGED;
 
 /// The weight of a convolution, as it is stored.
 #[derive(Clone, Copy, Debug)]
@@ -59,9 +61,17 @@ impl Weights<'_> {
 }
 
 /// What a weight with `weights` numbers costs on a batch.
-pub(crate) fn flops(shape: &ConvShape, weights: usize, samples: usize) -> usize {
+fn flops(shape: &ConvShape, weights: usize, samples: usize) -> usize {
     let output = shape.output();
     (2 * weights).saturating_mul(output.rows * output.columns).saturating_mul(samples)
+}
+
+/// What a pass with so many weights costs in floating-point operations: its maps are staged and stored too, however few
+/// weights there are.
+pub(crate) fn cost(shape: &ConvShape, weights: usize, samples: usize) -> usize {
+    let (input, output) = (shape.input(), shape.output());
+    let numbers = input.block_len().saturating_add(output.block_len()).saturating_mul(blocks(samples));
+    flops(shape, weights, samples).saturating_add(numbers.saturating_mul(STAGED as usize))
 }
 
 /// Result channels in sections.

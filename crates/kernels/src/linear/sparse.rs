@@ -9,9 +9,9 @@ use crate::error::{Error, check_len};
 use crate::linear::epilogue::Epilogue;
 use crate::linear::shape::{self, flops};
 use crate::linear::stream::{LinearStream, Order};
-use crate::run::simulate::TaskWork;
+use crate::run::simulate::{TaskWork, list};
 use crate::run::{Machine, Runs, Shared};
-use crate::simd::{LANES, LaneSums, RawWork, Simd};
+use crate::simd::{Finite, LANES, LaneSums, RawWork, Simd};
 use crate::vector::layout::{BLOCK_GROUPS, GROUP, VECTORS, map_len};
 
 /// Forward: y = W·x + b, then the epilogue. Sums start at the bias and run over inputs in ascending order.
@@ -104,12 +104,15 @@ impl Product<'_> {
             return Ok(());
         }
         let y = Shared::new(y);
-        let flops = flops(self.values.len(), groups);
+        // A row is begun and stored too, however few nonzeros it has.
+        let flops = flops(self.values.len().saturating_add(2 * self.rows), groups);
         let cut = Cut::new(self.order, groups, machine.threads(flops));
         machine.run(cut.runs.tasks(), flops, &|_, task| {
             let (strip, groups) = cut.strip(task);
             // SAFETY: everything was checked above; strip and groups are within the shapes, and in one task.
-            unsafe { machine.isa.run_raw(Strip { product: self, x, y, strip, groups, epilogue }) };
+            let finite =
+                unsafe { machine.isa.run_raw(Strip { product: self, x, y, strip, groups, epilogue }) };
+            machine.note(finite);
         })
     }
 }
@@ -141,6 +144,9 @@ impl Cut {
 }
 
 /// The tasks that a product is cut into on so many threads.
+///
+/// # Panics
+/// If there are more than 2²⁴.
 pub fn tasks(stream: &LinearStream, of: shape::Product, groups: usize, threads: usize) -> Vec<TaskWork> {
     let work = |nonzeros, groups| TaskWork { flops: flops(nonzeros, groups), staged: 0 };
     let product = |order: &Order| {
@@ -149,7 +155,7 @@ pub fn tasks(stream: &LinearStream, of: shape::Product, groups: usize, threads: 
             let (strip, groups) = cut.strip(task);
             work(order.nonzeros(strip * order.tiles..(strip + 1) * order.tiles), groups.len())
         };
-        (0..cut.runs.tasks()).map(of_task).collect()
+        list(cut.runs.tasks(), of_task)
     };
     match of {
         _ if stream.outputs == 0 || stream.inputs == 0 => Vec::new(),
@@ -157,12 +163,12 @@ pub fn tasks(stream: &LinearStream, of: shape::Product, groups: usize, threads: 
         shape::Product::Data => product(&stream.backward),
         shape::Product::Gradient => {
             let cells = cells(stream, threads);
-            (0..cells.tasks()).map(|task| work(stream.forward.nonzeros(cells.units(task)), groups)).collect()
+            list(cells.tasks(), |task| work(stream.forward.nonzeros(cells.units(task)), groups))
         }
     }
 }
 
-/// A strip of rows for one or two groups.
+/// A strip of rows for one or two groups; says whether they are finite.
 ///
 /// # Safety
 /// The lengths of x, y, values, bias and gate fit the product's shape, and strip and groups are within it; no other task
@@ -177,20 +183,22 @@ struct Strip<'a> {
 }
 
 impl RawWork for Strip<'_> {
-    type Output = ();
+    type Output = bool;
 
     #[inline(always)]
-    unsafe fn run_raw<S: Simd>(self, s: S) {
+    unsafe fn run_raw<S: Simd>(self, s: S) -> bool {
+        let mut finite = Finite::new(s);
         // SAFETY: passed on.
         unsafe {
             if S::WIDE && self.groups.len() == 2 {
-                self.multiply::<S, 2>(s, self.groups.start);
+                self.multiply::<S, 2>(s, self.groups.start, &mut finite);
             } else {
                 for group in self.groups.clone() {
-                    self.multiply::<S, 1>(s, group);
+                    self.multiply::<S, 1>(s, group, &mut finite);
                 }
             }
         }
+        finite.all(s)
     }
 }
 
@@ -200,7 +208,7 @@ impl Strip<'_> {
     /// # Safety
     /// As for the strip, of which the groups are.
     #[inline(always)]
-    unsafe fn multiply<S: Simd, const G: usize>(&self, s: S, group: usize) {
+    unsafe fn multiply<S: Simd, const G: usize>(&self, s: S, group: usize, finite: &mut Finite<S>) {
         let Product { order, source, values, bias, accumulate, rows, columns } = self.product;
         let (x_stride, y_stride) = (columns * GROUP, rows * GROUP);
         let begins = !accumulate;
@@ -239,13 +247,19 @@ impl Strip<'_> {
                         }
                         j += 1;
                     }
+                    let mut of_row = Finite::new(s);
                     for (g, sums) in sums.iter().enumerate() {
                         for (v, &sum) in sums.iter().enumerate() {
                             let at = at + g * y_stride + v * LANES;
-                            let sum = if is_last { self.epilogue.apply(s, sum, at) } else { sum };
+                            let mut sum = sum;
+                            if is_last {
+                                sum = self.epilogue.apply(s, sum, at);
+                                of_row.see(s, sum);
+                            }
                             s.store(self.y.get().add(at), sum);
                         }
                     }
+                    finite.join(s, of_row);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! What kernels run on: an instruction set and a pool of threads.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::error::Error;
 use crate::run::shared::Shared;
 use crate::run::threads::{Pool, run_alone};
@@ -16,12 +18,30 @@ pub struct Machine {
     pub isa: Isa,
     /// The threads.
     pub pool: Pool,
+    /// Whether a number was met that is not finite.
+    met: AtomicBool,
 }
 
 impl Machine {
     /// A machine of `threads` threads.
     pub fn new(isa: Isa, threads: usize) -> Machine {
-        Machine { isa, pool: Pool::new(threads) }
+        Machine { isa, pool: Pool::new(threads), met: AtomicBool::new(false) }
+    }
+
+    /// Whether a kernel has met a number that is not finite since this was last asked. Looked at are what layers with
+    /// weights read and the vectors that anything leaves: of a convolution its input and the gradient of its output as it
+    /// reads them, of all others the result; of a step of the optimiser the weights. Where all of these are finite,
+    /// a weight that is not active changes nothing by being there (0 · ∞ is not a number).
+    pub fn met_non_finite(&self) -> bool {
+        self.met.swap(false, Ordering::Relaxed)
+    }
+
+    /// Notes whether numbers were finite.
+    #[inline]
+    pub fn note(&self, finite: bool) {
+        if !finite {
+            self.met.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Threads that work of so many floating-point operations is done on.

@@ -26,11 +26,28 @@ impl TaskWork {
     }
 }
 
+/// Tasks that are listed, at most: far more than threads can use.
+const LISTED: usize = 1 << 24;
+
+/// What each of so many tasks does.
+///
+/// # Panics
+/// If there are more than 2²⁴.
+pub(crate) fn list(tasks: usize, of_task: impl FnMut(usize) -> TaskWork) -> Vec<TaskWork> {
+    assert!(tasks <= LISTED, "{tasks} tasks, of which no more than {LISTED} are listed");
+    (0..tasks).map(of_task).collect()
+}
+
 /// The time until all tasks are done, when each of so many threads takes the next task as soon as it is free: what
 /// [`Pool::run`](crate::Pool::run) does.
 pub fn makespan(tasks: impl IntoIterator<Item = f64>, threads: usize) -> f64 {
-    let mut free = vec![0.0f64; threads.max(1)];
+    let mut free: Vec<f64> = Vec::new();
     for task in tasks {
+        // Threads are counted as they are taken: there may be any number.
+        if free.len() < threads.max(1) {
+            free.push(task);
+            continue;
+        }
         let first = (0..free.len()).min_by(|&a, &b| free[a].total_cmp(&free[b])).unwrap_or(0);
         free[first] += task;
     }
@@ -48,6 +65,7 @@ mod tests {
         assert_eq!(makespan([5.0, 1.0, 1.0, 1.0, 1.0], 2), 5.0);
         assert_eq!(makespan([1.0, 1.0, 4.0], 2), 5.0);
         assert_eq!(makespan([2.0, 3.0], 0), 5.0);
+        assert_eq!(makespan([2.0, 3.0], usize::MAX), 3.0);
         assert_eq!(TaskWork { flops: 10, staged: 3 }.cost(), 70.0);
     }
 }

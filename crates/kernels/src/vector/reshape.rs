@@ -12,7 +12,7 @@ use crate::map::{
     lanes, scatter, scatter_workspace,
 };
 use crate::run::{Machine, Shared, Workspace, WorkspaceSize};
-use crate::simd::{LANES, RawWork, Simd};
+use crate::simd::{Finite, LANES, RawWork, Simd};
 use crate::vector::layout::{GROUP, VECTORS, groups, map_len};
 
 /// The mean over all positions of each channel: a map becomes a vector of as many features as it has channels.
@@ -263,16 +263,17 @@ fn to_vector(
         let lanes = lanes(samples, block);
         let y = y.get();
         // SAFETY: source and vector were checked against the shape, and tasks have their own features of their block.
-        unsafe {
-            machine.isa.run_raw(ToVector { features, shape, source, y, accumulate, block, channels, lanes });
-        }
+        let finite = unsafe {
+            machine.isa.run_raw(ToVector { features, shape, source, y, accumulate, block, channels, lanes })
+        };
+        machine.note(finite);
     })
 }
 
 /// Vectors of a map that one task turns into features, about.
 const CHANNEL_PART: usize = 1 << 11;
 
-/// Features of some channels of a block.
+/// Features of some channels of a block; says whether they are finite.
 ///
 /// # Safety
 /// Source and vector have been checked against the shape, the channels are within it; the vector has the block, and no
@@ -289,10 +290,10 @@ struct ToVector<'a> {
 }
 
 impl RawWork for ToVector<'_> {
-    type Output = ();
+    type Output = bool;
 
     #[inline(always)]
-    unsafe fn run_raw<S: Simd>(self, s: S) {
+    unsafe fn run_raw<S: Simd>(self, s: S) -> bool {
         let ToVector { features, shape, source, y, accumulate, block, channels, lanes } = self;
         let count = features.count(shape);
         if lanes == 0 {
@@ -303,8 +304,9 @@ impl RawWork for ToVector<'_> {
                     unsafe { s.store(y.add(place(count, block, feature)), s.splat(0.0)) };
                 }
             }
-            return;
+            return true;
         }
+        let mut finite = Finite::new(s);
         let share = s.splat(1.0 / (shape.rows * shape.columns) as f32);
         for c in channels {
             // SAFETY: the map has this block, as it has samples, and the vector every feature of the shape.
@@ -330,14 +332,18 @@ impl RawWork for ToVector<'_> {
                         if accumulate {
                             v = s.add(s.load(to), v);
                         }
+                        finite.see(s, v);
                         s.store(to, v);
                     }
                 }
                 if features == Features::Means {
-                    s.store(y.add(place(count, block, c)), s.keep(lanes, s.mul(sum, share)));
+                    let mean = s.keep(lanes, s.mul(sum, share));
+                    finite.see(s, mean);
+                    s.store(y.add(place(count, block, c)), mean);
                 }
             }
         }
+        finite.all(s)
     }
 }
 

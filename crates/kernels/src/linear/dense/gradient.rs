@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::error::{Error, check_len};
 use crate::linear::shape::{LinearShape, flops};
-use crate::run::simulate::TaskWork;
+use crate::run::simulate::{TaskWork, list};
 use crate::run::{Machine, Runs, Shared};
 use crate::simd::{LANES, RawWork, Simd, Work};
 use crate::vector::layout::{BLOCK_GROUPS, GROUP, VECTORS, map_len};
@@ -37,7 +37,7 @@ impl Cut {
         let units = shape.outputs.div_ceil(UNIT);
         let chunks = shape.inputs.div_ceil(CHUNK);
         let width = shape.inputs.div_ceil(chunks.max(1)).next_multiple_of(ROWS);
-        let runs = Runs::new(units * chunks, (MOST, 1), threads, |n| n as f64 + 0.2);
+        let runs = Runs::new(units.saturating_mul(chunks), (MOST, 1), threads, |n| n as f64 + 0.2);
         Cut { shape, units, width, runs }
     }
 
@@ -63,11 +63,14 @@ pub(super) fn tasks(shape: LinearShape, threads: usize) -> Vec<TaskWork> {
     let of_task = |task| {
         let mut work = TaskWork::default();
         cut.parts(task, |outputs, inputs| {
-            work.add(TaskWork { flops: flops(outputs.len() * inputs.len(), shape.groups), staged: 0 });
+            work.add(TaskWork {
+                flops: flops(outputs.len().saturating_mul(inputs.len()), shape.groups),
+                staged: 0,
+            });
         });
         work
     };
-    (0..cut.runs.tasks()).map(of_task).collect()
+    list(cut.runs.tasks(), of_task)
 }
 
 /// Dense weight gradient, row-major. Order of sums as in the sparse form. With `accumulate` it is added to what

@@ -13,6 +13,9 @@ use crate::linear::shape::{LinearShape, Product};
 use crate::run::simulate::TaskWork;
 
 /// The tasks that a product is cut into on so many threads.
+///
+/// # Panics
+/// If there are more than 2²⁴.
 pub fn tasks(shape: LinearShape, of: Product, threads: usize) -> Vec<TaskWork> {
     match of {
         Product::Forward => product::tasks(shape.outputs, shape.inputs, shape.groups, threads),

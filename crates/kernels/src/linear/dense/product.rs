@@ -6,9 +6,9 @@ use std::ops::Range;
 use crate::error::{Error, check_len};
 use crate::linear::epilogue::Epilogue;
 use crate::linear::shape::{LinearShape, flops};
-use crate::run::simulate::TaskWork;
+use crate::run::simulate::{TaskWork, list};
 use crate::run::{Machine, Runs, Shared};
-use crate::simd::{LANES, RawWork, Simd};
+use crate::simd::{Finite, LANES, RawWork, Simd};
 use crate::vector::layout::{BLOCK_GROUPS, GROUP, VECTORS};
 
 /// Forward: y = W·x + b, then the epilogue.
@@ -119,7 +119,9 @@ impl Cut {
     fn new(rows: usize, groups: usize, threads: usize) -> Cut {
         let units = rows.div_ceil(UNIT);
         let runs =
-            Runs::new(units * groups.div_ceil(BLOCK_GROUPS), (STRIP / UNIT, 1), threads, |n| n as f64 + 0.1);
+            Runs::new(units.saturating_mul(groups.div_ceil(BLOCK_GROUPS)), (STRIP / UNIT, 1), threads, |n| {
+                n as f64 + 0.1
+            });
         Cut { rows, units, groups, runs }
     }
 
@@ -141,11 +143,11 @@ pub(super) fn tasks(rows: usize, columns: usize, groups: usize, threads: usize) 
     let of_task = |task| {
         let mut work = TaskWork::default();
         cut.strips(task, |rows, groups| {
-            work.add(TaskWork { flops: flops(rows.len() * columns, groups.len()), staged: 0 });
+            work.add(TaskWork { flops: flops(rows.len().saturating_mul(columns), groups.len()), staged: 0 });
         });
         work
     };
-    (0..cut.runs.tasks()).map(of_task).collect()
+    list(cut.runs.tasks(), of_task)
 }
 
 impl Product<'_> {
@@ -154,13 +156,13 @@ impl Product<'_> {
         machine.run(cut.runs.tasks(), shape.flops(), &|_, task| {
             cut.strips(task, |rows, groups| {
                 // SAFETY: the callers checked every length; strips are within the shape, and each is in one task.
-                unsafe { machine.isa.run_raw(Strip { product: self, rows, groups }) };
+                machine.note(unsafe { machine.isa.run_raw(Strip { product: self, rows, groups }) });
             });
         })
     }
 }
 
-/// A strip of rows for one or two groups.
+/// A strip of rows for one or two groups; says whether they are finite.
 ///
 /// # Safety
 /// The lengths of weights, bias, x, y and the epilogue's gate fit the product's shape; the rows, up to [`STRIP`], and the
@@ -172,11 +174,12 @@ struct Strip<'a> {
 }
 
 impl RawWork for Strip<'_> {
-    type Output = ();
+    type Output = bool;
 
     #[inline(always)]
-    unsafe fn run_raw<S: Simd>(self, s: S) {
+    unsafe fn run_raw<S: Simd>(self, s: S) -> bool {
         let p = &self.product;
+        let mut finite = Finite::new(s);
         let mut panel = Panel([[MaybeUninit::uninit(); STRIP]; COLUMNS]);
         // A result without columns is its bias: one empty block.
         for first in (0..p.columns.max(1)).step_by(COLUMNS) {
@@ -200,12 +203,13 @@ impl RawWork for Strip<'_> {
             // with its strides are those of these rows and columns, in the panel the ones just written.
             unsafe {
                 if S::WIDE {
-                    block.rows::<S, 4, 4>(s);
+                    block.rows::<S, 4, 4>(s, &mut finite);
                 } else {
-                    block.rows::<S, 2, 2>(s);
+                    block.rows::<S, 2, 2>(s, &mut finite);
                 }
             }
         }
+        finite.all(s)
     }
 }
 
@@ -225,7 +229,7 @@ impl Block<'_> {
     /// # Safety
     /// As for [`Block::tile`], for all rows and groups of the strip.
     #[inline(always)]
-    unsafe fn rows<S: Simd, const M: usize, const V: usize>(&self, s: S) {
+    unsafe fn rows<S: Simd, const M: usize, const V: usize>(&self, s: S, finite: &mut Finite<S>) {
         let rows = self.strip.rows.len();
         let mut row = 0;
         while row < rows {
@@ -235,9 +239,9 @@ impl Block<'_> {
                     // SAFETY: passed on.
                     unsafe {
                         if count == M {
-                            self.tile::<S, M, V>(s, row, group, first);
+                            finite.join(s, self.tile::<S, M, V>(s, row, group, first));
                         } else {
-                            self.tile::<S, 1, V>(s, row, group, first);
+                            finite.join(s, self.tile::<S, 1, V>(s, row, group, first));
                         }
                     }
                 }
@@ -246,7 +250,7 @@ impl Block<'_> {
         }
     }
 
-    /// Rows `row .. row + M` of the strip, vectors `first .. first + V` of the group.
+    /// Rows `row .. row + M` of the strip, vectors `first .. first + V` of the group; what was seen of the results.
     ///
     /// # Safety
     /// These rows and vectors, the block's columns and the group are within maps and weights of the product's
@@ -258,8 +262,9 @@ impl Block<'_> {
         row: usize,
         group: usize,
         first: usize,
-    ) {
+    ) -> Finite<S> {
         let p = &self.strip.product;
+        let mut finite = Finite::new(s);
         let is_first = self.columns.start == 0 && !p.accumulate;
         let is_last = self.columns.end == p.columns;
         let row_of_all = self.strip.rows.start + row;
@@ -300,10 +305,15 @@ impl Block<'_> {
             for (m, sums) in sums.iter().enumerate() {
                 for (v, &sum) in sums.iter().enumerate() {
                     let offset = m * GROUP + v * LANES;
-                    let sum = if is_last { p.epilogue.apply(s, sum, at + offset) } else { sum };
+                    let mut sum = sum;
+                    if is_last {
+                        sum = p.epilogue.apply(s, sum, at + offset);
+                        finite.see(s, sum);
+                    }
                     s.store(y.add(offset), sum);
                 }
             }
         }
+        finite
     }
 }
