@@ -120,6 +120,10 @@ struct End {
 impl Setting {
     fn config(self, compute: &str) -> Config {
         let Setting { model, method, sparsity, learning_rate, seed } = self;
+        let updates = match method {
+            "rigl" | "set" | "snfs" | "pruning" => "updates = { interval = 2, end = 7 }",
+            _ => "",
+        };
         let text = format!(
             "
             compute = '{compute}'
@@ -132,7 +136,7 @@ impl Setting {
             [method]
             name = '{method}'
             sparsity = {sparsity}
-            updates = {{ interval = 2, end = 7 }}
+            {updates}
             "
         );
         let none: Vec<Override> = Vec::new();

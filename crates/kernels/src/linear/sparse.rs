@@ -247,19 +247,21 @@ impl Strip<'_> {
                         }
                         j += 1;
                     }
-                    let mut of_row = Finite::new(s);
+                    if is_last {
+                        let mut of_row = Finite::new(s);
+                        for (g, sums) in sums.iter_mut().enumerate() {
+                            for (v, sum) in sums.iter_mut().enumerate() {
+                                *sum = self.epilogue.apply(s, *sum, at + g * y_stride + v * LANES);
+                                of_row.see(s, *sum);
+                            }
+                        }
+                        finite.join(s, of_row);
+                    }
                     for (g, sums) in sums.iter().enumerate() {
                         for (v, &sum) in sums.iter().enumerate() {
-                            let at = at + g * y_stride + v * LANES;
-                            let mut sum = sum;
-                            if is_last {
-                                sum = self.epilogue.apply(s, sum, at);
-                                of_row.see(s, sum);
-                            }
-                            s.store(self.y.get().add(at), sum);
+                            s.store(self.y.get().add(at + g * y_stride + v * LANES), sum);
                         }
                     }
-                    finite.join(s, of_row);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::simd::lanes::Simd;
 
-/// Watches vectors: x − x is 0 of what is finite, and not a number of ±∞ and of what is none, which a sum then keeps.
+/// Watches vectors: x · 0 is 0 of what is finite, and not a number of ±∞ and of what is none, which a sum then keeps.
 #[derive(Clone, Copy)]
 pub(crate) struct Finite<S: Simd>(S::V);
 
@@ -16,7 +16,7 @@ impl<S: Simd> Finite<S> {
     /// One more.
     #[inline(always)]
     pub(crate) fn see(&mut self, s: S, v: S::V) {
-        self.0 = s.add(self.0, s.sub(v, v));
+        self.0 = s.fma(v, s.splat(0.0), self.0);
     }
 
     /// What another has seen: a sum that begins anew in a loop does not wait for the round before.
