@@ -121,7 +121,7 @@ impl Setting {
     fn config(self, compute: &str) -> Config {
         let Setting { model, method, sparsity, learning_rate, seed } = self;
         let updates = match method {
-            "rigl" | "set" | "snfs" | "pruning" => "updates = { interval = 2, end = 7 }",
+            "rigl" | "set" | "snfs" | "pruning" => "updates = { interval = 2, end = 6 }",
             _ => "",
         };
         let text = format!(

@@ -98,6 +98,7 @@ impl Steps<'_> {
             part: Some(part),
             collects: &[],
             sums: LossSums::default(),
+            met: &mut session.met,
             stopwatch: None,
         };
         work(session.training.as_ref().unwrap(), &mut run);

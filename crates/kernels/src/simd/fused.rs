@@ -46,9 +46,9 @@ mod tests {
         let mut cases = cases.peekable();
         while cases.peek().is_some() {
             let mut of = [[0.0f32; LANES]; 3];
-            for lane in 0..LANES {
-                let [a, b, c] = cases.next().unwrap_or_default();
-                (of[0][lane], of[1][lane], of[2][lane]) = (a, b, c);
+            let [a, b, c] = &mut of;
+            for ((a, b), c) in a.iter_mut().zip(b).zip(c) {
+                [*a, *b, *c] = cases.next().unwrap_or_default();
             }
             for isa in &sets {
                 let mut out = [9.0; LANES];
