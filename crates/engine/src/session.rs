@@ -28,7 +28,6 @@ use crate::request::{
 use crate::run::{Collect, Collectors, PassTimes, Run, Scratch, Stopwatch, stored};
 use crate::slots::{KEPT_MOMENTUM, MOMENTUM, Owner};
 use crate::storage::{Form, Storage};
-use crate::storage::{self, Form};
 
 /// A network on this machine: parameters, buffers, threads.
 #[derive(Debug)]

@@ -149,7 +149,7 @@ impl Setting {
         let folder = tempfile::tempdir().unwrap();
         let run = RunFolder::create_at(&folder.path().join("run")).unwrap();
         let prepared = Prepared::new(self.config(compute), registry, &machine).unwrap();
-        let ended = train(prepared, &run, "a test", &mut Silent, &AtomicBool::new(false));
+        let ended = train(prepared, &run, &mut Silent, &AtomicBool::new(false));
         let (code, reason) = match ended {
             Ok(Ended::Finished(summary)) => (0, format!("finished with {:08x}", summary.weights_crc32c)),
             Ok(Ended::Interrupted) => (0, "interrupted".to_string()),
