@@ -13,7 +13,7 @@ use rigl_train::Registry;
 
 use crate::args::Global;
 use crate::commands::{
-    bench, compare, completions, data, eval, export, flops, inspect, man, presets, sweep, train,
+    bench, compare, completions, data, eval, export, flops, inspect, man, presets, runs, sweep, train,
 };
 use crate::output::Printer;
 use crate::{names, program};
@@ -49,6 +49,8 @@ enum Command {
     Sweep(sweep::Sweep),
     /// Put finished runs side by side
     Compare(compare::Compare),
+    /// List runs: what each trains, where it stands, what it came to, and how to go on
+    Runs(runs::Runs),
     /// Evaluate the network of a run
     Eval(eval::Eval),
     /// Write the network of a run into a file that other programs read
@@ -146,6 +148,7 @@ fn dispatch(command: &Command, registry: &Registry, printer: &Printer) -> rigl_b
         Command::Train(args) => train::run(args, registry, printer),
         Command::Sweep(args) => sweep::run(args, registry, printer),
         Command::Compare(args) => compare::run(args, registry, printer),
+        Command::Runs(args) => runs::run(args, registry, printer),
         Command::Eval(args) => eval::run(args, registry, printer),
         Command::Export(args) => export::run(args, registry, printer),
         Command::Flops(args) => flops::run(args, registry, printer),

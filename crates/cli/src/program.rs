@@ -13,7 +13,7 @@ use rigl_train::Program;
 const RIGL: &str = "rigl";
 
 /// Its commands, by which what is meant for a shell is told from other words after the name.
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "bench",
     "compare",
     "completions",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 12] = [
     "inspect",
     "man",
     "presets",
+    "runs",
     "sweep",
     "train",
 ];

@@ -15,6 +15,7 @@ pub(crate) mod network;
 pub(crate) mod presets;
 pub(crate) mod results;
 pub(crate) mod resume;
+pub(crate) mod runs;
 pub(crate) mod sweep;
 pub(crate) mod train;
 

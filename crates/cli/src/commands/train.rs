@@ -19,7 +19,7 @@ use crate::output::Printer;
 use crate::signals::{Signals, Work};
 
 /// Where runs go that are given no folder.
-const RUNS: &str = "runs";
+pub(crate) const RUNS: &str = "runs";
 
 const TRAIN_EXAMPLES: &str = "\
 Examples:
