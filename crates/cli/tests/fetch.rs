@@ -61,12 +61,17 @@ fn the_list_says_what_is_there_and_where() {
     // Small files in place of the published ones: they can be trained on, and are no MNIST.
     place.write_data(20, 20);
     let said = run(&place, "data --data-dir data").succeeded();
-    assert!(said.out.contains("damaged 4 of 4"), "{}", said.out);
+    assert!(said.out.contains("not as published 4 of 4"), "{}", said.out);
     let warning = format!("warning: `data/{}` has 28 bytes, expected 60008", MNIST[1]);
     assert!(said.err.contains(&warning), "{}", said.err);
-    assert!(said.err.contains("`rigl data fetch mnist --data-dir data --overwrite`"), "{}", said.err);
-    let said = run(&place, "data --data-dir data --verify -q");
-    assert_eq!(said.code, Some(1));
+    assert!(said.err.contains("`rigl data fetch cifar10 --data-dir data`"), "{}", said.err);
+    assert!(
+        said.err.contains("`rigl data --verify --data-dir data` tells whether `mnist` is"),
+        "{}",
+        said.err
+    );
+    let said = run(&place, "data --data-dir data --verify -q").succeeded();
+    assert!(said.out.contains("own data: 20 and 20 samples  every sample"), "{}", said.out);
     assert!(!said.err.contains("rigl data fetch"), "{}", said.err);
 }
 
@@ -78,7 +83,7 @@ fn the_list_can_be_had_as_json() {
     let states: Vec<_> = sets.as_array().unwrap().iter().map(|set| (&set["name"], &set["state"])).collect();
     assert_eq!(
         format!("{states:?}"),
-        r#"[(String("cifar10"), String("missing")), (String("cifar100"), String("missing")), (String("drawn-digits"), String("embedded")), (String("fashion-mnist"), String("missing")), (String("mnist"), String("damaged"))]"#
+        r#"[(String("cifar10"), String("missing")), (String("cifar100"), String("missing")), (String("drawn-digits"), String("embedded")), (String("fashion-mnist"), String("missing")), (String("mnist"), String("missing"))]"#
     );
     let mnist = &sets[4];
     assert_eq!((&mnist["folder"], &mnist["verified"]), (&"data/mnist".into(), &false.into()));
@@ -187,7 +192,11 @@ fn an_archive_is_downloaded_as_it_is_and_an_unpacked_one_left_alone() {
         let path = format!("data/cifar-100-binary/{name}.bin");
         place.write(&path, b"");
         let said = run(&place, "data --data-dir data").succeeded();
-        let state = if name == "train" { "missing 1 of 2, damaged 1 of 2" } else { "damaged 1 of 2" };
+        let state = if name == "train" {
+            "missing 1 of 2, not as published 1 of 2"
+        } else {
+            "not as published 1 of 2"
+        };
         assert!(said.out.contains(&format!("cifar100       {state} ")), "{}", said.out);
         files::open_lock_file(&place.path(&path)).unwrap().set_len(bytes(name)).unwrap();
     }

@@ -64,11 +64,12 @@ fn main() -> ExitCode {
 fn command(panic: &str) -> ExitCode {
     let (place, k) = panic.split_once(' ').expect("a place and a number");
     let k = k.parse().expect("a number");
-    let reads = |of: &str| if place == of { k } else { u64::MAX };
+    // Loading reads each sample once.
+    let reads = |of: &str, loaded: u64| if place == of { loaded + k } else { u64::MAX };
     if place == "worker" {
         rigl_kernels::fault::arm(k);
     }
-    let (train, test, load) = (reads("train"), reads("test"), place == "load");
+    let (train, test, load) = (reads("train", 500), reads("test", 100), place == "load");
     let mut registry = rigl::Registry::default();
     registry.datasets.insert("biting", move |_| {
         assert!(!load, "the shelf fell over");

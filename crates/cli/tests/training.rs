@@ -354,3 +354,17 @@ fn lenet_learns_mnist() {
     assert_eq!((found.steps, found.active), (2_400, 2_352 + 3_300 + 1_000));
     assert!(found.accuracy.unwrap() > 0.95, "{:?}", found.accuracy);
 }
+
+#[test]
+fn a_loss_beyond_what_32_bit_numbers_tell_apart_is_diverged() {
+    let place = place();
+    // One step so large that logits are huge, and all of them finite.
+    let settings = "--set schedule.length=1 --set schedule.milestones=[] --set schedule.learning-rate=1e6";
+    let said = place.run(&format!("{SHORT} --run-dir run {settings}"));
+    assert_eq!(said.code, Some(1), "{}", said.err);
+    assert!(said.err.contains("error: the test loss after step 1 is "), "{}", said.err);
+    assert!(said.err.contains(", beyond what 32-bit numbers tell apart"), "{}", said.err);
+    let log = std::fs::read_to_string(place.path("run/metrics.jsonl")).unwrap();
+    assert!(log.trim_end().lines().last().unwrap().contains("\"status\":\"diverged\""), "{log}");
+    assert!(!place.path("run/summary.json").exists());
+}

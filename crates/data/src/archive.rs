@@ -9,9 +9,10 @@
 
 use std::io::{self, BufRead, Read};
 
-use flate2::bufread::GzDecoder;
 use rigl_base::error::short;
 use rigl_base::{Error, Result};
+
+use crate::gzip::{Members, unreadable};
 
 /// Bytes of a header, and what contents are filled up to.
 const BLOCK: usize = 512;
@@ -39,14 +40,7 @@ pub fn read(mut archive: impl BufRead, name: &str, wanted: &[Wanted<'_>]) -> Res
     if !start.starts_with(&[0x1f, 0x8b]) {
         return entries(&mut Tar { reader: archive, name, left: allowed, allowed }, wanted);
     }
-    let mut tar = Tar { reader: GzDecoder::new(archive), name, left: allowed, allowed };
-    let contents = entries(&mut tar, wanted)?;
-    // The checksum of all of it has been compared at its end; what follows belongs to nothing.
-    let rest = tar.reader.get_mut().fill_buf().map_err(|e| unreadable(name, e))?;
-    if !rest.is_empty() {
-        return Err(Error::data(format!("`{name}`: more follows the gzip file")));
-    }
-    Ok(contents)
+    entries(&mut Tar { reader: Members::new(archive), name, left: allowed, allowed }, wanted)
 }
 
 fn entries(tar: &mut Tar<'_, impl Read>, wanted: &[Wanted<'_>]) -> Result<Vec<Vec<u8>>> {
@@ -211,18 +205,6 @@ fn text(field: &[u8]) -> &[u8] {
     &field[..field.iter().position(|&byte| byte == 0).unwrap_or(field.len())]
 }
 
-fn unreadable(name: &str, e: io::Error) -> Error {
-    match e.kind() {
-        io::ErrorKind::UnexpectedEof => {
-            Error::data(format!("`{name}`: the gzip file ends too early")).caused_by(e)
-        }
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData => {
-            Error::data(format!("`{name}`: damaged gzip file")).caused_by(e)
-        }
-        _ => Error::environment(format!("cannot read `{name}`")).caused_by(e),
-    }
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use std::io::Write;
@@ -363,7 +345,12 @@ pub(crate) mod tests {
         let at = wrong.len() - 6;
         wrong[at] ^= 1;
         assert!(text(&wrong).starts_with("`f`: damaged gzip file"), "{}", text(&wrong));
-        assert_eq!(text(&[&packed[..], &[0]].concat()), "`f`: more follows the gzip file");
+        assert_eq!(text(&[&packed[..], &[7]].concat()), "`f`: damaged gzip file: other bytes follow it");
+        // As tools that compress block by block leave it, on a tape.
+        let plain = whole();
+        let (head, tail) = plain.split_at(700);
+        let parts = [gz(head), gz(tail), vec![0; 600]].concat();
+        assert_eq!(read(&parts[..], "f", &WANTED).unwrap(), read(&whole()[..], "f", &WANTED).unwrap());
     }
 
     proptest! {

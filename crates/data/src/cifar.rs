@@ -94,6 +94,12 @@ impl Family {
     /// [`Kind::Environment`](rigl_base::Kind::Environment), naming every missing file;
     /// [`Kind::Data`](rigl_base::Kind::Data) for a damaged one.
     pub fn sets(&self, options: &DataOptions) -> Result<Sets> {
+        let sets = self.samples(options)?.from_folder(options.folder.as_deref());
+        let published = (sets.train.len(), sets.test.len()) == (TRAIN, TEST);
+        Ok(sets.published(published))
+    }
+
+    fn samples(&self, options: &DataOptions) -> Result<Sets> {
         let found = self.source.find(options.folder.as_deref())?;
         let Some(found) = found.first() else {
             return Err(Error::internal(format!("data set `{}` has no file", self.source.name)));

@@ -1,9 +1,12 @@
 //! What a data set is: samples that are read one at a time into buffers that are used again, since later sets
 //! do not fit in memory.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rigl_base::{Error, Result};
+
+use crate::identity::Identity;
 
 /// What every sample of a data set has in common. Models are built from it.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -82,12 +85,29 @@ pub struct Sets {
     pub validation: Option<Arc<dyn Dataset>>,
     /// What results are reported on.
     pub test: Arc<dyn Dataset>,
+    /// Which samples these are: what a run notes of them.
+    pub identity: Identity,
 }
 
 impl Sets {
     /// A training and a test set, with no validation set.
     pub fn new(train: Arc<dyn Dataset>, test: Arc<dyn Dataset>) -> Sets {
-        Sets { train, validation: None, test }
+        Sets { train, validation: None, test, identity: Identity::default() }
+    }
+
+    /// Notes that they were read from files in this data folder, where a run that goes on then looks first.
+    #[must_use]
+    pub fn from_folder(mut self, folder: Option<&Path>) -> Sets {
+        self.identity.folder =
+            folder.map(|folder| std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf()));
+        self
+    }
+
+    /// Notes whether they are the published samples of their name.
+    #[must_use]
+    pub fn published(mut self, published: bool) -> Sets {
+        self.identity.published = Some(published);
+        self
     }
 }
 
@@ -97,6 +117,7 @@ impl std::fmt::Debug for Sets {
             .field("train", &self.train.len())
             .field("validation", &self.validation.as_ref().map(|set| set.len()))
             .field("test", &self.test.len())
+            .field("identity", &self.identity)
             .finish()
     }
 }

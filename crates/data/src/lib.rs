@@ -1,6 +1,7 @@
 //! Samples: what a data set is, where it comes from, in which order it is seen and how it reaches training.
 //!
 //! * [`dataset`]: the trait [`Dataset`], samples, subsets, the three [`Sets`] of a task;
+//! * [`identity`]: which samples these are, so that a run goes on with the same ones;
 //! * [`registry`]: data sets by name, users' own among them;
 //! * [`idx`] and [`mnist`]: the files of MNIST and Fashion-MNIST;
 //! * [`records`], [`archive`] and [`cifar`]: the files of CIFAR-10 and CIFAR-100;
@@ -21,6 +22,8 @@ pub mod dataset;
 pub mod drawn;
 #[cfg(feature = "fetch")]
 pub mod fetch;
+mod gzip;
+pub mod identity;
 pub mod idx;
 pub mod loader;
 mod memory;
@@ -34,6 +37,7 @@ mod subset;
 
 pub use augment::CropFlip;
 pub use dataset::{Dataset, Sample, Sets, Spec};
+pub use identity::{Fingerprint, Identity};
 pub use loader::{EvaluationLoader, Loader, LoaderOptions};
 pub use memory::InMemory;
 pub use options::DataOptions;

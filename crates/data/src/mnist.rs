@@ -1,5 +1,8 @@
 //! MNIST (LeCun, Cortes, Burges) and Fashion-MNIST (Xiao, Rasul, Vollgraf, arXiv 1708.07747): four IDX files
 //! each, of the same names, in any of the folders people keep them in.
+//!
+//! Which set files hold is not told by their names: labels are compared with those that were published. Those of the
+//! other set are refused. Files that hold neither are data of one's own, of images of any size and up to 256 classes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use crate::dataset::{Sets, Spec};
 use crate::idx::{self, Images};
 use crate::memory::InMemory;
 use crate::options::DataOptions;
-use crate::source::{File, Form, Source};
+use crate::source::{File, Form, Source, sha256_of};
 
 /// A data set in the four files of MNIST.
 #[derive(Debug)]
@@ -122,9 +125,10 @@ impl Family {
     ///
     /// # Errors
     /// [`Kind::Environment`](rigl_base::Kind::Environment), naming every missing file;
-    /// [`Kind::Data`](rigl_base::Kind::Data) for a damaged one.
+    /// [`Kind::Data`](rigl_base::Kind::Data) for a damaged one, one of the other set, and files that do not fit together.
     pub fn sets(&self, options: &DataOptions) -> Result<Sets> {
-        let files = self.source.find(options.folder.as_deref())?;
+        let folder = options.folder.as_deref();
+        let files = self.source.find(folder)?;
         let paths: Vec<&Path> =
             files.iter().flat_map(|file| &file.paths).map(|path| path.as_path()).collect();
         let [train_images, train_labels, test_images, test_labels] = paths[..] else {
@@ -134,29 +138,93 @@ impl Family {
                 paths.len()
             )));
         };
-        let train = self.read(train_images, train_labels)?;
-        let test = self.read(test_images, test_labels)?;
-        Ok(Sets::new(Arc::new(train), Arc::new(test)))
+        // Labels are small, and say which set this is before the images are read.
+        let labels = [idx::read_labels(train_labels)?, idx::read_labels(test_labels)?];
+        let published =
+            is_published(self.source.name, &published_labels(), &labels, [train_labels, test_labels])?;
+        let images = [idx::read_images(train_images)?, idx::read_images(test_images)?];
+        if images[0].shape != images[1].shape {
+            return Err(Error::data(format!(
+                "`{}` has images of {}, `{}` of {}, and both must have the same",
+                train_images.display(),
+                size(images[0].shape),
+                test_images.display(),
+                size(images[1].shape),
+            )));
+        }
+        let spec = self.spec_of(images[0].shape, &labels);
+        let [train, test] = images;
+        let [of_train, of_test] = labels;
+        let train = set(&spec, train, of_train, train_images, train_labels)?;
+        let test = set(&spec, test, of_test, test_images, test_labels)?;
+        Ok(Sets::new(Arc::new(train), Arc::new(test)).from_folder(folder).published(published))
     }
 
-    fn read(&self, images: &Path, labels: &Path) -> Result<InMemory> {
-        let Images { count, rows, columns, pixels } = idx::read_images(images)?;
-        if (rows, columns) != (SIDE, SIDE) {
+    /// What samples of this shape with these labels are like: with the classes of this set, or with as many as there are
+    /// labels, which are then called by their numbers.
+    fn spec_of(&self, shape: [usize; 3], labels: &[Vec<u8>; 2]) -> Spec {
+        let most = labels.iter().flatten().max().map_or(0, |&label| usize::from(label) + 1);
+        if most <= self.classes.len() {
+            return Spec::new(self.source.name, shape, self.classes);
+        }
+        Spec::new(self.source.name, shape, (0..most).map(|class| class.to_string()))
+    }
+}
+
+/// A data set's name, and the SHA-256 of the unpacked files of its labels, of training and of test.
+type PublishedLabels<'a> = (&'a str, [&'a str; 2]);
+
+fn published_labels() -> Vec<PublishedLabels<'static>> {
+    let of = |file: &File<'static>| file.unpacked.first().and_then(|form| form.sha256).unwrap_or_default();
+    let of_family =
+        |Family { source, .. }: &Family| (source.name, [1, 3].map(|file| of(&source.files[file])));
+    FAMILIES.iter().map(of_family).collect()
+}
+
+/// Whether these labels of training and test samples are the published ones of the set of that name.
+fn is_published(
+    name: &str,
+    known: &[PublishedLabels<'_>],
+    labels: &[Vec<u8>; 2],
+    paths: [&Path; 2],
+) -> Result<bool> {
+    let mut published = true;
+    for part in [0, 1] {
+        let digest = sha256_of(&[&idx::labels_head(&labels[part]), &labels[part]]);
+        let mut holders = known.iter().filter(|(_, digests)| digests[part] == digest).map(|(name, _)| *name);
+        let holder = holders.next();
+        if let Some(other) = holder.filter(|&holder| holder != name) {
             return Err(Error::data(format!(
-                "`{}`: images of {rows}×{columns} pixels, allowed are {SIDE}×{SIDE}",
-                images.display(),
+                "`{}` holds the labels of `{other}`, and the data set is `{name}`",
+                paths[part].display()
+            ))
+            .hint(format!(
+                "--set data.name={other}, or put the files of `{name}` into a folder of that name"
             )));
         }
-        let found = idx::read_labels(labels, self.classes.len())?;
-        if found.len() != count {
-            return Err(Error::data(format!(
-                "`{}` has {} labels, but `{}` has {count} images",
-                labels.display(),
-                found.len(),
-                images.display(),
-            )));
-        }
-        InMemory::new(self.spec(), pixels, found)
+        published &= holder.is_some();
+    }
+    Ok(published)
+}
+
+fn set(spec: &Spec, images: Images, labels: Vec<u8>, of_images: &Path, of_labels: &Path) -> Result<InMemory> {
+    if labels.len() != images.count {
+        return Err(Error::data(format!(
+            "`{}` has {} labels, but `{}` has {} images",
+            of_labels.display(),
+            labels.len(),
+            of_images.display(),
+            images.count,
+        )));
+    }
+    InMemory::new(spec.clone(), images.pixels, labels)
+}
+
+/// `28×28 pixels`, with its channels if there are several.
+fn size(shape: [usize; 3]) -> String {
+    match shape {
+        [1, rows, columns] => format!("{rows}×{columns} pixels"),
+        [channels, rows, columns] => format!("{channels}×{rows}×{columns} pixels"),
     }
 }
 
@@ -275,8 +343,70 @@ mod tests {
         };
         let text = refused(1, labels(&[1, 2]));
         assert!(text.contains("2 labels") && text.contains("3 images") && text.contains(FILES[0]), "{text}");
-        assert!(refused(0, images(3, 27)).contains("27×27 pixels, allowed are 28×28"));
-        assert!(refused(3, labels(&[1, 10])).contains("label 10 of sample 1"));
+        let text = refused(0, images(3, 27));
+        assert!(
+            text.contains("images of 27×27 pixels") && text.contains("of 28×28 pixels, and both"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn images_may_have_any_size_and_labels_any_of_256_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let load_with = |contents: &[Vec<u8>; 4]| {
+            write(folder.path(), contents, true);
+            load(0, folder.path()).unwrap()
+        };
+        let sets = load_with(&[images(3, 5), labels(&[0, 9, 4]), images(2, 5), labels(&[1, 255])]);
+        let spec = sets.test.spec();
+        assert_eq!((&spec.shape[..], spec.classes.len()), (&[1, 5, 5][..], 256));
+        assert_eq!((sets.train.spec().classes.len(), spec.classes[255].as_str()), (256, "255"));
+        // Fewer labels than the set has leave its classes as they are.
+        let sets = load_with(&[images(2, 28), labels(&[0, 1]), images(1, 28), labels(&[1])]);
+        assert_eq!(sets.train.spec(), &FAMILIES[0].spec());
+        assert_eq!(
+            (sets.identity.published, sets.identity.folder),
+            (Some(false), Some(folder.path().into()))
+        );
+        let colour = [[2052, 1, 3, 2, 2].map(u32::to_be_bytes).concat(), vec![7; 12]].concat();
+        let sets = load_with(&[colour.clone(), labels(&[0]), colour, labels(&[0])]);
+        assert_eq!(sets.train.spec().shape, [3, 2, 2]);
+    }
+
+    #[test]
+    fn labels_of_the_other_set_are_refused_whatever_their_file_is_called() {
+        let (one, two, three) = (vec![1u8, 2], vec![3u8], vec![4u8, 4]);
+        let digest = |labels: &Vec<u8>| sha256_of(&[&idx::labels_head(labels), labels]);
+        let [a, b, c] = [&one, &two, &three].map(digest);
+        let known = [("ours", [a.as_str(), b.as_str()]), ("theirs", [c.as_str(), "none"])];
+        let check = |train: &Vec<u8>, test: &Vec<u8>| {
+            let labels = [train.clone(), test.clone()];
+            is_published("ours", &known, &labels, [Path::new("train"), Path::new("test")])
+        };
+        assert!(check(&one, &two).unwrap());
+        assert!(!check(&one, &one).unwrap() && !check(&two, &two).unwrap());
+        let error = check(&three, &two).unwrap_err();
+        assert_eq!(error.to_string(), "`train` holds the labels of `theirs`, and the data set is `ours`");
+        assert!(error.hint_text().unwrap().starts_with("--set data.name=theirs, or"), "{error:?}");
+        assert!(published_labels().iter().flat_map(|(_, of)| of).all(|digest| digest.len() == 64));
+        let Some(folder) = std::env::var_os("RIGL_DATA_DIR") else {
+            println!("skipped: RIGL_DATA_DIR is not set");
+            return;
+        };
+        let place = |family: usize| FAMILIES[family].source.locate(Path::new(&folder)).place;
+        for (own, other) in [(0, 1), (1, 0)] {
+            for parts in [&[1][..], &[3], &[0, 1, 2, 3]] {
+                let mixed = tempfile::tempdir().unwrap();
+                for (part, name) in FILES.iter().enumerate() {
+                    let from = place(if parts.contains(&part) { other } else { own });
+                    let bytes = std::fs::read(from.join(format!("{name}.gz"))).unwrap();
+                    files::write_atomic(&mixed.path().join(format!("{name}.gz")), &bytes).unwrap();
+                }
+                let error = load(own, mixed.path()).unwrap_err();
+                let other = FAMILIES[other].source.name;
+                assert!(error.to_string().contains(&format!("holds the labels of `{other}`")), "{error}");
+            }
+        }
     }
 
     #[test]
@@ -290,6 +420,7 @@ mod tests {
             assert!(status.is_complete(), "{status:?}");
             let sets = load(family, Path::new(&folder)).unwrap();
             assert_eq!((sets.train.len(), sets.test.len()), (60_000, 10_000));
+            assert_eq!(sets.identity.published, Some(true));
             let mut counts = [0; 10];
             let (mut sum, mut sample) = (0, Sample::default());
             for i in 0..sets.train.len() {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rigl_base::{Error, Result, unknown};
 
 use crate::dataset::{Dataset, Sets, Spec};
+use crate::identity::{Fingerprint, Identity};
 use crate::options::DataOptions;
 use crate::source::Source;
 use crate::subset::Subset;
@@ -152,7 +153,8 @@ impl Datasets {
         self.load.keys().map(String::as_str)
     }
 
-    /// Loads the data set of that name, then applies the validation split and the limits of `options`.
+    /// Loads the data set of that name, notes which samples it has, then applies the validation split and the limits of
+    /// `options`.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name (with the nearest one as hint), a share or a
@@ -168,6 +170,12 @@ impl Datasets {
                 )));
             }
         }
+        sets.identity = Identity {
+            train: sets.train.len(),
+            test: sets.test.len(),
+            fingerprint: Fingerprint::of(&sets)?,
+            ..sets.identity
+        };
         if options.validation != 0.0 {
             let (train, validation) = Subset::split(&sets.train, options.validation, options.seed)?;
             sets.train = Arc::new(train);

@@ -1,5 +1,5 @@
-//! Of which files a data set consists, where they lie, and whether they are whole: what a file must be is known
-//! beforehand, by size and, for all that is downloaded, SHA-256.
+//! Of which files a data set consists, where they lie, and whether they are the published ones: what a published file is
+//! is known beforehand, by size and, for all that is downloaded, SHA-256.
 
 use std::fs::File as Handle;
 use std::io::{self, Read};
@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use rigl_base::{Error, Result, files};
 use sha2::{Digest, Sha256};
+
+/// The contents of files up to this size, 1 MiB, are always compared: names and sizes do not tell which labels they are.
+const SMALL: u64 = 1 << 20;
 
 /// The files of a data set: where they lie, what they must be, where they can be had.
 #[derive(Clone, Debug)]
@@ -79,8 +82,11 @@ pub struct FileStatus {
     pub path: Option<PathBuf>,
     /// Its size in bytes, 0 if it is missing.
     pub bytes: u64,
-    /// What is wrong with it, if anything is: "has 3 bytes, expected 9".
+    /// In what it differs from the published one, if it does: "has 3 bytes, expected 9". It may be damaged, or data of
+    /// somebody's own.
     pub damage: Option<String>,
+    /// Whether all of it was compared, not only its size.
+    pub compared: bool,
 }
 
 impl Source<'_> {
@@ -142,7 +148,8 @@ impl Source<'_> {
         Err(Error::environment(message).hint(format!("rigl data fetch {}", self.name)))
     }
 
-    /// Looks for the files and compares their sizes with what they should be; with `verify` their contents too.
+    /// Looks for the files and compares their sizes with what was published, and the contents of small ones; with `verify`
+    /// those of all whose SHA-256 is known.
     pub fn status(&self, folder: &Path, verify: bool) -> Status {
         let place = self.locate(folder).place;
         let files = self.files.iter().flat_map(|file| file.status(&place, verify)).collect();
@@ -151,7 +158,7 @@ impl Source<'_> {
 }
 
 impl Status {
-    /// Whether every file is there, and nothing wrong with any.
+    /// Whether every file is there, and as published.
     pub fn is_complete(&self) -> bool {
         self.files.iter().all(FileStatus::is_good)
     }
@@ -161,7 +168,7 @@ impl Status {
         self.files.iter().filter(|file| file.path.is_none())
     }
 
-    /// The files with which something is wrong.
+    /// The files that are not as published.
     pub fn damaged(&self) -> impl Iterator<Item = &FileStatus> {
         self.files.iter().filter(|file| file.damage.is_some())
     }
@@ -173,7 +180,7 @@ impl Status {
 }
 
 impl FileStatus {
-    /// Whether the file is there, and nothing wrong with it.
+    /// Whether the file is there, and as published.
     pub fn is_good(&self) -> bool {
         self.path.is_some() && self.damage.is_none()
     }
@@ -210,10 +217,11 @@ impl<'a> File<'a> {
             let path = place.join(form.name);
             let name = form.name.to_string();
             if !is_there(&path) {
-                return FileStatus { name, path: None, bytes: 0, damage: None };
+                return FileStatus { name, path: None, bytes: 0, damage: None, compared: false };
             }
             let bytes = path.metadata().map_or(0, |metadata| metadata.len());
-            FileStatus { name, bytes, damage: form.damage(&path, verify), path: Some(path) }
+            let compared = form.compared(verify).is_some();
+            FileStatus { name, bytes, damage: form.damage(&path, verify), path: Some(path), compared }
         };
         self.forms(place).iter().map(status).collect()
     }
@@ -228,7 +236,13 @@ fn is_there(path: &Path) -> bool {
 }
 
 impl Form<'_> {
-    /// What is wrong with the file at `path`; its contents are looked at only if they are to be verified.
+    /// The SHA-256 with which contents are compared.
+    fn compared(&self, verify: bool) -> Option<&str> {
+        self.sha256.filter(|_| verify || self.bytes <= SMALL)
+    }
+
+    /// In what the file at `path` differs; the contents of one that is not small are looked at only if they are to be
+    /// verified.
     pub fn damage(&self, path: &Path, verify: bool) -> Option<String> {
         let mut file = match files::open(path) {
             Ok(file) => file,
@@ -239,7 +253,7 @@ impl Form<'_> {
             if found != self.bytes {
                 return Ok(Some(format!("has {found} bytes, expected {}", self.bytes)));
             }
-            let Some(expected) = self.sha256.filter(|_| verify) else { return Ok(None) };
+            let Some(expected) = self.compared(verify) else { return Ok(None) };
             let found = sha256(&mut file)?;
             Ok((found != expected).then(|| format!("has the SHA-256 `{found}`, expected `{expected}`")))
         };
@@ -258,7 +272,18 @@ fn sha256(file: &mut Handle) -> io::Result<String> {
             Err(e) => return Err(e),
         }
     }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hexadecimal(hash))
+}
+
+/// The SHA-256 of these bytes, one piece after the other, in lower-case hexadecimal.
+pub(crate) fn sha256_of(pieces: &[&[u8]]) -> String {
+    let mut hash = Sha256::new();
+    pieces.iter().for_each(|piece| hash.update(piece));
+    hexadecimal(hash)
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -319,7 +344,7 @@ mod tests {
         assert_eq!(damage(folder, false), [None, Some("has 1 bytes, expected 0".into())]);
         write(folder, "letters/nothing", b"");
         write(folder, "letters/abc.gz", b"abd");
-        assert_eq!(damage(folder, false), [None, None]);
+        assert_eq!(damage(folder, false), damage(folder, true));
         let found = damage(folder, true)[0].clone().unwrap();
         assert!(
             found.starts_with("has the SHA-256 `") && found.ends_with(&format!("expected `{ABC}`")),
@@ -330,6 +355,22 @@ mod tests {
         write(folder, "letters/abc", b"x");
         assert_eq!(damage(folder, true), [None, None]);
         assert_eq!(SOURCE.status(folder, true).bytes(), 3);
+    }
+
+    #[test]
+    fn contents_of_large_files_are_compared_on_demand() {
+        let folder = tempfile::tempdir().unwrap();
+        let bytes = vec![7; SMALL as usize + 1];
+        write(folder.path(), "large", &bytes);
+        let path = folder.path().join("large");
+        let own = sha256_of(&[&bytes]);
+        let damage = |sha256: Option<&str>, verify| {
+            Form { name: "large", bytes: SMALL + 1, sha256 }.damage(&path, verify)
+        };
+        assert_eq!(damage(Some(ABC), false), None);
+        assert!(damage(Some(ABC), true).unwrap().starts_with("has the SHA-256 `"));
+        assert_eq!(damage(Some(own.as_str()), true), None);
+        assert_eq!(damage(None, true), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub(crate) type Map = BTreeMap<String, String>;
 pub const FORMAT_VERSION: u32 = 1;
 
 pub(crate) const FORMAT: &str = "format-version";
+const DATA: &str = "data";
 const EXTRA: &str = "extra:";
 
 /// Where a run stood, and what its network is.
@@ -41,6 +42,8 @@ pub struct Metadata {
     pub classes: Vec<String>,
     /// How an input is prepared before it enters the network.
     pub preprocessing: String,
+    /// The data that it was trained on, as JSON; `None` in files of releases that did not tell, and where there are none.
+    pub data: Option<String>,
     /// Anything else a run keeps, by name.
     pub extra: BTreeMap<String, String>,
 }
@@ -59,6 +62,7 @@ impl Default for Metadata {
             graph: String::new(),
             classes: Vec::new(),
             preprocessing: String::new(),
+            data: None,
             extra: BTreeMap::new(),
         }
     }
@@ -89,8 +93,9 @@ impl Metadata {
             ("class-names", classes),
             ("input-preprocessing", self.preprocessing.clone()),
         ];
+        let data = self.data.iter().map(|data| (DATA.to_owned(), data.clone()));
         let extra = self.extra.iter().map(|(key, value)| (format!("{EXTRA}{key}"), value.clone()));
-        Ok(fixed.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(extra).collect())
+        Ok(fixed.map(|(key, value)| (key.to_owned(), value)).into_iter().chain(data).chain(extra).collect())
     }
 
     /// From text. Keys that this release does not know are ignored.
@@ -108,6 +113,7 @@ impl Metadata {
             classes: serde_json::from_str(text(map, "class-names")?)
                 .map_err(|e| Error::data("metadata `class-names` is not a list of names").caused_by(e))?,
             preprocessing: text(map, "input-preprocessing")?.to_owned(),
+            data: map.get(DATA).cloned(),
             extra: map
                 .iter()
                 .filter_map(|(key, value)| Some((key.strip_prefix(EXTRA)?.to_owned(), value.clone())))
@@ -169,6 +175,7 @@ mod tests {
             graph: "input\u{1F600} \"quoted\"".into(),
             classes: vec!["0".into(), "a, b".into(), "\"".into()],
             preprocessing: "scale".into(),
+            data: Some("{}".into()),
             extra: [("best".to_owned(), "0.9".to_owned())].into(),
             ..Metadata::default()
         }
@@ -182,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_missing_or_wrong_value_is_named() {
-        for key in full().to_map().unwrap().keys().filter(|k| !k.starts_with(EXTRA)) {
+        for key in full().to_map().unwrap().keys().filter(|k| !k.starts_with(EXTRA) && *k != DATA) {
             let mut map = full().to_map().unwrap();
             map.remove(key);
             let error = Metadata::from_map(&map).unwrap_err();

@@ -6,6 +6,7 @@
 use rigl_base::{Error, Result};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::data::DataRecord;
 use crate::machine::Machine;
 use crate::number::or_nan;
 use crate::summary::Status;
@@ -95,6 +96,9 @@ pub struct Run {
     pub arithmetic_version: u32,
     /// The resolved configuration (TOML).
     pub configuration: String,
+    /// The data it is trained on; `None` in logs of releases that did not tell.
+    #[serde(default)]
+    pub data: Option<DataRecord>,
     /// Where it runs.
     pub machine: Machine,
 }
@@ -210,6 +214,9 @@ pub struct Resume {
     pub commit: Option<String>,
     /// The name of the checkpoint's file in `checkpoints/`.
     pub checkpoint: String,
+    /// The data it goes on with; `None` in logs of releases that did not tell.
+    #[serde(default)]
+    pub data: Option<DataRecord>,
     /// Where it runs now.
     pub machine: Machine,
     /// What was not as it should be, such as a damaged checkpoint that was passed over.
@@ -301,6 +308,7 @@ pub(crate) mod tests {
                 commit: None,
                 arithmetic_version: 1,
                 configuration: "[model]\nname = \"lenet\"\n".into(),
+                data: crate::summary::tests::sample().data,
                 machine: machine.clone(),
             }
             .into(),
@@ -342,6 +350,7 @@ pub(crate) mod tests {
                 program: "rigl 0.1.0".into(),
                 commit: Some("1a2b3c".into()),
                 checkpoint: "a".into(),
+                data: None,
                 machine,
                 warnings: vec!["b".into()],
             }

@@ -3,6 +3,7 @@
 //! A crate of its own because tables and reports read runs and need no engine.
 #![forbid(unsafe_code)]
 
+mod data;
 pub mod event;
 pub mod folder;
 pub mod jsonl;
@@ -11,6 +12,7 @@ mod number;
 pub mod summary;
 pub mod tensorboard;
 
+pub use data::DataRecord;
 pub use event::{Event, Record};
 pub use folder::{Claim, RunFolder, RunWriter};
 pub use jsonl::{EventLog, EventReader};

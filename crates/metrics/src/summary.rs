@@ -6,6 +6,7 @@ use std::path::Path;
 use rigl_base::{Error, Result, files, named_enum};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::data::DataRecord;
 use crate::number::or_nan;
 
 /// The version of the file.
@@ -93,6 +94,9 @@ pub struct Summary {
     pub peak_memory_bytes: Option<u64>,
     /// A CRC-32C of the final weights: equal for two runs that ended at the same ones.
     pub weights_crc32c: u32,
+    /// The data it was trained on; `None` in summaries of releases that did not tell.
+    #[serde(default)]
+    pub data: Option<DataRecord>,
     /// Every layer that has weights.
     pub layers: Vec<Layer>,
     /// Name and version of the program that ended the run; empty in files of earlier versions.
@@ -203,6 +207,14 @@ pub(crate) mod tests {
             samples_per_s: 1e5,
             peak_memory_bytes: Some(1 << 20),
             weights_crc32c: u32::MAX,
+            data: Some(DataRecord {
+                name: "mnist".into(),
+                folder: Some("/data".into()),
+                train_samples: 60_000,
+                test_samples: 10_000,
+                fingerprint: "1c0ffee5-00ddba11".into(),
+                published: Some(true),
+            }),
             layers: vec![Layer { name: "fc1.weight".into(), active: 100, weights: 1000, explored: 0.5 }],
             program: "rigl 0.1.0".into(),
             commit: Some("1a2b3c".into()),
@@ -250,6 +262,14 @@ pub(crate) mod tests {
             assert_eq!(error.kind(), Kind::Data);
             assert!(error.to_string().contains("summary.json"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_summary_that_does_not_tell_the_data_is_read() {
+        let mut value = serde_json::to_value(sample()).unwrap();
+        value.as_object_mut().unwrap().remove("data");
+        let read = Summary::parse(value.to_string().as_bytes(), "s").unwrap();
+        assert_eq!(read, Summary { data: None, ..sample() });
     }
 
     #[test]

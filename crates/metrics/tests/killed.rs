@@ -29,6 +29,7 @@ fn train(run: &RunWriter, seed: &str) -> Result<()> {
         commit: None,
         arithmetic_version: 1,
         configuration: String::new(),
+        data: None,
         machine: rigl_metrics::Machine::of(1, "none"),
     };
     log.write(&rigl_metrics::Record { step: 0, draw: 0, time_s: 0.0, event: event.into() })?;

@@ -23,10 +23,12 @@ impl Plan {
         memory: Option<u64>,
     ) -> Result<()> {
         let open: Vec<_> = self.runs.iter().zip(states).filter(|(_, state)| state.is_open()).collect();
-        let sets: BTreeSet<&str> = open.iter().map(|(run, _)| run.config.data.name.as_str()).collect();
-        for name in sets {
-            if let Some(source) = registry.datasets.source(name)? {
-                source.find(machine.data_folder.as_deref())?;
+        // A run that goes on knows itself where its data were.
+        let mut seen = BTreeSet::new();
+        for (run, _) in open.iter().filter(|(run, state)| run.begins(state)) {
+            let data = &run.config.data;
+            if seen.insert((&data.name, &data.dir)) {
+                registry.check_files(&run.config, machine.data_folder.as_deref())?;
             }
         }
         for (run, state) in &open {

@@ -23,7 +23,7 @@ use rigl_base::{Error, Result, nearest};
 use rigl_train::config::{keys, taken_unread};
 use toml_edit::{Document, Item, Key as TomlKey, TableLike, Value};
 
-use crate::names::spelled_labels;
+use crate::names::{shown, spelled_labels};
 
 /// The keys of the file itself.
 const KEYS: [&str; 6] = ["preset", "base", "set", "grid", "exclude", "when"];
@@ -367,23 +367,6 @@ impl Reader<'_> {
             _ if known => error.hint("settings of all runs stand in `[set]`, what is varied in `[grid]`"),
             Some(near) => error.hint(near),
             None => error,
-        }
-    }
-}
-
-/// A value as people read it, and by which values are compared: the same for every way to write it.
-fn shown(value: &Value) -> String {
-    let list = |values: &mut dyn Iterator<Item = String>| values.collect::<Vec<_>>().join(",");
-    match value {
-        Value::String(text) => text.value().clone(),
-        Value::Integer(number) => number.value().to_string(),
-        Value::Float(number) => number.value().to_string(),
-        Value::Boolean(word) => word.value().to_string(),
-        Value::Datetime(time) => time.value().to_string(),
-        Value::Array(values) => format!("[{}]", list(&mut values.iter().map(shown))),
-        Value::InlineTable(table) => {
-            let entry = |(key, value): (&str, &Value)| format!("{key}={}", shown(value));
-            format!("{{{}}}", list(&mut table.iter().map(entry)))
         }
     }
 }

@@ -24,4 +24,4 @@ pub use list::{KnownRun, ListedRun, Standing, list_runs};
 pub use names::variants;
 pub use plan::{Plan, PlannedRun, Request};
 pub use schedule::{Event, Observer, Options, Outcome, Progress, run};
-pub use table::{Group, Spread, Table};
+pub use table::{Group, Repeated, Spread, Table};

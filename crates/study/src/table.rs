@@ -1,7 +1,9 @@
-//! What runs came to, side by side: one row for those that differ in seeds alone, with mean and standard deviation.
+//! What runs came to, side by side: one row for those that differ in seeds alone, with mean and standard deviation. Runs of
+//! different data never share a row, and one that is there twice counts once.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::path::PathBuf;
 
 use rigl_base::Result;
 use rigl_metrics::Summary;
@@ -14,10 +16,22 @@ use crate::plan::{Plan, value};
 /// A table of runs.
 #[derive(Clone, Debug)]
 pub struct Table {
-    /// The configuration keys in which its rows differ.
+    /// The configuration keys in which its rows differ; `data`, where they differ in that, is the fingerprint of data.
     pub columns: Vec<String>,
     /// Its rows.
     pub groups: Vec<Group>,
+    /// Runs that are left out since they are others over again.
+    pub repeated: Vec<Repeated>,
+}
+
+/// A run that is another one over again: of the same configuration, seeds included, on the same data, or with the same
+/// weights at its end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Repeated {
+    /// Its folder.
+    pub run: PathBuf,
+    /// The folder of the one that counts.
+    pub of: PathBuf,
 }
 
 /// Runs that differ in seeds alone.
@@ -65,6 +79,28 @@ impl Group {
         Spread::of(self.runs.iter().map(|run| run.summary.loss))
     }
 
+    /// A group for each of the data of its runs, which becomes a value; runs that are still to come go with the first.
+    fn by_data(self) -> Vec<Group> {
+        let Group { values, planned, runs } = self;
+        let to_come = planned - runs.len();
+        let mut groups = Vec::new();
+        for run in runs {
+            let values = [&values[..], &[data(&run).to_string()]].concat();
+            let group = group(&mut groups, &values);
+            group.planned += 1;
+            group.runs.push(run);
+        }
+        match groups.first_mut() {
+            Some(first) => first.planned += to_come,
+            None => groups.push(Group {
+                values: [&values[..], &[String::new()]].concat(),
+                planned,
+                runs: Vec::new(),
+            }),
+        }
+        groups
+    }
+
     /// The mean of a number of their summaries.
     pub fn mean(&self, of: impl Fn(&Summary) -> f64) -> Option<f64> {
         Spread::of(self.runs.iter().map(|run| of(&run.summary))).map(|spread| spread.mean)
@@ -84,7 +120,14 @@ impl Plan {
                 group.runs.push(FinishedRun { path, config, summary: (**summary).clone() });
             }
         }
-        Table { columns: self.columns.clone(), groups }
+        let mut columns = self.columns.clone();
+        let mut runs = groups.iter().flat_map(|group| &group.runs).map(data);
+        let first = runs.next();
+        if runs.any(|data| Some(data) != first) {
+            columns.push(DATA.into());
+            groups = groups.into_iter().flat_map(Group::by_data).collect();
+        }
+        Table { columns, groups, repeated: Vec::new() }
     }
 }
 
@@ -107,28 +150,34 @@ impl Table {
                 keys.push(option.path);
             }
         }
-        let values_of = |config: &Config| -> Vec<String> {
+        let values_of = |config: &Config, data: &str| -> Vec<String> {
             let value = |key: &String| match (value(config, key).unwrap_or_default(), key.as_str()) {
                 (run, START) => without_seed(&run),
                 (value, _) => value,
             };
-            keys.iter().map(value).collect()
+            keys.iter().map(value).chain([data.to_string()]).collect()
         };
         // Of each method with each network, what their names alone make of the keys.
         let mut named = HashMap::new();
-        let mut groups = Vec::new();
+        let (mut groups, mut repeated) = (Vec::new(), Vec::new());
         for run in runs {
             if let Entry::Vacant(entry) = named.entry(names(&run.config)) {
                 let keys = [METHOD, MODEL].into_iter().zip(entry.key());
                 let settings = keys.map(|(key, name)| Override::new(key, key, &format!("{name:?}")));
                 let settings: Vec<Override> = settings.collect();
                 let config = Config::resolve(&Sources { base: Base::Default, overrides: &settings }, known)?;
-                entry.insert(values_of(&config));
+                entry.insert(values_of(&config, ""));
             }
-            let group = group(&mut groups, &values_of(&run.config));
-            group.planned += 1;
-            group.runs.push(run);
+            let group = group(&mut groups, &values_of(&run.config, data(&run)));
+            match group.runs.iter().find(|other| is_repeated(&run, other)) {
+                Some(other) => repeated.push(Repeated { run: run.path, of: other.path.clone() }),
+                None => {
+                    group.planned += 1;
+                    group.runs.push(run);
+                }
+            }
         }
+        keys.push(DATA.into());
         let by_name = |group: &Group, number: usize| {
             let named = group.runs.first().and_then(|run| named.get(&names(&run.config)));
             named.is_some_and(|values| values[number] == group.values[number])
@@ -150,8 +199,26 @@ impl Table {
         for group in &mut groups {
             group.values = shown.iter().map(|&number| std::mem::take(&mut group.values[number])).collect();
         }
-        Ok(Table { columns: shown.iter().map(|&number| keys[number].to_string()).collect(), groups })
+        let columns = shown.iter().map(|&number| keys[number].to_string()).collect();
+        Ok(Table { columns, groups, repeated })
     }
+}
+
+/// The column of data, which is no key of the configuration.
+const DATA: &str = "data";
+
+/// What stands there for runs of releases that did not tell.
+const UNKNOWN: &str = "not recorded";
+
+/// What tells the data of a run from others.
+fn data(run: &FinishedRun) -> &str {
+    run.summary.data.as_ref().map_or(UNKNOWN, |data| &data.fingerprint)
+}
+
+/// Whether a run is another one over again, of two that differ in seeds at most.
+fn is_repeated(run: &FinishedRun, other: &FinishedRun) -> bool {
+    run.config.difference(&other.config).is_none()
+        || run.summary.weights_crc32c == other.summary.weights_crc32c
 }
 
 const METHOD: &str = "method.name";
@@ -187,8 +254,8 @@ fn group<'a>(groups: &'a mut Vec<Group>, values: &[String]) -> &'a mut Group {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use rigl_metrics::Status;
     use rigl_metrics::summary::Flops;
+    use rigl_metrics::{DataRecord, Status};
     use rigl_train::config::StartKind;
 
     use super::*;
@@ -219,7 +286,8 @@ pub(crate) mod tests {
             seconds: 2.0 + seed as f64,
             samples_per_s: 1.0,
             peak_memory_bytes: None,
-            weights_crc32c: 0,
+            weights_crc32c: crc32c::crc32c(text.as_bytes()),
+            data: None,
             layers: Vec::new(),
             program: String::new(),
             commit: None,
@@ -265,6 +333,57 @@ pub(crate) mod tests {
         // Another policy than the name's.
         runs[3].config.method.updates.step_policy = runs[1].config.method.updates.step_policy;
         assert_eq!(compare(runs).columns, ["method.name", "method.sparsity", "method.updates.step-policy"]);
+    }
+
+    /// The same run on other data.
+    fn on(fingerprint: &str, run: FinishedRun) -> FinishedRun {
+        let data = DataRecord {
+            name: "mnist".into(),
+            folder: None,
+            train_samples: 2,
+            test_samples: 1,
+            fingerprint: fingerprint.into(),
+            published: None,
+        };
+        FinishedRun { summary: Summary { data: Some(data), ..run.summary }, ..run }
+    }
+
+    #[test]
+    fn runs_of_different_data_share_no_row() {
+        let runs = vec![
+            on("a", finished("rigl", 0.9, 0, None)),
+            on("b", finished("rigl", 0.9, 1, None)),
+            on("a", finished("rigl", 0.9, 2, None)),
+            finished("rigl", 0.9, 3, None),
+        ];
+        let table = Table::compare(runs.clone(), &Known::default()).unwrap();
+        assert_eq!(table.columns, ["data"]);
+        let rows: Vec<_> = table.groups.iter().map(|g| (g.values[0].as_str(), g.runs.len())).collect();
+        assert_eq!(rows, [("a", 2), ("b", 1), ("not recorded", 1)]);
+        let same = Table::compare(vec![runs[0].clone(), runs[2].clone()], &Known::default()).unwrap();
+        assert!(!same.columns.contains(&"data".into()) && same.groups.len() == 1);
+        let group = Group { values: vec!["x".into()], planned: 6, runs };
+        let split: Vec<_> = group.by_data().into_iter().map(|g| (g.values.join(" "), g.planned)).collect();
+        assert_eq!(split, [("x a".into(), 4), ("x b".into(), 1), ("x not recorded".into(), 1)]);
+        let none = Group { values: vec!["x".into()], planned: 2, runs: Vec::new() }.by_data();
+        assert_eq!((none.len(), none[0].planned, none[0].values.len()), (1, 2, 2));
+    }
+
+    #[test]
+    fn a_run_that_is_there_twice_counts_once() {
+        let one = finished("rigl", 0.9, 0, Some(0.5));
+        let copy = FinishedRun { path: "copy".into(), ..one.clone() };
+        // Another seed that made no difference to any weight.
+        let mut idle = FinishedRun { path: "idle".into(), ..one.clone() };
+        idle.config.seeds.topology = 7;
+        let runs = vec![one.clone(), copy, finished("rigl", 0.9, 1, Some(0.75)), idle];
+        let table = Table::compare(runs, &Known::default()).unwrap();
+        assert_eq!((table.groups.len(), table.groups[0].runs.len(), table.groups[0].planned), (1, 2, 2));
+        let repeated = |run: &str| Repeated { run: run.into(), of: one.path.clone() };
+        assert_eq!(table.repeated, [repeated("copy"), repeated("idle")]);
+        // On other data the same configuration is another run.
+        let table = Table::compare(vec![on("a", one.clone()), on("b", one)], &Known::default()).unwrap();
+        assert_eq!((table.groups.len(), table.repeated.len()), (2, 0));
     }
 
     #[test]

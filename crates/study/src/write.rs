@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::table::{Group, Spread, Table};
+use crate::table::{Group, Repeated, Spread, Table};
 
 /// What stands where there is no number.
 const NONE: &str = "–";
@@ -104,6 +104,7 @@ impl Table {
                 json!({
                     "run": run.path, "seed": run.summary.seed, "accuracy": run.summary.accuracy,
                     "loss": run.summary.loss, "seconds": run.summary.seconds,
+                    "data": run.summary.data.as_ref().map(|data| &data.fingerprint),
                 })
             };
             json!({
@@ -122,7 +123,12 @@ impl Table {
                 "finished": group.runs.iter().map(run).collect::<Vec<_>>(),
             })
         };
-        json!({ "columns": self.columns, "rows": self.groups.iter().map(row).collect::<Vec<_>>() })
+        let repeated = |one: &Repeated| json!({ "run": one.run, "same_as": one.of });
+        json!({
+            "columns": self.columns,
+            "rows": self.groups.iter().map(row).collect::<Vec<_>>(),
+            "counted_once": self.repeated.iter().map(repeated).collect::<Vec<_>>(),
+        })
     }
 }
 

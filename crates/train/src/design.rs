@@ -12,6 +12,7 @@ use crate::cost::{self, Training};
 use crate::machine::MachineOptions;
 use crate::memory::{Memory, Planned};
 use crate::network::{self, Network};
+use crate::norms;
 use crate::origin::Origin;
 use crate::recipe::Recipe;
 use crate::registry::Registry;
@@ -90,6 +91,7 @@ impl Design {
     /// an origin of another network.
     pub fn new(settings: &Settings, registry: &Registry, data: &DataSpec, origin: &Origin) -> Result<Design> {
         let network = Network::new(settings, registry, &data.shape, data.classes)?;
+        norms::check(&network.graph, settings)?;
         let recipe = Recipe::new(settings, data.samples)?;
         let counts = Counts::new(&network, settings, origin)?;
         let Network { graph, allocated, first, epsilon, reference_flops } = network;

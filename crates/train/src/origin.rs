@@ -7,9 +7,10 @@ use std::str::FromStr;
 use rigl_base::{Error, Result, shell};
 use rigl_formats::{Checkpoint, Latest, Metadata, Store, checkpoint};
 use rigl_graph::state::State;
-use rigl_metrics::RunFolder;
+use rigl_metrics::{DataRecord, RunFolder};
 
 use crate::config::{Config, StartValues};
+use crate::data;
 use crate::registry::Registry;
 use crate::settings::{Settings, StartFrom};
 
@@ -23,7 +24,7 @@ pub enum Origin {
     /// A finished run.
     Run(Finished),
     /// The run itself, from its newest good checkpoint on.
-    Resumed(Latest),
+    Resumed(Box<Latest>),
 }
 
 /// A finished run that another starts from.
@@ -32,6 +33,8 @@ pub struct Finished {
     pub(crate) state: State<'static>,
     /// Seed of the initial values; where values are taken over, of those that are not there.
     pub(crate) seed: u64,
+    /// The data that it was trained on, if it tells.
+    data: Option<DataRecord>,
 }
 
 impl Origin {
@@ -43,6 +46,21 @@ impl Origin {
     pub fn begin(settings: &Settings, registry: &Registry) -> Result<Origin> {
         let Some(from) = &settings.start_from else { return Ok(Origin::Fresh) };
         Finished::read(from, settings, registry).map(Origin::Run).map_err(|error| from.context(error))
+    }
+}
+
+impl Origin {
+    /// Where the data set of that name was, of a run that starts from another which was trained on it.
+    pub(crate) fn data_folder(&self, name: &str) -> Option<&str> {
+        let Origin::Run(Finished { data: Some(data), .. }) = self else { return None };
+        data.folder.as_deref().filter(|_| data.name == name)
+    }
+
+    /// The data that the run was trained on, of one that goes on, if its checkpoint tells.
+    pub(crate) fn recorded_data(&self) -> Result<Option<DataRecord>> {
+        let Origin::Resumed(latest) = self else { return Ok(None) };
+        let found = data::recorded(latest.checkpoint().metadata.data.as_deref());
+        found.map_err(|e| e.context(format!("checkpoint `{}`", latest.path().display())))
     }
 }
 
@@ -72,7 +90,9 @@ impl Finished {
             StartValues::Initial => first_values(&before, &metadata)?,
             StartValues::Trained | StartValues::Redrawn => settings.seeds.init,
         };
-        Ok(Finished { from: from.clone(), state, seed })
+        let data = data::recorded(metadata.data.as_deref())
+            .map_err(|e| e.context(format!("checkpoint `{}`", file.display())))?;
+        Ok(Finished { from: from.clone(), state, seed, data })
     }
 }
 

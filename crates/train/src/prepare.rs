@@ -5,8 +5,10 @@ use rigl_base::Result;
 use rigl_data::{CropFlip, Sets};
 use rigl_engine::Preprocessing;
 use rigl_formats::Latest;
+use rigl_metrics::DataRecord;
 
 use crate::config::Config;
+use crate::data;
 use crate::design::{DataSpec, Design};
 use crate::expected;
 use crate::machine::MachineOptions;
@@ -28,6 +30,10 @@ pub struct Prepared {
     /// How samples become numbers, and what is done to training samples at random.
     pub(crate) preprocessing: Preprocessing,
     pub(crate) augmentation: Option<CropFlip>,
+    /// Which samples these are.
+    pub(crate) data: DataRecord,
+    /// What is not as it should be, and is gone on with, each in one line.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Prepared {
@@ -38,40 +44,70 @@ impl Prepared {
     pub fn new(config: Config, registry: &Registry, machine: &MachineOptions) -> Result<Prepared> {
         let settings = Settings::new(config, registry)?;
         let origin = Origin::begin(&settings, registry)?;
-        Prepared::from(settings, origin, registry, machine)
+        Prepared::from(settings, origin, registry, machine, false)
     }
 
     /// A run that goes on from its newest good checkpoint.
     ///
     /// # Errors
-    /// As [`Prepared::new`], and if the checkpoint is of another network.
+    /// As [`Prepared::new`], and if the checkpoint is of another network, or was trained on other data.
     pub fn resume(
         config: Config,
         registry: &Registry,
         machine: &MachineOptions,
         checkpoint: Latest,
     ) -> Result<Prepared> {
+        Prepared::resume_accepting(false, config, registry, machine, checkpoint)
+    }
+
+    /// The same, on other data too if they are accepted.
+    pub(crate) fn resume_accepting(
+        other_data: bool,
+        config: Config,
+        registry: &Registry,
+        machine: &MachineOptions,
+        checkpoint: Latest,
+    ) -> Result<Prepared> {
         let settings = Settings::new(config, registry)?;
-        Prepared::from(settings, Origin::Resumed(checkpoint), registry, machine)
+        Prepared::from(settings, Origin::Resumed(Box::new(checkpoint)), registry, machine, other_data)
     }
 
     fn from(
-        settings: Settings,
+        mut settings: Settings,
         origin: Origin,
         registry: &Registry,
         machine: &MachineOptions,
+        accept_data: bool,
     ) -> Result<Prepared> {
-        let data = &settings.config().data;
         // The network is checked before data is read where that can be done: the data set may take a while, or have to
         // be downloaded first.
-        match registry.datasets.description(&data.name) {
-            Some((spec, _)) => {
-                settings.inputs(&spec.shape)?;
-                Network::new(&settings, registry, &spec.shape, spec.classes.len())?.graph.logits()?;
-            }
-            None => _ = settings.network(registry)?,
+        let checked = check_network(&settings, registry);
+        let recorded = origin.recorded_data()?;
+        if settings.config().data.dir.is_empty() {
+            // Where the machine's folder lacks them, they may be where the run that it starts from found them.
+            let here = registry.check_files(settings.config(), machine.data_folder.as_deref()).is_ok();
+            let there = origin.data_folder(&settings.config().data.name).filter(|_| !here);
+            there.into_iter().for_each(|folder| settings.look_in(folder));
         }
-        let sets = registry.sets(settings.config(), machine.data_folder.as_deref(), machine.threads())?;
+        let folder = machine.data_folder.as_deref();
+        let sets = match data::load(registry, settings.config(), folder, machine.threads(), recorded.as_ref())
+        {
+            Err(error) => return Err(checked.err().unwrap_or(error)),
+            // Files of one's own may hold samples of another shape than the name promises: with these it is checked below.
+            Ok(sets) if is_described(&sets, registry) => checked.map(|()| sets)?,
+            Ok(sets) => sets,
+        };
+        let found = data::record(settings.config(), &sets);
+        let mut warnings: Vec<String> = data::moved(settings.config(), &sets).into_iter().collect();
+        if let Origin::Resumed(_) = origin {
+            warnings.extend(match &recorded {
+                Some(recorded) => data::compare(recorded, &found, accept_data)?,
+                None => Some(
+                    "the run does not tell which data it was trained on: it goes on with those found".into(),
+                ),
+            });
+        }
+        settings.note_data(&sets);
         let data = DataSpec::of(&sets);
         let design = Design::new(&settings, registry, &data, &origin)?;
         design.graph().logits()?;
@@ -83,7 +119,17 @@ impl Prepared {
         check_memory(&design, &sets, machine)?;
         let start = Start::new(&design, origin)?;
         let (machine, program) = (machine.clone(), registry.program.clone());
-        Ok(Prepared { design, sets, start, machine, program, preprocessing, augmentation })
+        Ok(Prepared {
+            design,
+            sets,
+            start,
+            machine,
+            program,
+            preprocessing,
+            augmentation,
+            data: found,
+            warnings,
+        })
     }
 
     /// The configuration it was prepared from.
@@ -119,6 +165,16 @@ impl Prepared {
         memory_at(&self.design, &self.sets, self.design.settings().batch(), &self.machine)
     }
 
+    /// Which samples these are, as the run notes it.
+    pub fn data(&self) -> &DataRecord {
+        &self.data
+    }
+
+    /// What is not as it should be, and is gone on with, each in one line. Training tells its observer.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     /// What the run uses of the machine.
     pub fn machine(&self) -> &MachineOptions {
         &self.machine
@@ -130,6 +186,22 @@ fn memory_at(design: &Design, sets: &Sets, batch: usize, machine: &MachineOption
     let validation = sets.validation.as_ref().map_or(0, |set| set.len());
     let samples = sets.train.len() + validation + sets.test.len();
     Ok(design.memory_at(batch, machine)?.with_samples(samples, &design.data().shape))
+}
+
+/// Whether the network fits what is known of samples without their files.
+fn check_network(settings: &Settings, registry: &Registry) -> Result<()> {
+    let Some((spec, _)) = registry.datasets.description(&settings.config().data.name) else {
+        return settings.network(registry).map(drop);
+    };
+    settings.inputs(&spec.shape)?;
+    Network::new(settings, registry, &spec.shape, spec.classes.len())?.graph.logits().map(drop)
+}
+
+/// Whether these samples are like what is known of them without their files.
+fn is_described(sets: &Sets, registry: &Registry) -> bool {
+    let found = sets.train.spec();
+    let described = registry.datasets.description(&found.name).map(|(spec, _)| spec);
+    described.is_none_or(|spec| (&spec.shape, spec.classes.len()) == (&found.shape, found.classes.len()))
 }
 
 /// Refuses what the machine has no memory for.

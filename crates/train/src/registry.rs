@@ -9,6 +9,7 @@ use rigl_graph::{Graph, Model, ModelSpec, Models};
 use rigl_topology::Method;
 
 use crate::config::{Base, Config, Known, Limit, Override, Sources};
+use crate::data;
 use crate::presets::{self, Preset};
 use crate::program::Program;
 
@@ -118,12 +119,17 @@ impl Registry {
         Config::resolve(&Sources { base: Base::Preset(preset), overrides: &overrides }, &self.known())
     }
 
-    /// The samples of a configuration: loaded from `folder` where they are read from files, with its split of validation
-    /// samples and its limits.
+    /// The samples of a configuration, with its split of validation samples and its limits. Those that are read from files
+    /// are looked for where `data.dir` says, and then in `folder`.
     ///
     /// # Errors
     /// As [`Datasets::load`].
     pub fn sets(&self, config: &Config, folder: Option<&Path>, threads: usize) -> Result<Sets> {
+        data::load(self, config, folder, threads, None)
+    }
+
+    /// The same from this folder alone.
+    pub(crate) fn sets_in(&self, config: &Config, folder: Option<&Path>, threads: usize) -> Result<Sets> {
         let limit = |limit| match limit {
             Limit::All => None,
             Limit::First(n) => Some(n),
@@ -137,8 +143,18 @@ impl Registry {
             test_samples: limit(config.data.test_samples),
             ..DataOptions::default()
         };
-        self.check_dataset(config)?;
         self.datasets.load(&config.data.name, &options)
+    }
+
+    /// Whether the files of the configuration's data set, if it has any, are where [`Registry::sets`] looks for them.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, [`Kind::Environment`](rigl_base::Kind::Environment)
+    /// naming what is missing.
+    pub fn check_files(&self, config: &Config, folder: Option<&Path>) -> Result<()> {
+        self.check_dataset(config)?;
+        let Some(source) = self.datasets.source(&config.data.name)? else { return Ok(()) };
+        data::first(config, folder, |folder| source.find(folder)).map(drop)
     }
 
     /// Whether there is a data set of the configuration's name.

@@ -1,6 +1,6 @@
 //! A whole run in one call, as programs want it that have no command line.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use rigl_base::counts::counted;
@@ -10,6 +10,7 @@ use rigl_formats::{Latest, Store};
 use rigl_metrics::{Machine, RunFolder, RunWriter, Summary};
 
 use crate::config::{Config, Difference, Known, read_text};
+use crate::data;
 use crate::machine::MachineOptions;
 use crate::observer::Observer;
 use crate::prepare::Prepared;
@@ -48,7 +49,7 @@ pub fn resume_in(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Ended> {
-    match reopen(folder.as_ref(), false, registry, machine)? {
+    match reopen(folder.as_ref(), &ResumeOptions::default(), registry, machine)? {
         Reopened::Finished(summary) => Ok(Ended::Finished(summary)),
         Reopened::Begun(begun) => {
             let Begun { prepared, writer } = *begun;
@@ -76,16 +77,27 @@ pub struct Begun {
     pub writer: RunWriter,
 }
 
+/// What is accepted of a run that goes on.
+#[derive(Clone, Debug, Default)]
+pub struct ResumeOptions {
+    /// That another version of the arithmetic began it.
+    pub accept_arithmetic: bool,
+    /// That its data are other ones than it was trained on.
+    pub accept_data: bool,
+    /// The folder that holds its data. Without one they are looked for where they were, and then in the machine's folder.
+    pub data_dir: Option<PathBuf>,
+}
+
 /// Opens the run in `folder` for going on with it. One that has lost its `config.toml` gets it back from its checkpoint.
 ///
 /// # Errors
 /// [`Kind::Usage`](rigl_base::Kind::Usage) if there is none, if its checkpoint belongs to another configuration, or to
-/// another version of the arithmetic and `accept_arithmetic` is not set (results would differ);
+/// another version of the arithmetic or other data, and that is not accepted (results would differ);
 /// [`Kind::Busy`](rigl_base::Kind::Busy) if another process has it; [`Kind::Data`](rigl_base::Kind::Data) if no checkpoint
 /// of it is good; else as [`Prepared::new`].
 pub fn reopen(
     folder: &Path,
-    accept_arithmetic: bool,
+    options: &ResumeOptions,
     registry: &Registry,
     machine: &MachineOptions,
 ) -> Result<Reopened> {
@@ -98,15 +110,17 @@ pub fn reopen(
         return Ok(Reopened::Finished(Box::new(summary)));
     }
     let known = registry.known();
-    let newest = newest_checkpoint(&writer, accept_arithmetic)?;
+    let newest = newest_checkpoint(&writer, options.accept_arithmetic)?;
     let text = read_text(&writer.config())?;
-    let config = Config::from_text(&writer.config().display().to_string(), &text, &known)?;
+    let mut config = Config::from_text(&writer.config().display().to_string(), &text, &known)?;
+    if let Some(newest) = &newest {
+        // The checkpoint tells where the data were last: they may have been moved since the run began.
+        config.data.dir = same_configuration(&config, newest, &writer.config(), &known)?.data.dir;
+    }
+    let machine = data::given(&mut config, options.data_dir.as_deref(), machine)?;
     let prepared = match newest {
-        Some(newest) => {
-            same_configuration(&config, &newest, &writer.config(), &known)?;
-            Prepared::resume(config, registry, machine, newest)?
-        }
-        None => Prepared::new(config, registry, machine)?,
+        Some(newest) => Prepared::resume_accepting(options.accept_data, config, registry, &machine, newest)?,
+        None => Prepared::new(config, registry, &machine)?,
     };
     Ok(Reopened::Begun(Box::new(Begun { prepared, writer })))
 }
@@ -135,11 +149,11 @@ pub fn configuration_text(config: &Config, program: &Program, threads: usize, is
     )
 }
 
-/// A run goes on as it began: what would change its weights must be in `config.toml` as it was.
-fn same_configuration(config: &Config, newest: &Latest, path: &Path, known: &Known) -> Result<()> {
+/// A run goes on as it began: what would change its weights must be in `config.toml` as it was. Gives the checkpoint's.
+fn same_configuration(config: &Config, newest: &Latest, path: &Path, known: &Known) -> Result<Config> {
     let file = newest.path().file_name().unwrap_or_default().to_string_lossy();
     let begun = Config::from_text(&file, &newest.checkpoint().metadata.configuration, known)?;
-    let Some(Difference { key, here, there }) = begun.difference(config) else { return Ok(()) };
+    let Some(Difference { key, here, there }) = begun.difference(config) else { return Ok(begun) };
     Err(Error::usage(format!(
         "checkpoint `{file}` belongs to another configuration: `{key}` is `{here}` there, `{there}` in `config.toml`"
     ))

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rigl_base::{Error, Result};
-use rigl_data::CropFlip;
+use rigl_data::{CropFlip, Sets};
 use rigl_engine::{Compute, Options, Preprocessing, StepConstants};
 use rigl_graph::models::Model;
 use rigl_topology::{Budget, Method};
 
 use crate::config::{Augment, Config, Seeds, Standardize, StartValues};
+use crate::data;
 use crate::machine::MachineOptions;
 use crate::registry::Registry;
 
@@ -121,6 +122,16 @@ impl Settings {
     /// The configuration, to be printed, compared and saved.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Has the data looked for in this folder first.
+    pub(crate) fn look_in(&mut self, folder: &str) {
+        self.config.data.dir = folder.into();
+    }
+
+    /// Notes where the data were found.
+    pub(crate) fn note_data(&mut self, sets: &Sets) {
+        data::note_folder(&mut self.config, sets);
     }
 
     /// The method, with the configuration's columns.

@@ -54,7 +54,7 @@ impl Start {
                 let from = run.from.clone();
                 Start::Taken(Taken::new(design, run).map_err(|error| from.context(error))?)
             }
-            Origin::Resumed(latest) => Start::Resumed(Box::new(latest)),
+            Origin::Resumed(latest) => Start::Resumed(latest),
         })
     }
 
@@ -104,7 +104,7 @@ impl Design {
 }
 
 impl Taken {
-    fn new(design: &Design, Finished { from, state, seed }: Finished) -> Result<Taken> {
+    fn new(design: &Design, Finished { from, state, seed, .. }: Finished) -> Result<Taken> {
         let mut patterns = Vec::new();
         let mut taken: State<'static> = Vec::new();
         let mut layers = design.layers().iter().peekable();

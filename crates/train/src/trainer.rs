@@ -17,7 +17,7 @@ use rigl_data::{Dataset, Loader, LoaderOptions, Order, Sample, Sets};
 use rigl_engine::{ARITHMETIC_VERSION, Outcome, Preprocessing};
 use rigl_formats::{Checkpoint, Store};
 use rigl_graph::account::Cost;
-use rigl_metrics::{Machine, RunWriter, Status, Summary, event, jsonl};
+use rigl_metrics::{DataRecord, Machine, RunWriter, Status, Summary, event, jsonl};
 use rigl_topology::{Change, Gradients, OptimizerStep, Update};
 
 use crate::advice::slower;
@@ -37,6 +37,10 @@ use recorder::{Before, Recorder};
 
 /// Progress is reported this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// Of logits as far apart as this loss says, 2²⁴, a 32-bit number does not tell two that differ by one: the network has
+/// run away, though every number is finite.
+const WORST_LOSS: f64 = (1 << 24) as f64;
 
 /// How training ended.
 #[derive(Debug)]
@@ -58,6 +62,7 @@ pub fn train(
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Ended> {
+    prepared.warnings.iter().for_each(|warning| observer.warning(warning));
     let (mut trainer, resumed) = Trainer::new(prepared, run, observer)?;
     let begun = match resumed {
         None => trainer.begin(),
@@ -76,6 +81,7 @@ struct Trainer<'a> {
     design: Arc<Design>,
     program: Program,
     sets: Sets,
+    data: DataRecord,
     preprocessing: Preprocessing,
     run: &'a RunWriter,
     recorder: Recorder<'a>,
@@ -87,10 +93,12 @@ struct Trainer<'a> {
     loader: Loader<Packed>,
 }
 
-/// The checkpoint that a run goes on from: the name of its file, its size, and what was not as it should be.
+/// The checkpoint that a run goes on from: the name of its file, its size, what was damaged, and what else was not as it
+/// should be.
 struct Resumed {
     file: String,
     bytes: u64,
+    damage: Vec<String>,
     warnings: Vec<String>,
 }
 
@@ -100,7 +108,8 @@ impl<'a> Trainer<'a> {
         run: &'a RunWriter,
         observer: &'a mut dyn Observer,
     ) -> Result<(Trainer<'a>, Option<Resumed>)> {
-        let Prepared { design, sets, start, machine, program, preprocessing, augmentation } = prepared;
+        let Prepared { design, sets, start, machine, program, preprocessing, augmentation, data, warnings } =
+            prepared;
         let design = Arc::new(design);
         let (session, begun) = start.session(&design, &machine)?;
         let stepper = Stepper::new(session, Arc::clone(&design))?;
@@ -115,15 +124,15 @@ impl<'a> Trainer<'a> {
             }
             Beginning::Resumed(latest) => {
                 store = store.knowing(&latest);
-                let mut warnings = Vec::new();
-                let (Checkpoint { metadata, state }, path) = latest.warned(|warning| warnings.push(warning));
+                let mut damage = Vec::new();
+                let (Checkpoint { metadata, state }, path) = latest.warned(|warning| damage.push(warning));
                 let position = Position::read(&metadata, &state, design.graph(), &stepper.patterns(), &cost)?;
                 let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
                 let bytes = path.metadata().map_err(|e| Error::io("cannot read", &path, e))?.len();
                 let log_length = jsonl::kept_length(&run.log(), metadata.log_length)?;
                 if log_length < metadata.log_length {
                     let lost = metadata.log_length - log_length;
-                    warnings.push(format!("`{}` has lost {lost} bytes at its end", shown::path(&run.log())));
+                    damage.push(format!("`{}` has lost {lost} bytes at its end", shown::path(&run.log())));
                 }
                 let before = Before {
                     step: metadata.step,
@@ -131,7 +140,7 @@ impl<'a> Trainer<'a> {
                     log_length,
                     seconds: metadata.elapsed_s,
                 };
-                (position, before, Some(Resumed { file, bytes, warnings }))
+                (position, before, Some(Resumed { file, bytes, damage, warnings }))
             }
         };
         let order = Order { seed: settings.seeds.data, batch: settings.batch(), first_draw: before.draw };
@@ -150,6 +159,7 @@ impl<'a> Trainer<'a> {
             design,
             program,
             sets,
+            data,
             preprocessing,
             run,
             recorder,
@@ -163,7 +173,7 @@ impl<'a> Trainer<'a> {
     }
 
     /// The beginning of a run that goes on.
-    fn go_on(&mut self, Resumed { file, bytes, warnings }: Resumed) -> Result<()> {
+    fn go_on(&mut self, Resumed { file, bytes, damage, mut warnings }: Resumed) -> Result<()> {
         if self.recorder.log_length() == 0 {
             // A log that was lost begins anew, as every log does.
             self.record_run()?;
@@ -174,12 +184,13 @@ impl<'a> Trainer<'a> {
         if let Some(threshold) = self.position.sums.threshold {
             self.stepper.memory.threshold = threshold;
         }
-        for warning in &warnings {
+        for warning in &damage {
             self.recorder.observer.warning(warning);
         }
+        warnings.extend(damage);
         let (program, commit) = (self.program.to_string(), self.program.commit.clone());
-        let machine = self.machine();
-        self.record(event::Resume { program, commit, checkpoint: file, machine, warnings })
+        let (machine, data) = (self.machine(), Some(self.data.clone()));
+        self.record(event::Resume { program, commit, checkpoint: file, data, machine, warnings })
     }
 
     /// The beginning of a new run.
@@ -206,6 +217,7 @@ impl<'a> Trainer<'a> {
             commit: self.program.commit.clone(),
             arithmetic_version: ARITHMETIC_VERSION,
             configuration: self.design.settings().config().to_toml(),
+            data: Some(self.data.clone()),
             machine: self.machine(),
         })
     }
@@ -428,12 +440,19 @@ impl<'a> Trainer<'a> {
             accuracy: Some(outcome.accuracy()),
             samples: outcome.samples as u64,
         };
+        let step = self.position.step;
         if !outcome.loss.is_finite() {
-            let step = self.position.step;
             let what = format!("a number in the evaluation on the {split} set after step {step}");
             return Err(self.diverged(format!("{what} is not finite")));
         }
         self.record(evaluation.clone())?;
+        if outcome.mean_loss() > WORST_LOSS {
+            let loss = outcome.mean_loss();
+            return Err(Error::diverged(format!(
+                "the {split} loss after step {step} is {loss:.1e}, beyond what 32-bit numbers tell apart"
+            ))
+            .hint(self.slower()));
+        }
         Ok(evaluation)
     }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use rigl_base::{Error, Result, shell, shown};
-use rigl_study::{Group, Runs, Table, read_runs};
+use rigl_study::{Group, Repeated, Runs, Table, read_runs};
 use rigl_train::Registry;
 use serde_json::{Value, json};
 
@@ -51,6 +51,13 @@ pub(crate) fn run(args: &Compare, registry: &Registry, printer: &Printer) -> Res
         return Err(Error::usage("none of these runs is finished"));
     }
     let table = Table::compare(runs, &known)?;
+    for Repeated { run, of } in &table.repeated {
+        printer.warning(&format!(
+            "run `{}` is `{}` over again, with the same configuration, seeds and data or the same weights: both count once",
+            shown::path(run),
+            shown::path(of)
+        ));
+    }
     if printer.json() {
         let mut value = table.json();
         value["left_out"] = left_out.iter().map(LeftOut::json).collect();

@@ -11,7 +11,7 @@ use rigl_base::{Error, Result, shown};
 use rigl_data::{Dataset, Sets, Subset};
 use rigl_engine::Outcome;
 use rigl_formats::export::{self, Array, Numbers};
-use rigl_train::{Logits, Registry, Trained};
+use rigl_train::{Logits, Registry, Trained, data};
 use serde_json::json;
 
 use super::export::{about, check_target};
@@ -60,7 +60,20 @@ pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result
     let (checkpoint, file) = read_checkpoint(&args.run, "eval", printer)?;
     let machine = args.machine.options()?;
     let mut network = Trained::new(checkpoint, &file, registry, &machine)?;
-    let sets = registry.sets(network.config(), machine.data_folder.as_deref(), machine.threads())?;
+    let mut config = network.config().clone();
+    let machine = data::given(&mut config, args.machine.data_dir.as_deref(), &machine)?;
+    let sets = registry.sets(&config, machine.data_folder.as_deref(), machine.threads())?;
+    data::moved(&config, &sets).iter().for_each(|text| printer.warning(text));
+    let found = data::record(&config, &sets);
+    let trained_on = data::recorded(network.metadata().data.as_deref())?;
+    let same_data = trained_on.as_ref().map(|trained_on| trained_on.same_samples(&found));
+    if let Some(trained_on) = trained_on.filter(|_| same_data == Some(false)) {
+        printer.warning(&format!(
+            "these are other data than it was trained on: {}, and it was trained on {}",
+            found.samples_text(),
+            trained_on.samples_text()
+        ));
+    }
     let (split, set) = samples(args, &sets)?;
     let (outcome, written) = match &args.logits {
         None => (network.evaluate(&set)?, None),
@@ -81,6 +94,8 @@ pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result
             "correct": outcome.correct,
             "accuracy": outcome.accuracy(),
             "loss": outcome.mean_loss(),
+            "data": found,
+            "same_data": same_data,
             "logits": written.map(|(file, bytes)| json!({ "file": file.display().to_string(), "bytes": bytes })),
         }))?;
         return Ok(ExitCode::SUCCESS);

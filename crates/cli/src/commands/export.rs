@@ -102,7 +102,8 @@ pub(crate) fn run(args: &Export, registry: &Registry, printer: &Printer) -> Resu
 /// What a file says of the network it comes from. `format` is what loaders of PyTorch models look for.
 pub(crate) fn about(program: &Program, graph: &Graph, metadata: &Metadata) -> BTreeMap<String, String> {
     let classes = serde_json::Value::from(metadata.classes.clone());
-    [
+    let data = metadata.data.iter().map(|data| ("data".to_string(), data.clone()));
+    let about = [
         ("format", "pt".to_string()),
         ("program", program.to_string()),
         ("network", graph.name().to_string()),
@@ -112,8 +113,8 @@ pub(crate) fn about(program: &Program, graph: &Graph, metadata: &Metadata) -> BT
         ("input-preprocessing", metadata.preprocessing.clone()),
         ("step", metadata.step.to_string()),
     ]
-    .map(|(key, value)| (key.to_string(), value))
-    .into()
+    .map(|(key, value)| (key.to_string(), value));
+    about.into_iter().chain(data).collect()
 }
 
 /// Refuses a file whose ending is none of ours, or that is there already; and, even if it may be overwritten, what a run

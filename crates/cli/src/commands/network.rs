@@ -23,6 +23,7 @@ pub(crate) fn show(prepared: &Prepared, printer: &Printer) -> Result<()> {
             "updates": design.updates().count(),
             "train_samples": sets.train.len(),
             "test_samples": sets.test.len(),
+            "data": prepared.data(),
             "planned_bytes": prepared.memory()?.bytes(),
             "configuration": config.to_toml(),
         }));
@@ -40,10 +41,11 @@ fn text(prepared: &Prepared) -> Result<String> {
     let (design, sets) = (prepared.design(), prepared.sets());
     let (config, recipe) = (design.settings().config(), design.recipe());
     Ok(format!(
-        "{}\n{} on `{}`: {} training and {}, {} of {} ({}), {}, {} of memory planned\n",
+        "{}\n{} on `{}`{}: {} training and {}, {} of {} ({}), {}, {} of memory planned\n",
         table(design),
         config.method.name,
         config.data.name,
+        if prepared.data().published == Some(false) { " (own data, not the published)" } else { "" },
         count(sets.train.len() as u64),
         counted(sets.test.len() as u64, "test sample"),
         counted(recipe.steps, "step"),

@@ -7,7 +7,7 @@ use rigl_base::{Error, Result, shell, shown};
 use rigl_metrics::folder::recover;
 use rigl_metrics::{RunFolder, Summary};
 use rigl_train::config::Override;
-use rigl_train::{Begun, MachineOptions, Registry, Reopened, reopen};
+use rigl_train::{Begun, MachineOptions, Registry, Reopened, ResumeOptions, reopen};
 
 use super::execute::{DENSE, SPARSE, execute, interrupted};
 use super::results;
@@ -16,7 +16,7 @@ use crate::signals::Signals;
 
 pub(crate) fn run(
     path: &Path,
-    accept_arithmetic: bool,
+    options: &ResumeOptions,
     registry: &Registry,
     machine: &MachineOptions,
     printer: &Printer,
@@ -24,7 +24,7 @@ pub(crate) fn run(
     signals: &Signals,
 ) -> Result<ExitCode> {
     let one = |path: &Path| -> Result<Option<Summary>> {
-        let reopened = reopen(path, accept_arithmetic, registry, machine).map_err(|e| begin_anew(e, path))?;
+        let reopened = reopen(path, options, registry, machine).map_err(|e| begin_anew(e, path))?;
         let Begun { prepared, writer } = match reopened {
             Reopened::Begun(begun) => *begun,
             Reopened::Finished(summary) => {

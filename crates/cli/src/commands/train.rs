@@ -10,7 +10,7 @@ use rigl_metrics::Claim;
 use rigl_metrics::folder::run_name;
 use rigl_topology::Topology;
 use rigl_train::config::Override;
-use rigl_train::{Config, MachineOptions, Prepared, Registry, begin};
+use rigl_train::{Config, MachineOptions, Prepared, Registry, ResumeOptions, begin, data};
 
 use super::execute::{DENSE, SPARSE, execute, interrupted};
 use super::{configuration, network, results, resume};
@@ -53,6 +53,9 @@ pub(crate) struct Train {
     /// With --resume: go on although another version of the arithmetic began the run (results may differ)
     #[arg(long, requires = "resume", help_heading = "Run")]
     pub(crate) accept_arithmetic: bool,
+    /// With --resume: go on although the data are other ones than the run was trained on
+    #[arg(long, requires = "resume", help_heading = "Run")]
+    pub(crate) accept_data: bool,
     /// Show what would be trained, and stop there
     #[arg(long, help_heading = "Run")]
     pub(crate) dry_run: bool,
@@ -73,14 +76,21 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
             return Err(resume::unchanged(path, &args.keys.overrides()?));
         }
         let signals = listen(args, printer)?;
-        return resume::run(path, args.accept_arithmetic, registry, &machine, printer, bar, &signals);
+        let options = ResumeOptions {
+            accept_arithmetic: args.accept_arithmetic,
+            accept_data: args.accept_data,
+            data_dir: args.machine.data_dir.clone(),
+        };
+        return resume::run(path, &options, registry, &machine, printer, bar, &signals);
     }
     let overrides = args.keys.overrides()?;
     let recipe = args.recipe.as_deref().unwrap_or("quickstart");
-    let config = configuration(recipe, &overrides, registry)?;
+    let mut config = configuration(recipe, &overrides, registry)?;
     config.left_out().iter().for_each(|text| printer.warning(text));
+    let machine = data::given(&mut config, args.machine.data_dir.as_deref(), &machine)?;
     let prepared = Prepared::new(config, registry, &machine)?;
     if args.dry_run {
+        prepared.warnings().iter().for_each(|text| printer.warning(text));
         return network::show(&prepared, printer).map(|()| ExitCode::SUCCESS);
     }
     if args.recipe.is_none() && prepared.design().method().topology != Topology::Dense {
@@ -111,7 +121,9 @@ fn compare(
     // A dense network has no use for what is said of the sparse one's method.
     overrides.retain(|setting| !setting.key.starts_with("method."));
     overrides.push(Override::new("--method", "method.name", "dense"));
-    let dense = Prepared::new(configuration(recipe, &overrides, registry)?, registry, machine)?;
+    let mut dense = configuration(recipe, &overrides, registry)?;
+    data::given(&mut dense, args.machine.data_dir.as_deref(), machine)?;
+    let dense = Prepared::new(dense, registry, machine)?;
     let name = run_name_of(recipe, sparse.config(), &format!("{}-and-dense", sparse.config().method.name));
     // Both configurations first: from then on the comparison can be resumed.
     let Claim { path: parent, runs } = claim(args, &name, &[SPARSE, DENSE])?;

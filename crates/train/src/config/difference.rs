@@ -14,10 +14,11 @@ pub struct Difference {
 }
 
 impl Key {
-    /// Whether what a run comes to may depend on the key: it does not on where its configuration began, nor on what
-    /// is saved and recorded.
+    /// Whether what a run comes to may depend on the key: it does not on where its configuration began, where its data
+    /// lie, nor on what is saved and recorded.
     pub fn decides_results(&self) -> bool {
-        self.path != "preset" && !["checkpoint", "log"].contains(&self.parts().0)
+        !["preset", "data.dir"].contains(&self.path.as_str())
+            && !["checkpoint", "log"].contains(&self.parts().0)
     }
 }
 
@@ -45,6 +46,7 @@ mod tests {
         let one = Config::default();
         let mut other = one.clone();
         other.preset = "quickstart".into();
+        other.data.dir = "/data".into();
         other.checkpoint.keep = 7;
         other.log.patterns = 3;
         assert_eq!(one.difference(&other), None);

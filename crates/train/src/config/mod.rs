@@ -162,6 +162,9 @@ table! {
     Data in [data] {
         /// The data set's name.
         name: String = "drawn-digits".into();
+        /// The folder in which its files are looked for first, before the machine's data folder; empty for that one
+        /// alone. A run notes here where they were. No result depends on it.
+        dir: String = String::new();
         /// Samples per optimiser step.
         batch: usize = 100, "a whole number from 1 to 16777216" if |n| (1..=MAX_SIZE).contains(n);
         /// Equal parts in which a batch is computed one after another, to save memory; must divide the batch.

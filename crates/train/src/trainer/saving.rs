@@ -38,9 +38,15 @@ impl Trainer<'_> {
             graph: self.design.graph().to_text(),
             classes: self.sets.train.spec().classes.clone(),
             preprocessing: settings.inputs_text(),
+            data: Some(self.data_text()?),
             extra: self.position.sums.write()?,
             ..Metadata::default()
         })
+    }
+
+    fn data_text(&self) -> Result<String> {
+        serde_json::to_string(&self.data)
+            .map_err(|e| Error::internal("the record of the data cannot be printed").caused_by(e))
     }
 
     /// Makes the state safe, log first: the checkpoint tells how much of the log belongs to it.
@@ -151,6 +157,7 @@ impl Trainer<'_> {
             samples_per_s: self.position.draw as f64 * settings.batch() as f64 / seconds,
             peak_memory_bytes: rigl_metrics::machine::peak_memory_bytes(),
             weights_crc32c,
+            data: Some(self.data.clone()),
             layers: weights.collect(),
             program: self.program.to_string(),
             commit: self.program.commit.clone(),

@@ -5,8 +5,8 @@ use std::path::Path;
 use rigl_base::{Error, Result, shell, shown};
 use rigl_formats::store::Position;
 use rigl_formats::{Checkpoint, Store, checkpoint};
-use rigl_metrics::{RunFolder, Status, Summary};
-use rigl_train::{Config, Registry, slower};
+use rigl_metrics::{DataRecord, RunFolder, Status, Summary};
+use rigl_train::{Config, Registry, data, slower};
 use serde_json::{Value, json};
 
 use super::args::Inspect;
@@ -32,6 +32,10 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
         Network::of(checkpoint, *pixels).map_err(|e| e.context(format!("`{name}`")))
     });
     let network = network.transpose()?;
+    let data = newest
+        .map(|(_, checkpoint)| data::recorded(checkpoint.metadata.data.as_deref()))
+        .transpose()?
+        .flatten();
     if *pixels && network.is_none() {
         return Err(Error::usage(format!("`--pixels` needs a checkpoint, `{}` has none", shown::path(path))));
     }
@@ -42,6 +46,7 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
             "preset": config.preset,
             "model": config.model.name,
             "data": config.data.name,
+            "data_record": data,
             "method": config.method.name,
             "distribution": config.method.distribution.name(),
             "sparsity": config.method.sparsity,
@@ -56,7 +61,7 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
         }
         return printer.json_result(&value);
     }
-    let mut text = about(path, &config, status, &digest).to_string();
+    let mut text = about(path, &config, data.as_ref(), status, &digest).to_string();
     if let (Some(network), Some((name, checkpoint))) = (&network, newest) {
         text += &format!("\nof `{name}`:\n{}", network.text(&checkpoint.state, *all));
     }
@@ -76,11 +81,20 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
 }
 
 /// What the run is, and where it stands.
-fn about(path: &Path, config: &Config, status: Option<Status>, digest: &Digest) -> Table {
+fn about(
+    path: &Path,
+    config: &Config,
+    data: Option<&DataRecord>,
+    status: Option<Status>,
+    digest: &Digest,
+) -> Table {
     let mut table = Table::new(&[("run", Align::Left), (&path.display().to_string(), Align::Left)]);
     let mut row = |name: &str, value: String| table.row(vec![name.into(), value]);
     row("preset", if config.preset.is_empty() { "none".into() } else { config.preset.clone() });
     row("network", format!("{} on {}", config.model.name, config.data.name));
+    if let Some(data) = data {
+        row("data", data.samples_text());
+    }
     let method = &config.method;
     row("method", format!("{}, {}, {} sparse", method.name, method.distribution, percent(method.sparsity)));
     let seeds = &config.seeds;
