@@ -78,7 +78,8 @@ pub(crate) struct Keys {
     /// How sparsity is spread: uniform, er, erk (`method.distribution`)
     #[arg(long, value_name = "NAME")]
     distribution: Option<String>,
-    /// Scale the whole recipe: 0.1 is a short faithful run, 5 a long one (`multiplier`)
+    /// Scale the whole recipe, whatever its own multiplier: 0.1 is a short faithful run, 5 a long one (times
+    /// `multiplier`, which `--set multiplier=M` replaces)
     #[arg(long, value_name = "M", allow_negative_numbers = true)]
     multiplier: Option<String>,
     /// Seed of everything random (`seed`)
@@ -100,7 +101,6 @@ impl Keys {
             ("--method", "method.name", &self.method),
             ("--sparsity", "method.sparsity", &self.sparsity),
             ("--distribution", "method.distribution", &self.distribution),
-            ("--multiplier", "multiplier", &self.multiplier),
             ("--seed", "seed", &self.seed),
             ("--compute", "compute", &self.compute),
         ];
@@ -111,6 +111,8 @@ impl Keys {
                 .into_iter()
                 .filter_map(|(origin, key, value)| Some(Override::new(origin, key, value.as_deref()?))),
         );
+        let factor = |value: &String| Override::factor("--multiplier", "multiplier", value);
+        overrides.extend(self.multiplier.as_ref().map(factor));
         Ok(overrides)
     }
 

@@ -46,7 +46,8 @@ impl Preprocessing {
     /// (byte / 255 − mean) / deviation, one mean and deviation per channel, or one for all.
     ///
     /// # Errors
-    /// [`Kind::Usage`](rigl_base::Kind::Usage) if there are not as many of one as of the other.
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if there are not as many of one as of the other, or 32 bits do not hold
+    /// what pixels become.
     pub fn new(mean: &[f64], deviation: &[f64]) -> Result<Preprocessing> {
         if mean.len() != deviation.len() || mean.is_empty() {
             return Err(Error::usage(format!(
@@ -55,10 +56,17 @@ impl Preprocessing {
                 deviation.len()
             )));
         }
-        Ok(Preprocessing(Kind::Fixed {
-            scale: deviation.iter().map(|d| (1.0 / (255.0 * d)) as f32).collect(),
-            shift: mean.iter().zip(deviation).map(|(m, d)| (-m / d) as f32).collect(),
-        }))
+        let scale: Vec<f32> = deviation.iter().map(|d| (1.0 / (255.0 * d)) as f32).collect();
+        let shift: Vec<f32> = mean.iter().zip(deviation).map(|(m, d)| (-m / d) as f32).collect();
+        // Those of white, so that all between are finite too.
+        let white = |(scale, shift): (&f32, &f32)| 255.0 * scale + shift;
+        if let Some(channel) = scale.iter().zip(&shift).position(|both| !white(both).is_finite()) {
+            return Err(Error::usage(format!(
+                "`data.mean` is {} and `data.std` {} in channel {channel}, expected numbers of which 32 bits hold the quotient",
+                mean[channel], deviation[channel]
+            )));
+        }
+        Ok(Preprocessing(Kind::Fixed { scale, shift }))
     }
 
     /// (byte / 255 − μ) / max(σ, 1/√n) with the mean μ and the deviation σ of all n values of the image itself, as

@@ -77,7 +77,7 @@ impl<'a> Active<'a> {
 
 impl DropRule {
     /// Whether how many weights of a layer go follows from how many it has, whatever their values.
-    pub(crate) fn by_fraction(self) -> bool {
+    pub fn by_fraction(self) -> bool {
         match self {
             DropRule::Magnitude | DropRule::Importance { .. } | DropRule::Own(_) => true,
             DropRule::Threshold { .. } | DropRule::SignChange { .. } => false,

@@ -55,7 +55,7 @@ impl Recipe {
         let steps = point(schedule.length).max(1);
         if steps > MAX_STEPS {
             let message = format!("`schedule.length` makes {steps} steps, expected at most {MAX_STEPS}");
-            return Err(Error::usage(message));
+            return Err(config.blame("schedule.length", Error::usage(message)));
         }
         let updates = &method.updates;
         let end = match updates.end {
@@ -79,7 +79,7 @@ impl Recipe {
                 "`method.updates.begin` is step {begin} of {steps}, expected a step before {end}, where \
                  updates end"
             );
-            return Err(Error::usage(message));
+            return Err(config.blame("method.updates.begin", Error::usage(message)));
         }
         let drops = UpdateSchedule {
             interval: updates.interval.max(1),
@@ -96,7 +96,7 @@ impl Recipe {
                  expected at most {}",
                 steps - 1
             );
-            return Err(Error::usage(message));
+            return Err(config.blame("method.updates.end", Error::usage(message)));
         }
         let divisors = schedule.divide_by.iter().copied();
         // One divisor serves all milestones; the configuration has checked that else there is one for each.
@@ -305,11 +305,11 @@ mod tests {
         let with = |settings: &[&str]| recipe(Base::Default, &[&run[..], settings].concat(), 100);
         assert_eq!(
             with(&["method.update-begin=80"]).unwrap_err().to_string(),
-            "`method.updates.begin` is step 80 of 100, expected a step before 75, where updates end"
+            "`--set`: `method.updates.begin` is step 80 of 100, expected a step before 75, where updates end"
         );
         assert_eq!(
             with(&["method.update-begin=10", "method.update-end=10"]).unwrap_err().to_string(),
-            "`method.updates.begin` is step 10 of 100, expected a step before 10, where updates end"
+            "`--set`: `method.updates.begin` is step 10 of 100, expected a step before 10, where updates end"
         );
         // A multiplier may bring them together.
         let short = with(&["method.update-begin=10", "method.update-end=11", "multiplier=0.1"]).unwrap();
@@ -338,7 +338,7 @@ mod tests {
         assert_eq!(span("method.update-end=99"), (20, 99));
         assert_eq!(
             recipe("method.update-end=100").unwrap_err().to_string(),
-            "`method.updates.end` is step 100 of 100, whose last update at 100 would come after the run: expected at most \
+            "`--set`: `method.updates.end` is step 100 of 100, whose last update at 100 would come after the run: expected at most \
              99"
         );
     }

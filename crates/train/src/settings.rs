@@ -210,7 +210,8 @@ impl Settings {
         let wide =
             |values: &[f64]| if values.len() == 1 { vec![values[0]; channels] } else { values.to_vec() };
         let preprocessing = match data.standardize {
-            Standardize::Fixed => Preprocessing::new(&wide(&data.mean), &wide(&data.std))?,
+            Standardize::Fixed => Preprocessing::new(&wide(&data.mean), &wide(&data.std))
+                .map_err(|error| self.config.blame("data.std", error))?,
             Standardize::PerImage => Preprocessing::per_image(),
         };
         let augmentation = match data.augment {

@@ -29,7 +29,7 @@ fn value(option: &ModelOption, x: f64) -> OptionValue {
 prop_compose! {
     /// Networks that are known, and others, of whose options nobody knows anything.
     fn model()(
-        number in 0..14usize, other in ".*", label_smoothing in 0.0..1.0f64,
+        number in 0..14usize, other in ".*", label_smoothing in 0.0..0.999f64,
         picks in vec(option::of(0.0..1.0f64), 4), words in vec("[a-z é\"]{1,5}", 0..2),
     ) -> Model {
         let models = Models::default();
@@ -147,7 +147,7 @@ prop_compose! {
         preset in select(&["", "quickstart", "mnist-lenet"][..]), multiplier in 1e-9..1e6f64,
         compute in select(Compute::ALL), unit in select(Unit::ALL), shape in select(Shape::ALL), model in model(), method in method(),
         seeds in seeds(), (batch, parts, limit) in (1..100usize, 1..10usize, option::of(1..100_000usize)),
-        (momentum, nesterov, l2, rate) in (0.001..1.0f64, any::<bool>(), 0.0..1e300f64, 1e-300..1e3f64),
+        (momentum, nesterov, l2, rate) in (0.001..0.999f64, any::<bool>(), 0.0..1e38f64, 1e-37..1e3f64),
         milestones in btree_set(1..1000u32, 0..5), std in vec(1e-9..1e9f64, 1..4),
         (augment, standardize) in (select(Augment::ALL), select(Standardize::ALL)), (patterns, tensorboard) in (0..1000u64, any::<bool>()),
     ) -> Config {

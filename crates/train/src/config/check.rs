@@ -84,6 +84,17 @@ impl Config {
             let keys = &["schedule.divide-by", "schedule.milestones"];
             return Err(Contradiction::of(keys, Error::usage(message)));
         }
+        // One divisor serves all milestones.
+        let all = if divisors == 1 { milestones } else { 1 };
+        let divisor = |product: f64, by: &f64| product * by.powi(i32::try_from(all).unwrap_or(i32::MAX));
+        let last = schedule.learning_rate / schedule.divide_by.iter().fold(1.0, divisor);
+        if milestones > 0 && !(last as f32).is_finite() {
+            let error = Error::usage(format!(
+                "`schedule.divide-by` is `{}`, with which the learning rate becomes {last:.1e}, expected one that 32 bits hold",
+                short(&text(&schedule.divide_by))
+            ));
+            return Err(Contradiction::of(&["schedule.divide-by", "schedule.learning-rate"], error));
+        }
         let mut globs = HashSet::new();
         for (glob, _) in &method.layers.0 {
             if !globs.insert(glob) {
@@ -140,6 +151,18 @@ mod tests {
         assert_eq!(
             text,
             "`schedule.divide-by` is `[10, 5]`, expected 1 or 3 numbers, since `schedule.milestones` has 3"
+        );
+
+        let (text, _) = refusal(|c| {
+            c.schedule.milestones = vec![1.0, 2.0];
+            c.schedule.divide_by = vec![0.0001, 1e-37];
+        });
+        assert_eq!(
+            text,
+            format!(
+                "`schedule.divide-by` is `[0.0001, 0.{}1]`, with which the learning rate becomes 1.0e40, expected one that 32 bits hold",
+                "0".repeat(36)
+            )
         );
 
         let (text, _) = refusal(|c| c.method.layers.0.push(("a[".into(), 0.5)));

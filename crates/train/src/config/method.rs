@@ -151,6 +151,36 @@ impl Setting for Layers {
     }
 }
 
+/// That weights are absent, or a network is narrowed until it is as large as with those.
+const SPARSE: Condition = Condition {
+    is: "the network is not dense",
+    holds: |config| {
+        config.method.start.kind != StartKind::Full || config.method.count.kind == CountKind::Cubic
+    },
+};
+
+/// That layers have patterns.
+pub(super) const PATTERNS: Condition = Condition {
+    is: "layers are or become sparse",
+    holds: |config| (SPARSE.holds)(config) && config.method.start.kind != StartKind::Narrow,
+};
+
+/// That positions, grown values or noise are drawn.
+pub(super) const DRAWN: Condition = Condition {
+    is: "the method draws something at random",
+    holds: |config| {
+        let Method { start, drop, grow, .. } = &config.method;
+        let grown = match grow.kind {
+            GrowKind::None | GrowKind::Magnitude => false,
+            GrowKind::Random => true,
+            GrowKind::Gradient | GrowKind::Momentum | GrowKind::Own => {
+                !matches!(grow.init, GrownInit::Zeros | GrownInit::Gradient)
+            }
+        };
+        start.kind == StartKind::Random || grown || (drop.kind == DropKind::SignChange && drop.noise)
+    },
+};
+
 const RUN: Condition = Condition {
     is: "`method.start.kind` is `from`, or `full` with a constant count",
     holds: |config| match config.method.start.kind {
@@ -205,15 +235,15 @@ table! {
         name: String = "rigl".into();
         /// Share of weights that are absent, over all layers that may be sparse and have none of their own in
         /// `layers`.
-        sparsity: f64 = 0.9, "a number with 0 ≤ sparsity < 1" if |x| (0.0..1.0).contains(x);
+        sparsity: f64 = 0.9, "a number with 0 ≤ sparsity < 1" if |x| (0.0..1.0).contains(x), where SPARSE;
         /// How sparsity is spread over the layers.
-        distribution: Distribution = Distribution::Erk;
+        distribution: Distribution = Distribution::Erk, where SPARSE;
         /// Which layers may be sparse; globs are on their names.
-        filter: LayerFilter = LayerFilter::Default;
+        filter: LayerFilter = LayerFilter::Default, where SPARSE;
         /// Sparsities of single layers, by glob on the layer's name (the first that matches decides); these
         /// layers are outside the overall sparsity.
         layers: Layers = Layers::default(), "a table from globs to numbers with 0 ≤ sparsity < 1"
-            if |layers| layers.0.iter().all(|(_, sparsity)| (0.0..1.0).contains(sparsity));
+            if |layers| layers.0.iter().all(|(_, sparsity)| (0.0..1.0).contains(sparsity)), where SPARSE;
     } with {
         /// What layers start from.
         start: MethodStart,
@@ -253,19 +283,19 @@ table! {
         /// By which score weights are dropped; the smallest go.
         kind: DropKind = DropKind::Magnitude;
         /// How much the gradient's magnitude counts beside the weight's: λ.
-        gradient: f64 = 1.0, "a number ≥ 0" if |&x| x >= 0.0, for [DropKind::Importance];
+        gradient: f64 as f32 = 1.0, "a number ≥ 0" if |&x| x >= 0.0, for [DropKind::Importance];
         /// The name of the program's score.
         score: String = String::new(), for [DropKind::Own];
         /// The magnitude from which the threshold starts.
-        threshold: f64 = 1e-3, "a number > 0" if |&x| x > 0.0, for [DropKind::Threshold];
+        threshold: f64 as f32 = 1e-3, "a number > 0" if |&x| x > 0.0, for [DropKind::Threshold];
         /// Whether each optimiser step is followed by a pull towards 0, against the sign that a weight started with,
         /// and by noise.
         noise: bool = false, for [DropKind::SignChange];
         /// How strongly active weights are pulled towards 0, as a multiple α of the learning rate η.
-        pull: f64 = 1e-4, "a number ≥ 0" if |&x| x >= 0.0, where NOISE;
+        pull: f64 as f32 = 1e-4, "a number ≥ 0" if |&x| x >= 0.0, where NOISE;
         /// The temperature T of the noise, whose standard deviation is √(2ηT); `auto` is ηα²/2, with which noise is as
         /// large as the pull.
-        temperature: Option<f64> = None, "`auto` or a number ≥ 0" if |x| x.is_none_or(|x| x >= 0.0), where NOISE;
+        temperature: Option<f64> as f32 = None, "`auto` or a number ≥ 0" if |x| x.is_none_or(|x| x >= 0.0), where NOISE;
     }
 }
 
@@ -275,7 +305,7 @@ table! {
         /// By which score weights are grown; the largest come.
         kind: GrowKind = GrowKind::Gradient;
         /// Share of the average of gradients that each step keeps.
-        average: f64 = 0.9, "a number with 0 ≤ average < 1" if |x| (0.0..1.0).contains(x), for [GrowKind::Momentum];
+        average: f64 as f32 = 0.9, "a number with 0 ≤ average < 1" if |x| (0.0..1.0).contains(x), for [GrowKind::Momentum];
         /// The value a grown weight starts from.
         init: GrownInit = GrownInit::Zeros,
             for [GrowKind::Random, GrowKind::Gradient, GrowKind::Momentum, GrowKind::Own];

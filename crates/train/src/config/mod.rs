@@ -21,6 +21,7 @@ mod renamed;
 mod resolve;
 mod source;
 mod table;
+mod units;
 mod value;
 mod write;
 
@@ -28,6 +29,7 @@ use std::sync::LazyLock;
 
 use rigl_base::named_enum;
 
+use method::{DRAWN, PATTERNS};
 use table::{doc_text, key_name, place, table};
 use value::{Rule, Setting, text};
 
@@ -183,10 +185,10 @@ table! {
         standardize: Standardize = Standardize::Fixed;
         /// Subtracted from inputs, which are then divided by `std`. One number, or one per channel; images
         /// are within 0 and 1 before that.
-        mean: Vec<f64> = vec![0.0], "a list of finite numbers, one for all channels or one per channel"
+        mean: Vec<f64> as f32 = vec![0.0], "a list of finite numbers, one for all channels or one per channel"
             if |list| !list.is_empty(), where FIXED;
         /// What inputs are divided by. One number, or one per channel.
-        std: Vec<f64> = vec![1.0], "a list of numbers > 0, one for all channels or one per channel"
+        std: Vec<f64> as f32 = vec![1.0], "a list of numbers > 0, one for all channels or one per channel"
             if |list| !list.is_empty() && list.iter().all(|&x| x > 0.0), where FIXED;
     }
 }
@@ -197,11 +199,11 @@ table! {
         /// The optimiser.
         name: OptimizerName = OptimizerName::Sgd;
         /// Share of the previous step's velocity that is kept.
-        momentum: f64 = 0.9, "a number with 0 ≤ momentum < 1" if |x| (0.0..1.0).contains(x);
+        momentum: f64 as f32 = 0.9, "a number with 0 ≤ momentum < 1" if |x| (0.0..1.0).contains(x);
         /// Whether the gradient is added once more after the velocity (Nesterov).
         nesterov: bool = true;
         /// L2 regularisation λ of weights (not of biases): adds λ·w to the gradient of active weights.
-        l2: f64 = 1e-4, "a number ≥ 0" if |&x| x >= 0.0;
+        l2: f64 as f32 = 1e-4, "a number ≥ 0" if |&x| x >= 0.0;
     }
 }
 
@@ -213,7 +215,7 @@ table! {
         /// Length of the run.
         length: f64 = 20.0, "a number with 0 < length ≤ 1000000000000" if |&x| x > 0.0 && x <= MAX_STEP as f64;
         /// Learning rate after the warm-up, before it falls.
-        learning_rate: f64 = 0.1, "a number > 0" if |&x| x > 0.0;
+        learning_rate: f64 as f32 = 0.1, "a number > 0" if |&x| x > 0.0;
         /// How long the learning rate rises linearly from 0.
         warmup: f64 = 0.0, "a number with 0 ≤ warmup ≤ 1000000000000" if |&x| (0.0..=MAX_STEP as f64).contains(&x);
         /// How the learning rate falls after the warm-up.
@@ -222,7 +224,7 @@ table! {
         milestones: Vec<f64> = Vec::new(), "a list of numbers > 0, each at most 1000000000000"
             if |list| list.iter().all(|&x| x > 0.0 && x <= MAX_STEP as f64), where STEPPED;
         /// What the learning rate is divided by at the milestones: one number for all, or one per milestone.
-        divide_by: Vec<f64> = vec![10.0], "a list of numbers > 0" if |list| list.iter().all(|&x| x > 0.0),
+        divide_by: Vec<f64> as f32 = vec![10.0], "a list of numbers > 0" if |list| list.iter().all(|&x| x > 0.0),
             where DIVIDED;
     }
 }
@@ -233,7 +235,7 @@ table! {
         /// Initial values of parameters.
         init: u64 = 0, "a whole number from 0 to 9223372036854775807" if |&seed| seed <= MAX_SEED;
         /// Initial positions of active weights, and random growth.
-        topology: u64 = 0, "a whole number from 0 to 9223372036854775807" if |&seed| seed <= MAX_SEED;
+        topology: u64 = 0, "a whole number from 0 to 9223372036854775807" if |&seed| seed <= MAX_SEED, where DRAWN;
         /// Order of samples, and their augmentation.
         data: u64 = 0, "a whole number from 0 to 9223372036854775807" if |&seed| seed <= MAX_SEED;
     }
@@ -259,7 +261,7 @@ table! {
         evaluate_every: f64 = 1.0, "a number with 0 ≤ evaluate-every ≤ 1000000000000"
             if |&x| (0.0..=MAX_STEP as f64).contains(&x);
         /// Keeps the pattern of every n-th topology update, and the first and the last one; 0 keeps none.
-        patterns: u64 = 0, "a whole number from 0 to 1000000000000" if |&n| n <= MAX_STEP;
+        patterns: u64 = 0, "a whole number from 0 to 1000000000000" if |&n| n <= MAX_STEP, where PATTERNS;
         /// Writes what is recorded for TensorBoard too.
         tensorboard: bool = true;
     }

@@ -35,7 +35,7 @@ table! {
         /// program of one's own has registered.
         name: String = FIRST_NETWORK.into();
         /// Share of the target probability that is spread over all classes.
-        label_smoothing: f64 = 0.0, "a number with 0 ≤ label-smoothing < 1" if |x| (0.0..1.0).contains(x);
+        label_smoothing: f64 as f32 = 0.0, "a number with 0 ≤ label-smoothing < 1" if |x| (0.0..1.0).contains(x);
     } with {
         /// Options of the network.
         options: Options,

@@ -116,6 +116,16 @@ pub(super) const RENAMED: &[Renamed] = &[
 /// Keys that have kept their names, and were taken once whether something read them or not.
 const TAKEN_UNREAD: [&str; 3] = ["data.mean", "data.std", DIVIDE_BY];
 
+/// Keys that every configuration had once, dense ones too.
+const OF_PATTERNS: [&str; 6] = [
+    "method.sparsity",
+    "method.distribution",
+    "method.filter",
+    "method.layers",
+    "seeds.topology",
+    "log.patterns",
+];
+
 const DIVIDE_BY: &str = "schedule.divide-by";
 
 /// Whether earlier versions took a key by this name whether something read it or not.
@@ -158,6 +168,21 @@ pub(super) const PRINTED: &[Printed] = &[
             DIVIDE_BY,
         ],
         unread: |name| name == DIVIDE_BY,
+    },
+    // From before a dense run had no sparsity, and no seed of what is not drawn.
+    Printed {
+        by: &[
+            "method.name",
+            "method.sparsity",
+            "method.distribution",
+            "method.filter",
+            "seeds.init",
+            "seeds.topology",
+            "seeds.data",
+            "log.every-steps",
+            "log.patterns",
+        ],
+        unread: |name| OF_PATTERNS.contains(&name),
     },
 ];
 

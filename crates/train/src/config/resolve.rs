@@ -8,9 +8,11 @@ use toml_edit::{Item, Key as TomlKey};
 
 use super::check::Contradiction;
 use super::model::{self, Given, MODEL, Refusal, Stray, TABLE};
+use super::places::Place;
 use super::renamed::{RENAMED, Renamed, Word};
 use super::source::{self, Entry, Idle, LAYERS, Override};
 use super::table::Applies;
+use super::units::Units;
 use super::value::{Rule, Setting, one_of, text};
 use super::{Config, Key, columns, key, keys};
 use crate::presets::{self, Preset};
@@ -161,6 +163,7 @@ fn resolve_with(
         agreements: Vec::new(),
         strays: Vec::new(),
         shared: Vec::new(),
+        units: Units::new(Config::default().schedule.unit),
         known,
         renames,
     };
@@ -177,13 +180,13 @@ fn resolve_with(
                     builder.preset(&preset).map_err(|error| error.context(&entry.place))?;
                 }
             }
-            builder.source(file)?;
+            builder.source(file, false)?;
         }
     }
-    builder.source(source::from_overrides(sources.overrides, renames)?)?;
+    builder.source(source::from_overrides(sources.overrides, renames)?, true)?;
     if let Some(name) = method {
         let by = [Override::new("method", NAME, &text(&name.to_string()))];
-        builder.source(source::from_overrides(&by, renames)?)?;
+        builder.source(source::from_overrides(&by, renames)?, false)?;
     }
     builder.finish()
 }
@@ -191,13 +194,15 @@ fn resolve_with(
 struct Builder<'a> {
     config: Config,
     /// Where each key was set, the latest last.
-    places: Vec<(String, String)>,
+    places: Vec<(String, Place)>,
     /// What older keys say that decide nothing any more, but must not contradict what is decided.
     agreements: Vec<Entry>,
     /// Options that were set for other networks.
     strays: Vec<Stray>,
     /// What became of settings that several runs share.
     shared: Vec<Shared>,
+    /// In what the points of the schedule were said.
+    units: Units,
     known: &'a Known,
     renames: &'a [Renamed],
 }
@@ -214,12 +219,13 @@ impl Builder<'_> {
         if let Some(entry) = entries.iter().find(|entry| entry.path == "preset") {
             return Err(Error::usage(format!("{}: a preset cannot begin with another", entry.place)));
         }
-        self.source(entries)?;
+        self.source(entries, false)?;
         self.config.preset = name.into();
         Ok(())
     }
 
-    fn source(&mut self, mut entries: Vec<Entry>) -> Result<()> {
+    /// Sets what a source says; `asked`, if it asks for single keys.
+    fn source(&mut self, mut entries: Vec<Entry>, asked: bool) -> Result<()> {
         let is_kind = |entry: &Entry| key(&entry.path).is_some_and(Key::is_kind);
         // A stable sort: the rest keeps its order.
         entries.sort_by_key(|entry| match entry {
@@ -230,11 +236,14 @@ impl Builder<'_> {
         for entry in &entries {
             self.entry(entry)?;
             self.turn_kind(entry, &entries)?;
-            self.places.push((entry.path.clone(), entry.place.clone()));
+            let place = Place { text: entry.place.clone(), asked };
             if let Some(glob) = &entry.glob {
-                self.places.push((format!("{LAYERS}.{glob}"), entry.place.clone()));
+                self.places.push((format!("{LAYERS}.{glob}"), place.clone()));
             }
+            self.places.push((entry.path.clone(), place));
         }
+        let set = |key: &str| entries.iter().any(|entry| entry.path == key);
+        self.units.note(set, self.config.schedule.unit);
         model::settle(&self.config, &mut self.strays, entries.iter().map(|entry| &*entry.path));
         for entry in &entries {
             // Whether an option is read was found when it was set.
@@ -273,7 +282,8 @@ impl Builder<'_> {
             }
             return Ok(());
         }
-        if let Err(hint) = (key.set)(&mut self.config, &entry.item) {
+        let scaled = if entry.factor { product(key, &self.config, &entry.item) } else { None };
+        if let Err(hint) = (key.set)(&mut self.config, scaled.as_ref().unwrap_or(&entry.item)) {
             let unquoted = entry.unquoted.as_ref().map(|item| (key.set)(&mut self.config, item));
             if unquoted != Some(Ok(())) {
                 return Err(refused(entry, &key.allowed, hint));
@@ -305,7 +315,7 @@ impl Builder<'_> {
     fn choose_network(&mut self, before: &str) {
         let place_of = |key: &str| {
             let last = self.places.iter().rev().find(|(set, _)| set == key);
-            last.map(|(_, place)| place.clone())
+            last.map(|(_, place)| place.text.clone())
         };
         model::choose(&mut self.config, before, &mut self.strays, &self.known.models, place_of);
     }
@@ -334,7 +344,7 @@ impl Builder<'_> {
         if is_nothing || is_said || !turns || key.applies_to(&self.config) {
             return Ok(());
         }
-        self.places.push((key.kind(), entry.place.clone()));
+        self.places.push((key.kind(), Place { text: entry.place.clone(), asked: false }));
         self.set_kind(key, kind)
     }
 
@@ -376,17 +386,18 @@ impl Builder<'_> {
 
     /// Checks what the sources came to.
     fn finish(self) -> Result<(Config, Vec<Shared>)> {
-        let Builder { mut config, places, agreements, strays, shared, known, .. } = self;
+        let Builder { mut config, places, agreements, strays, shared, units, known, .. } = self;
         // The errors of keys together begin with where one of them was set last, if any source set it.
         let placed = |Contradiction { keys, error }: Contradiction| match places
             .iter()
             .rev()
             .find(|(key, _)| keys.contains(&&**key))
         {
-            Some((_, place)) => error.context(place),
+            Some((_, place)) => error.context(&place.text),
             None => error,
         };
         config.check_together().map_err(placed)?;
+        units.check(&config).map_err(placed)?;
         config.method.topology(&known.methods, known.strangers).map_err(placed)?;
         config
             .row(&known.methods, known.strangers)
@@ -429,6 +440,12 @@ fn quoted_glob(first: &str, item: &Item) -> Option<String> {
     }
     (glob != first).then_some(())?;
     Some(format!("{} = {}", TomlKey::new(glob).display_repr(), text(&f64::read(item)?)))
+}
+
+/// A factor times the number that a key has; `None` if one of the two is none.
+fn product(key: &Key, config: &Config, factor: &Item) -> Option<Item> {
+    let number = f64::read(&Item::Value((key.get)(config)?))?;
+    Some(Item::Value((number * f64::read(factor)?).write()))
 }
 
 /// Whether what an older key says is so.
@@ -547,6 +564,26 @@ mod tests {
         assert_eq!(config.method.updates.end, UpdateEnd::Step(5000));
         assert_eq!(config.data.test_samples, Limit::First(10));
         assert_eq!(config.schedule.milestones, [5.0, 10.5]);
+    }
+
+    #[test]
+    fn a_factor_scales_what_the_sources_before_it_say() {
+        let multiplier = |text: &str, settings: &[&str], factor: &str| {
+            let overrides = settings.iter().map(|text| Override::parse("--set", text).unwrap());
+            let factor = Override::factor("--multiplier", "multiplier", factor);
+            let overrides: Vec<_> = overrides.chain([factor]).collect();
+            let base = Base::File { name: "my.toml", text };
+            let config = Config::resolve(&Sources { base, overrides: &overrides }, &Known::default());
+            config.map(|config| config.multiplier).map_err(|error| error.to_string())
+        };
+        assert_eq!(multiplier("", &[], "0.1"), Ok(0.1));
+        assert_eq!(multiplier("multiplier = 0.02", &[], "2"), Ok(0.04));
+        assert_eq!(multiplier("multiplier = 0.02", &["multiplier=3"], "2"), Ok(6.0));
+        let allowed = "expected a number with 0 < multiplier ≤ 1000000";
+        for bad in ["0", "-1", "1e7", "x"] {
+            let message = format!("`--multiplier`: `multiplier` is `{bad}`, {allowed}");
+            assert_eq!(multiplier("", &[], bad), Err(message));
+        }
     }
 
     #[test]

@@ -27,12 +27,20 @@ pub struct Override {
     pub value: String,
     /// Whether other runs have it too, so that it may be one that this run has no use for.
     pub shared: bool,
+    /// Whether the value is a factor for the number that the key has so far.
+    pub factor: bool,
 }
 
 impl Override {
     /// This value for this key.
     pub fn new(origin: &str, key: &str, value: &str) -> Override {
-        Override { origin: origin.into(), key: key.into(), value: value.into(), shared: false }
+        let (origin, key, value) = (origin.into(), key.into(), value.into());
+        Override { origin, key, value, shared: false, factor: false }
+    }
+
+    /// What the key has so far, times this number.
+    pub fn factor(origin: &str, key: &str, value: &str) -> Override {
+        Override { factor: true, ..Override::new(origin, key, value) }
     }
 
     /// The settings of single keys that it comes to: a table's are those of each of its keys.
@@ -107,6 +115,8 @@ pub(super) struct Entry {
     pub(super) idle: Idle,
     /// Whether other runs have it too: one of them may read it.
     pub(super) shared: bool,
+    /// Whether it is a factor for what the key has so far.
+    pub(super) factor: bool,
 }
 
 /// Whether a value may be there that is not read.
@@ -225,7 +235,7 @@ fn setting_entries(setting: &Override, renames: &[Renamed], entries: &mut Vec<En
     let glob = written.strip_prefix(LAYERS).and_then(|rest| rest.strip_prefix('.'));
     let named = if glob.is_some() { LAYERS } else { written };
     let mut entry = entry(named.into(), item, unquoted, found, place, renames)?;
-    entry.shared = setting.shared;
+    (entry.shared, entry.factor) = (setting.shared, setting.factor);
     entry.glob = glob.map(|glob| unquote(glob).to_string());
     entry.first = glob.is_some();
     // Of several for one name the last wins, of several names none.
@@ -277,6 +287,7 @@ fn entry(
         goes_first,
         idle,
         shared: false,
+        factor: false,
     };
     let Some((renamed, words)) = renamed.and_then(|renamed| match renamed.read {
         Reads::Words(words) => Some((renamed, words)),

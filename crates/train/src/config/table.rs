@@ -134,14 +134,14 @@ pub(super) fn doc_text(lines: &str) -> String {
 /// }
 /// ```
 ///
-/// The check may be left out, and so may be when the key applies: `for` kinds of the table, or `where` a [`Condition`]
+/// `Type as f32` is of numbers that are computed with in 32 bits. The check may be left out, and so may be when the key applies: `for` kinds of the table, or `where` a [`Condition`]
 /// holds, and what setting it makes of other kinds, `turning [these] into that`. `with { field: Type, … }` behind it are fields that are tables themselves.
 /// What lies in `[]` is the configuration itself.
 macro_rules! table {
     (
         $(#[doc = $table_doc:literal])+
         $Table:ident in $place:tt {
-            $( $(#[doc = $doc:literal])+ $key:ident: $Type:ty = $default:expr
+            $( $(#[doc = $doc:literal])+ $key:ident: $Type:ty $(as $single:ident)? = $default:expr
                $(, $allowed:literal if $check:expr)? $(, turning [$($turned:expr),+] into $makes:expr)? $(, for [$($for:expr),+])?
                $(, where $where:expr)?; )*
         }
@@ -173,7 +173,7 @@ macro_rules! table {
                 vec![$( Key {
                     path: key_name($Table::DOC.name, stringify!($key)),
                     doc: doc_text(concat!($($doc, "\n"),+)),
-                    allowed: Rule::<$Type>::any()$(.only($allowed, $check))?.allowed(),
+                    allowed: Rule::<$Type>::any()$(.only($allowed, $check))?$(.$single())?.allowed(),
                     words: <$Type as Setting>::words(),
                     default: Some(text(&default.$key)),
                     applies: [
@@ -184,7 +184,7 @@ macro_rules! table {
                     turns: [$(Some((const { &[$($turned.name()),+] as &'static [&'static str] }, $makes.name())),)? None][0],
                     set: |config, item| {
                         place!(config $place).$key =
-                            Rule::<$Type>::any()$(.only($allowed, $check))?.read(item)?;
+                            Rule::<$Type>::any()$(.only($allowed, $check))?$(.$single())?.read(item)?;
                         Ok(())
                     },
                     get: |config| Some(place!(config $place).$key.write()),

@@ -34,38 +34,58 @@ pub(super) trait Setting: Sized + PartialEq {
     }
 }
 
+/// Numbers that training computes with in 32 bits.
+pub(super) trait Single: Setting {
+    /// The value as it is computed with; `None` where 32 bits do not reach so far, or make 0 of it.
+    fn rounded(&self) -> Option<Self>;
+}
+
 /// What values of type `T` a key allows, beyond the type.
 pub(super) struct Rule<T> {
     allowed: Option<&'static str>,
     holds: fn(&T) -> bool,
+    rounded: Option<fn(&T) -> Option<T>>,
+}
+
+impl<T: Single> Rule<T> {
+    /// Only values that are allowed still in the 32 bits that they are computed with.
+    pub(super) fn f32(self) -> Rule<T> {
+        Rule { rounded: Some(T::rounded), ..self }
+    }
 }
 
 impl<T: Setting> Rule<T> {
     /// Every value of the type.
     pub(super) fn any() -> Rule<T> {
-        Rule { allowed: None, holds: |_| true }
+        Rule { allowed: None, holds: |_| true, rounded: None }
     }
 
     /// Only values for which `holds`; `allowed` says which, to stand after "expected".
     pub(super) fn only(self, allowed: &'static str, holds: fn(&T) -> bool) -> Rule<T> {
-        Rule { allowed: Some(allowed), holds }
+        Rule { allowed: Some(allowed), holds, ..self }
     }
 
     pub(super) fn allowed(&self) -> String {
-        self.allowed.map_or_else(T::expected, String::from)
+        let bits = if self.rounded.is_some() { " (in 32 bits: 0, or 1.2e-38 to 3.4e38 in size)" } else { "" };
+        self.allowed.map_or_else(T::expected, String::from) + bits
+    }
+
+    fn takes(&self, value: &T) -> bool {
+        let rounded = || self.rounded.is_none_or(|rounded| rounded(value).is_some_and(|x| (self.holds)(&x)));
+        (self.holds)(value) && rounded()
     }
 
     /// The value, or a hint what to write instead.
     pub(super) fn read(&self, item: &Item) -> Result<T, Option<String>> {
         let found = T::read(item);
         match found {
-            Some(value) if (self.holds)(&value) => Ok(value),
+            Some(value) if self.takes(&value) => Ok(value),
             _ => {
                 let Some(meant) = found.or_else(|| T::guess(item)) else { return Err(None) };
-                if (self.holds)(&meant) {
+                if self.takes(&meant) {
                     return Err(Some(text(&meant)));
                 }
-                let better = T::instead(&meant).filter(self.holds);
+                let better = T::instead(&meant).filter(|value| self.takes(value));
                 Err(better.map(|value| text(&value)))
             }
         }
@@ -122,6 +142,25 @@ impl Setting for f64 {
     /// Per cent.
     fn instead(&self) -> Option<f64> {
         (*self > 1.0).then_some(self / 100.0)
+    }
+}
+
+impl Single for f64 {
+    fn rounded(&self) -> Option<f64> {
+        let single = *self as f32;
+        (*self == 0.0 || single.is_normal()).then_some(f64::from(single))
+    }
+}
+
+impl Single for Option<f64> {
+    fn rounded(&self) -> Option<Option<f64>> {
+        self.map_or(Some(None), |number| number.rounded().map(Some))
+    }
+}
+
+impl Single for Vec<f64> {
+    fn rounded(&self) -> Option<Vec<f64>> {
+        self.iter().map(f64::rounded).collect()
     }
 }
 
@@ -373,6 +412,22 @@ mod tests {
         assert_eq!(hint(&Rule::<Decay>::any(), "'cosin'").as_deref(), Some("\"cosine\""));
         assert_eq!(hint(&Rule::<LayerFilter>::any(), "'fc*'").as_deref(), Some("[\"fc*\"]"));
         assert_eq!(hint(&Rule::<Limit>::any(), "0"), None);
+    }
+
+    #[test]
+    fn numbers_that_32_bits_do_not_hold_are_refused_where_they_are_computed_with() {
+        let below_one = || Rule::<f64>::any().only("", |x| (0.0..1.0).contains(x)).f32();
+        for good in ["0", "-0.0", "0.5", "1e-37", "0.999999"] {
+            assert!(below_one().read(&item(good)).is_ok(), "{good}");
+        }
+        // The last one is 1 in 32 bits.
+        for bad in ["1e-320", "1e-40", "0.999999999"] {
+            assert_eq!(below_one().read(&item(bad)), Err(None), "{bad}");
+        }
+        let list = Rule::<Vec<f64>>::any().f32();
+        assert!(list.read(&item("[3e38, -3e38]")).is_ok() && list.read(&item("[0, 1e39]")).is_err());
+        let auto = Rule::<Option<f64>>::any().f32();
+        assert!(auto.read(&item("'auto'")).is_ok() && auto.read(&item("1e300")).is_err());
     }
 
     #[test]
