@@ -165,6 +165,10 @@ pub struct Evaluation {
     pub accuracy: Option<f64>,
     /// How many samples there were.
     pub samples: u64,
+    /// Whether no evaluation of the run so far was as accurate, on the samples that choices are made by: the validation
+    /// split, and the test set where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<bool>,
 }
 
 /// The topology was updated.
@@ -332,7 +336,14 @@ pub(crate) mod tests {
                 training_flops: 3e12,
             }
             .into(),
-            Evaluation { split: "test".into(), loss: 0.25, accuracy: None, samples: 10_000 }.into(),
+            Evaluation {
+                split: "test".into(),
+                loss: 0.25,
+                accuracy: None,
+                samples: 10_000,
+                best: Some(true),
+            }
+            .into(),
             Update {
                 drop_fraction: 0.3,
                 parameters: vec![UpdateParameter {
@@ -391,7 +402,8 @@ pub(crate) mod tests {
     fn numbers_that_are_not_finite_are_null_and_come_back_as_nan_or_none() {
         for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             let event =
-                Evaluation { split: "test".into(), loss: bad, accuracy: Some(bad), samples: 1 }.into();
+                Evaluation { split: "test".into(), loss: bad, accuracy: Some(bad), samples: 1, best: None }
+                    .into();
             let line = Record { step: 1, draw: 1, time_s: bad, event }.to_line().unwrap();
             assert!(line.contains(r#""loss":null,"accuracy":null"#), "{line}");
             let record = Record::parse(line.as_bytes()).unwrap().unwrap();

@@ -67,6 +67,10 @@ pub struct Summary {
     pub loss: f64,
     /// Active weights.
     pub active: u64,
+    /// The most weights that were active at once, those of a dense network before its first patterns among them; `None`
+    /// where the run began under a version that did not tell.
+    #[serde(default)]
+    pub most_active: Option<u64>,
     /// All positions of weights, active or not.
     pub weights: u64,
     /// Size: four bytes for each active weight and each bias, one bit for each weight of a sparse layer.
@@ -84,10 +88,13 @@ pub struct Summary {
     pub draws: u64,
     /// Topology updates.
     pub updates: u64,
-    /// Training time, added up over resumes.
+    /// Training time, added up over resumes: steps, updates, records and checkpoints, but not evaluations.
     #[serde(deserialize_with = "or_nan")]
     pub seconds: f64,
-    /// Training samples per second.
+    /// Time of evaluations, in no other number of the summary; `None` where `seconds` has it, as it had once.
+    #[serde(default)]
+    pub evaluation_seconds: Option<f64>,
+    /// Training samples per second of these `seconds`.
     #[serde(deserialize_with = "or_nan")]
     pub samples_per_s: f64,
     /// The most memory the process held at once, if the system tells.
@@ -195,6 +202,7 @@ pub(crate) mod tests {
             test_error: Some(0.0144),
             loss: 0.1 + 0.2,
             active: 100,
+            most_active: Some(150),
             weights: 1000,
             bytes: 31_914,
             explored: 0.5,
@@ -204,6 +212,7 @@ pub(crate) mod tests {
             draws: 303,
             updates: 3,
             seconds: 12.5,
+            evaluation_seconds: Some(0.5),
             samples_per_s: 1e5,
             peak_memory_bytes: Some(1 << 20),
             weights_crc32c: u32::MAX,
@@ -270,6 +279,17 @@ pub(crate) mod tests {
         value.as_object_mut().unwrap().remove("data");
         let read = Summary::parse(value.to_string().as_bytes(), "s").unwrap();
         assert_eq!(read, Summary { data: None, ..sample() });
+    }
+
+    #[test]
+    fn a_summary_without_what_is_told_since_reads() {
+        let mut value = serde_json::to_value(sample()).unwrap();
+        let fields = value.as_object_mut().unwrap();
+        for field in ["most_active", "evaluation_seconds"] {
+            assert!(fields.remove(field).is_some(), "{field}");
+        }
+        let read = Summary::parse(value.to_string().as_bytes(), "summary.json").unwrap();
+        assert_eq!(read, Summary { most_active: None, evaluation_seconds: None, ..sample() });
     }
 
     #[test]

@@ -293,7 +293,13 @@ mod tests {
 
     #[test]
     fn numbers_that_are_not_finite_are_shown_as_they_are() {
-        let event = event::Evaluation { split: "test".into(), loss: f64::NAN, accuracy: None, samples: 1 };
+        let event = event::Evaluation {
+            split: "test".into(),
+            loss: f64::NAN,
+            accuracy: None,
+            samples: 1,
+            best: None,
+        };
         let shown = Shown::summary(0.0, u64::MAX, values(&event.into()));
         let events = record::read(&shown.to_record()).unwrap();
         assert!(events[0].scalars()[0].1.is_nan());

@@ -1,7 +1,7 @@
 //! A sweep made definite: each run with its folder, its whole configuration, and what it will cost. All of it is
 //! resolved before the first run starts.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
 use rigl_base::error::short;
@@ -12,6 +12,7 @@ use rigl_train::{Config, DataSpec, Design, MachineOptions, Origin, Registry, Set
 
 use crate::file::Sweep;
 use crate::grid::Combination;
+use crate::write::NONE;
 
 /// What a plan is made from.
 pub struct Request<'a> {
@@ -19,7 +20,7 @@ pub struct Request<'a> {
     pub sweep: &'a Sweep,
     /// Where its runs begin: what [`Sweep::start`] names, read.
     pub base: Base<'a>,
-    /// Scales the length of all runs, beside what they say of it themselves.
+    /// Scales the length of all runs, whatever their own multiplier.
     pub multiplier: Option<f64>,
     /// Settings that win over the file's.
     pub overrides: &'a [Override],
@@ -55,6 +56,8 @@ pub struct PlannedRun {
     pub config: Config,
     /// Its values for [`Plan::columns`]. Runs that have the same ones differ in seeds alone.
     pub values: Vec<String>,
+    /// The sparsity it ends with, of all weights of its network; `None` for a network all of whose weights are there.
+    pub sparsity: Option<f64>,
     /// Its optimiser steps.
     pub steps: u64,
     /// FLOPs of its training.
@@ -63,6 +66,10 @@ pub struct PlannedRun {
     pub bytes: u64,
     /// Whether these two are counted as the distribution says, since the run it starts from could not be read.
     pub guessed: bool,
+    /// Whether its data were looked at; else these numbers are those of the data set as it is published.
+    pub seen: bool,
+    /// What is odd about it, a line each ([`Design::remarks`]).
+    pub remarks: Vec<String>,
     /// How long it takes beside others, in no unit.
     pub work: f64,
 }
@@ -142,8 +149,7 @@ fn refuse_idle(runs: &[PlannedRun], shared: Vec<Vec<Shared>>) -> Result<()> {
     let Some(idle) = idle.find(|set| !by_another(&set.key)) else { return Ok(()) };
     let Shared { place, key, idle: Some(error) } = idle else { return Ok(()) };
     if named(&key).is_none() {
-        // An option: which ones there are, its own message says.
-        return Err(error);
+        return Err(no_option(runs, &place, &key, error));
     }
     let message = Error::usage(format!("{place}: `{}` does nothing in any of the runs", short(&key)));
     Err(match error.hint_text() {
@@ -152,12 +158,29 @@ fn refuse_idle(runs: &[PlannedRun], shared: Vec<Vec<Shared>>) -> Result<()> {
     })
 }
 
+/// The error for an option that no run's network has. `error` is of one of them: which options that one has, it says.
+fn no_option(runs: &[PlannedRun], place: &str, key: &str, error: Error) -> Error {
+    let networks: BTreeSet<&str> = runs.iter().map(|run| run.config.model.name.as_str()).collect();
+    if networks.len() < 2 || !key.starts_with("model.") {
+        return error;
+    }
+    let networks = networks.into_iter().collect::<Vec<_>>().join("`, `");
+    let message =
+        format!("{place}: none of the networks `{}` has an option `{}`", short(&networks), short(key));
+    match error.hint_text() {
+        Some(hint) => Error::usage(message).hint(hint),
+        None => Error::usage(message),
+    }
+}
+
 /// What is known of a data set: what its samples are like, and how many there are.
 #[derive(Clone)]
 struct Samples {
     spec: Spec,
     train: usize,
     test: usize,
+    /// Whether they were looked at, or what is said of the data set is taken for them.
+    seen: bool,
 }
 
 struct Planner<'a> {
@@ -179,7 +202,7 @@ impl Planner<'_> {
         let name = there.unwrap_or(&names[0]).clone();
         let (config, shared) = self.config(combination)?;
         let of_run = |error: Error| error.context(format!("run `{name}`"));
-        let Samples { spec, train: all, test } = self.samples(&config).map_err(of_run)?;
+        let Samples { spec, train: all, test, seen } = self.samples(&config).map_err(of_run)?;
         let settings = Settings::new(config.clone(), registry).map_err(of_run)?;
         settings.inputs(&spec.shape).map_err(of_run)?;
         let data = DataSpec::new(&spec, config.training_samples(all));
@@ -195,16 +218,21 @@ impl Planner<'_> {
         let dense = 3.0 * design.reference_flops() as f64;
         let value = |&number: &usize| {
             let axis = &sweep.axes[number];
-            value(&config, &axis.key).unwrap_or_else(|| axis.values[combination.0[number]].clone())
+            let said = || axis.values[combination.0[number]].clone();
+            // A key that this run does not read says nothing of it.
+            value(&config, &axis.key).unwrap_or_else(|| named(&axis.key).map_or_else(said, |_| NONE.into()))
         };
         let run = PlannedRun {
             path: folder.join(&name),
             values: self.shown.iter().map(value).collect(),
             name,
+            sparsity: design.sparsity(),
             steps: design.recipe().steps,
             flops: cost.mean * trained,
             bytes,
             guessed,
+            seen,
+            remarks: design.remarks(),
             work: (cost.mean + FIXED_SHARE * dense) * trained,
             config,
         };
@@ -215,34 +243,34 @@ impl Planner<'_> {
         let Request { sweep, base, overrides, variant, multiplier, .. } = self.request;
         let mut settings = sweep.settings(combination, variant)?;
         settings.extend(overrides.iter().map(|setting| Override { shared: true, ..setting.clone() }));
-        let resolve = |settings: &[Override]| {
-            Config::resolve_shared(&Sources { base: *base, overrides: settings }, &self.known)
-        };
-        let (config, shared) = resolve(&settings)?;
-        let Some(multiplier) = multiplier else { return Ok((config, shared)) };
-        // Resolved again, so that it is checked like any other.
-        let value = (config.multiplier * multiplier).to_string();
-        settings.push(Override::new("--multiplier", "multiplier", &value));
-        resolve(&settings)
+        let factor = |by: f64| Override::factor("--multiplier", "multiplier", &by.to_string());
+        settings.extend(multiplier.map(factor));
+        Config::resolve_shared(&Sources { base: *base, overrides: &settings }, &self.known)
     }
 
     fn samples(&mut self, config: &Config) -> Result<Samples> {
         let Request { registry, machine, .. } = self.request;
         let name = &config.data.name;
         registry.check_dataset(config)?;
-        if let Some((spec, train)) = registry.datasets.description(name) {
-            let test = registry.datasets.test_samples(name).unwrap_or(0);
-            return Ok(Samples { spec: spec.clone(), train, test });
+        if let Some(samples) = self.sets.get(name) {
+            return Ok(samples.clone());
         }
-        // Nobody has said what a set of the user's own is like: it is looked at once.
-        if !self.sets.contains_key(name) {
-            let folder = machine.data_folder.clone();
-            let options = DataOptions { folder, threads: machine.threads(), ..DataOptions::default() };
-            let Sets { train, test, .. } = registry.datasets.load(name, &options)?;
-            let samples = Samples { spec: train.spec().clone(), train: train.len(), test: test.len() };
-            self.sets.insert(name.clone(), samples);
-        }
-        self.sets.get(name).cloned().ok_or_else(|| Error::internal("a data set was looked at and forgotten"))
+        // Looked at once, as training will find it: a data folder may hold a part of a set, or another one in its files.
+        let folder = machine.data_folder.clone();
+        let options = DataOptions { folder, threads: machine.threads(), ..DataOptions::default() };
+        let samples = match (registry.datasets.load(name, &options), registry.datasets.description(name)) {
+            (Ok(Sets { train, test, .. }), _) => {
+                Samples { spec: train.spec().clone(), train: train.len(), test: test.len(), seen: true }
+            }
+            // It may be there only later; whether it is needed is asked once it is known what is done.
+            (Err(_), Some((spec, train))) => {
+                let test = registry.datasets.test_samples(name).unwrap_or(0);
+                Samples { spec: spec.clone(), train, test, seen: false }
+            }
+            (Err(error), None) => return Err(error),
+        };
+        self.sets.insert(name.clone(), samples.clone());
+        Ok(samples)
     }
 }
 

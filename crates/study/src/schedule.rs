@@ -338,6 +338,9 @@ mod tests {
             steps: 10,
             flops: 1.0,
             bytes: 10,
+            seen: true,
+            remarks: Vec::new(),
+            sparsity: None,
             guessed: false,
             work: 1.0,
         };

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use rigl_base::Result;
 use rigl_metrics::Summary;
 use rigl_train::Config;
-use rigl_train::config::{Base, Known, Override, Sources, keys};
+use rigl_train::config::{Base, Known, Override, Sources, StartKind, keys};
 
 use crate::folder::{FinishedRun, State};
 use crate::plan::{Plan, value};
@@ -107,6 +107,24 @@ impl Group {
     }
 }
 
+/// Sparsities that differ by more are told apart: half a point.
+const TELLING: f64 = 0.005;
+
+impl Group {
+    /// A value of the group as tables show it: beside a sparsity that its networks do not have, the one that they have.
+    pub(crate) fn seen(&self, column: &str, value: &str) -> String {
+        // A narrowed network is as large as one of that sparsity, and has none.
+        let narrowed = self.runs.iter().any(|run| run.config.method.start.kind == StartKind::Narrow);
+        let asked = value.parse::<f64>().ok().filter(|_| column == SPARSITY && !narrowed);
+        match (asked, self.mean(|summary| summary.sparsity)) {
+            (Some(asked), Some(found)) if (asked - found).abs() > TELLING => {
+                format!("{value} (is {found:.3})")
+            }
+            _ => value.into(),
+        }
+    }
+}
+
 impl Plan {
     /// The table of the runs that are finished, of runs that have come so far: a row for each combination of the grid
     /// without its seeds, in the grid's order.
@@ -194,7 +212,7 @@ impl Table {
         let mut shown: Vec<usize> = (0..keys.len()).filter(is_shown).collect();
         // One row alone is told by its method.
         if shown.is_empty() {
-            shown = (0..keys.len()).filter(|&n| [METHOD, "method.sparsity"].contains(&&*keys[n])).collect();
+            shown = (0..keys.len()).filter(|&n| [METHOD, SPARSITY].contains(&&*keys[n])).collect();
         }
         for group in &mut groups {
             group.values = shown.iter().map(|&number| std::mem::take(&mut group.values[number])).collect();
@@ -223,6 +241,7 @@ fn is_repeated(run: &FinishedRun, other: &FinishedRun) -> bool {
 
 const METHOD: &str = "method.name";
 const MODEL: &str = "model.name";
+const SPARSITY: &str = "method.sparsity";
 const START: &str = "method.start.run";
 
 /// The method and the network of a configuration.
@@ -256,13 +275,13 @@ fn group<'a>(groups: &'a mut Vec<Group>, values: &[String]) -> &'a mut Group {
 pub(crate) mod tests {
     use rigl_metrics::summary::Flops;
     use rigl_metrics::{DataRecord, Status};
-    use rigl_train::config::StartKind;
 
     use super::*;
 
     /// A finished run of that method, sparsity and seed.
     pub(crate) fn finished(method: &str, sparsity: f64, seed: u64, accuracy: Option<f64>) -> FinishedRun {
-        let text = format!("seed = {seed}\n[method]\nname = '{method}'\nsparsity = {sparsity}");
+        let of_method = if method == "dense" { String::new() } else { format!("sparsity = {sparsity}") };
+        let text = format!("seed = {seed}\n[method]\nname = '{method}'\n{of_method}");
         let config = Config::from_text("config.toml", &text, &Known::default()).unwrap();
         let summary = Summary {
             version: 1,
@@ -275,6 +294,7 @@ pub(crate) mod tests {
             test_error: accuracy.map(|x| 1.0 - x),
             loss: 0.5 + seed as f64,
             active: 100,
+            most_active: None,
             weights: 1000,
             bytes: 1500,
             explored: 0.25,
@@ -284,6 +304,7 @@ pub(crate) mod tests {
             draws: 11,
             updates: 1,
             seconds: 2.0 + seed as f64,
+            evaluation_seconds: None,
             samples_per_s: 1.0,
             peak_memory_bytes: None,
             weights_crc32c: crc32c::crc32c(text.as_bytes()),

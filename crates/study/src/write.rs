@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::table::{Group, Repeated, Spread, Table};
 
 /// What stands where there is no number.
-const NONE: &str = "–";
+pub(crate) const NONE: &str = "–";
 
 impl Table {
     /// Markdown, aligned so that it reads well as it is: [`Table::cells`].
@@ -40,7 +40,9 @@ impl Table {
                 number(group.mean(|s| s.explored), 3),
                 number(group.mean(|s| s.seconds), 1),
             ];
-            rows.push(group.values.iter().cloned().chain(numbers).collect());
+            let values = self.columns.iter().zip(&group.values);
+            let values = values.map(|(column, value)| group.seen(column, value));
+            rows.push(values.chain(numbers).collect());
         }
         rows
     }
@@ -58,6 +60,7 @@ impl Table {
             "training_flops_fraction",
             "active",
             "weights",
+            "sparsity",
             "bytes",
             "explored",
             "seconds",
@@ -81,6 +84,7 @@ impl Table {
                 number(group.mean(|s| s.training.fraction)),
                 number(group.mean(|s| s.active as f64)),
                 number(group.mean(|s| s.weights as f64)),
+                number(group.mean(|s| s.sparsity)),
                 number(group.mean(|s| s.bytes as f64)),
                 number(group.mean(|s| s.explored)),
                 number(group.mean(|s| s.seconds)),
@@ -117,6 +121,7 @@ impl Table {
                 "training_flops_fraction": group.mean(|s| s.training.fraction),
                 "active": group.mean(|s| s.active as f64),
                 "weights": group.mean(|s| s.weights as f64),
+                "sparsity": group.mean(|s| s.sparsity),
                 "bytes": group.mean(|s| s.bytes as f64),
                 "explored": group.mean(|s| s.explored),
                 "seconds": group.mean(|s| s.seconds),

@@ -11,11 +11,12 @@ use rigl_topology::{LayerStatistics, Method, Pattern, Start as First, Updates};
 use crate::cost::{self, Training};
 use crate::machine::MachineOptions;
 use crate::memory::{Memory, Planned};
-use crate::network::{self, Network};
+use crate::network::{self, Narrowed, Network};
 use crate::norms;
 use crate::origin::Origin;
 use crate::recipe::Recipe;
 use crate::registry::Registry;
+use crate::remarks;
 use crate::settings::Settings;
 use crate::taken::{self, Found};
 use crate::weights::Score;
@@ -76,6 +77,8 @@ pub struct Design {
     allocated: Vec<Option<usize>>,
     epsilon: Option<f64>,
     reference_flops: u64,
+    spread: bool,
+    narrowed: Option<Narrowed>,
     /// By what the first patterns are chosen, of a dense network.
     scored: Option<Score>,
     recipe: Recipe,
@@ -94,7 +97,10 @@ impl Design {
         norms::check(&network.graph, settings)?;
         let recipe = Recipe::new(settings, data.samples)?;
         let counts = Counts::new(&network, settings, origin)?;
-        let Network { graph, allocated, first, epsilon, reference_flops } = network;
+        if matches!(origin, Origin::Run(_)) {
+            check_taken(&network, &counts, settings)?;
+        }
+        let Network { graph, allocated, first, epsilon, spread, narrowed, reference_flops } = network;
         let layers: Vec<SparseLayer> = (0..allocated.len())
             .filter_map(|parameter| {
                 let (now, end) = (counts.now[parameter]?, counts.end[parameter]?);
@@ -107,7 +113,7 @@ impl Design {
             false => recipe.updates.clone(),
         };
         let cost = Cost::of(&graph, &counts.end)?;
-        Ok(Design {
+        let design = Design {
             settings: settings.clone(),
             data: data.clone(),
             graph,
@@ -115,11 +121,37 @@ impl Design {
             allocated,
             epsilon,
             reference_flops,
+            spread,
+            narrowed,
             scored: counts.scored,
             recipe,
             updates,
             cost,
-        })
+        };
+        remarks::refuse(&design)?;
+        Ok(design)
+    }
+
+    /// What is odd about the run though nothing forbids it, a line each: keys that reach less than they say, points of the
+    /// recipe beyond the run. Empty for most runs.
+    pub fn remarks(&self) -> Vec<String> {
+        remarks::of(self)
+    }
+
+    /// The sparsity that the run ends with, of all weights of the network, those of dense layers among them; `None` for a
+    /// network all of whose weights are there.
+    pub fn sparsity(&self) -> Option<f64> {
+        (!self.layers.is_empty()).then_some(self.cost.sparsity)
+    }
+
+    /// Whether `method.sparsity` is of any layer.
+    pub(crate) fn spreads(&self) -> bool {
+        self.spread
+    }
+
+    /// How large a narrowed network was to be.
+    pub(crate) fn narrowed(&self) -> Option<Narrowed> {
+        self.narrowed
     }
 
     /// What it was made from.
@@ -295,6 +327,28 @@ impl Counts {
         };
         Ok(Counts { end: found.iter().zip(allocated).map(end).collect(), now: found, scored: None })
     }
+}
+
+/// Refuses a sparsity that was asked for where the patterns that are taken over have another one, and keep it.
+fn check_taken(network: &Network, counts: &Counts, settings: &Settings) -> Result<()> {
+    const KEY: &str = "method.sparsity";
+    let config = settings.config();
+    if !config.asks_for(KEY) {
+        return Ok(());
+    }
+    let share = |counts: &[Option<usize>]| Cost::of(&network.graph, counts).map(|cost| cost.sparsity);
+    let (found, asked) = (share(&counts.end)?, share(&network.allocated)?);
+    if (found - asked).abs() <= remarks::TELLING {
+        return Ok(());
+    }
+    let run = &config.method.start.run;
+    let error = Error::usage(format!(
+        "`{KEY}` is `{}`, but the patterns of `method.start.run` = `{}` stay as they are, {:.2} % sparse",
+        config.method.sparsity,
+        rigl_base::error::short(run),
+        100.0 * found
+    ));
+    Err(config.blame(KEY, error.hint("leave it out, or start from a run of that sparsity")))
 }
 
 /// The active counts in a checkpoint of this network. A run that starts from no other has those that its distribution

@@ -215,8 +215,23 @@ fn sums(found: &Sums, batches: u64, batch: usize, cost: &Cost) -> Result<()> {
     if let Some(threshold) = found.threshold.filter(|x| !(x.is_finite() && *x >= 0.0)) {
         return refused("threshold", &threshold, "a finite number that is not negative");
     }
-    let best = found.best_validation_accuracy.filter(|x| !(0.0..=1.0).contains(x));
-    best.map_or(Ok(()), |best| refused("best-validation-accuracy", &best, "a number from 0 to 1"))
+    let bests = [
+        ("best-validation-accuracy", found.best_validation_accuracy),
+        ("best-test-accuracy", found.best_test_accuracy),
+    ];
+    for (key, best) in bests {
+        if let Some(best) = best.filter(|x| !(0.0..=1.0).contains(x)) {
+            return refused(key, &best, "a number from 0 to 1");
+        }
+    }
+    if let Some(seconds) = found.evaluation_seconds.filter(|x| !(x.is_finite() && *x >= 0.0)) {
+        return refused("evaluation-seconds", &seconds, "a finite number that is not negative");
+    }
+    let (active, weights) = (cost.active as u64, cost.weights as u64);
+    match found.most_active.filter(|most| !(active..=weights).contains(most)) {
+        Some(most) => refused("most-active", &most, &format!("a number from {active} to {weights}")),
+        None => Ok(()),
+    }
 }
 
 /// What the method remembers, and what the first values were.
@@ -270,6 +285,10 @@ mod tests {
             (Sums { threshold: Some(f64::INFINITY), ..good.clone() }, "threshold"),
             (Sums { threshold: Some(-1.0), ..good.clone() }, "threshold"),
             (Sums { best_validation_accuracy: Some(1.5), ..good.clone() }, "best-validation-accuracy"),
+            (Sums { best_test_accuracy: Some(f64::NAN), ..good.clone() }, "best-test-accuracy"),
+            (Sums { evaluation_seconds: Some(-1.0), ..good.clone() }, "evaluation-seconds"),
+            (Sums { most_active: Some(0), ..good.clone() }, "most-active"),
+            (Sums { most_active: Some(u64::MAX), ..good.clone() }, "most-active"),
         ] {
             let message = check(&sums).unwrap_err();
             assert!(message.starts_with(&format!("`{key}` is `")), "{message}");

@@ -23,6 +23,7 @@ pub mod presets;
 mod program;
 pub mod recipe;
 mod registry;
+mod remarks;
 mod run;
 mod settings;
 mod start;

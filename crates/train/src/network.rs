@@ -19,9 +19,22 @@ pub(crate) struct Network {
     pub(crate) first: Vec<Option<usize>>,
     /// The ε of the Erdős–Rényi distributions, where there is one.
     pub(crate) epsilon: Option<f64>,
+    /// Whether the sparsity is spread over any layer: not where each has its own.
+    pub(crate) spread: bool,
+    /// The size that a narrowed network was to have, and what it has.
+    pub(crate) narrowed: Option<Narrowed>,
     /// Floating-point operations of the forward pass of the dense network, per sample; of the one that was not
     /// narrowed, where a method narrows it.
     pub(crate) reference_flops: u64,
+}
+
+/// How large a narrowed network was to be, and is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Narrowed {
+    /// In what.
+    pub(crate) to: NarrowTo,
+    pub(crate) wanted: u64,
+    pub(crate) found: u64,
 }
 
 impl Network {
@@ -41,6 +54,10 @@ impl Network {
         let layers = layers(&graph)?;
         check_layers(settings, &layers)?;
         let allocation = allocate(&layers, &settings.budget)?;
+        let spread = allocation.inside.contains(&true);
+        if !spread && settings.method.topology != Topology::Dense {
+            check_reach(settings)?;
+        }
         let by_parameter = |active: Vec<Option<usize>>| {
             let mut counts = vec![None; graph.parameters().len()];
             graph.weights().zip(active).for_each(|((id, _), count)| counts[id.index()] = count);
@@ -58,12 +75,13 @@ impl Network {
                 graph.parameters().iter().zip(&allocated).zip(initial).map(first).collect()
             }
         };
-        let dense = |graph: Graph| {
+        let dense = |graph: Graph, narrowed| {
             let none = vec![None; graph.parameters().len()];
-            Ok(Network { graph, allocated: none.clone(), first: none, epsilon: None, reference_flops })
+            let (allocated, first) = (none.clone(), none);
+            Ok(Network { graph, allocated, first, epsilon: None, spread, narrowed, reference_flops })
         };
         match settings.method.topology {
-            Topology::Dense => dense(graph),
+            Topology::Dense => dense(graph, None),
             Topology::Narrow(to) => {
                 let size = |cost: &Cost| match to {
                     NarrowTo::Bytes => cost.bytes,
@@ -77,10 +95,15 @@ impl Network {
                     )));
                 }
                 let narrowed = |width| build(settings, registry, sample_shape, classes, Some(width));
-                dense(narrow(wanted, narrowed, |graph| Cost::dense(graph).map(|cost| size(&cost)))?)
+                let size = |graph: &Graph| Cost::dense(graph).map(|cost| size(&cost));
+                let graph = narrow(wanted, to, narrowed, size)
+                    .map_err(|error| settings.config().blame("method.sparsity", error))?;
+                let found = size(&graph)?;
+                dense(graph, Some(Narrowed { to, wanted, found }))
             }
             Topology::Static(_) | Topology::Dynamic(..) => {
-                Ok(Network { graph, allocated, first, epsilon: allocation.epsilon, reference_flops })
+                let epsilon = allocation.epsilon;
+                Ok(Network { graph, allocated, first, epsilon, spread, narrowed: None, reference_flops })
             }
         }
     }
@@ -96,6 +119,25 @@ fn check_layers(settings: &Settings, layers: &[Layer]) -> Result<()> {
     let refused = |e: Error| config.blame("method.filter", e.context("`method.filter`"));
     let chosen = budget.layers.select(layers).map_err(refused)?;
     budget.check_chosen(&chosen).map_err(|e| refused(e.hint("method.filter = \"all\"")))
+}
+
+/// Refuses what was asked for of layers that the sparsity is spread over, where there are none.
+fn check_reach(settings: &Settings) -> Result<()> {
+    let config = settings.config();
+    let idle = ["method.sparsity", "method.distribution", "method.filter"];
+    let Some(key) = idle.into_iter().find(|key| config.asks_for(key)) else { return Ok(()) };
+    let error = match settings.budget.explicit.is_empty() {
+        // All that may be sparse is a first convolution.
+        true => Error::usage(format!(
+            "`{key}` reaches no layer: under `uniform` the first convolution stays dense"
+        ))
+        .hint("--distribution erk"),
+        false => Error::usage(format!(
+            "`{key}` reaches no layer: `[{LAYERS}]` gives each that may be sparse a sparsity of its own"
+        ))
+        .hint(format!("--set {LAYERS}={{}} (takes them back)")),
+    };
+    Err(config.blame(key, error))
 }
 
 /// The network of these settings, at this width if one is given.
@@ -122,9 +164,10 @@ const WIDTHS: f64 = 1000.0;
 /// Wider networks are not tried.
 const WIDEST: f64 = 100.0;
 
-/// The network whose size lies nearest to the one wanted, among those of all widths; of two as near, the narrower one.
+/// The network whose size, in these units, lies nearest to the one wanted, among those of all widths; of two as near, the narrower one.
 fn narrow(
     wanted: u64,
+    to: NarrowTo,
     build: impl Fn(f64) -> Result<Graph>,
     size: impl Fn(&Graph) -> Result<u64>,
 ) -> Result<Graph> {
@@ -137,7 +180,7 @@ fn narrow(
     let (mut low, mut high) = (0, 1);
     while at(high)?.1 < wanted {
         if f64::from(high) > WIDEST * WIDTHS {
-            return Err(Error::usage(format!("no width of the network makes it as large as {wanted}")));
+            return Err(Error::usage(format!("no width of the network makes it as large as {wanted} {to}")));
         }
         (low, high) = (high, high * 2);
     }
@@ -146,6 +189,11 @@ fn narrow(
         if at(middle)?.1 < wanted { low = middle } else { high = middle }
     }
     let (upper, above) = at(high)?;
+    if low == 0 && above > wanted {
+        return Err(Error::usage(format!(
+            "no width of the network makes it as small as {wanted} {to}: the narrowest has {above}"
+        )));
+    }
     if low == 0 {
         return Ok(upper);
     }

@@ -62,6 +62,15 @@ pub(crate) struct Sums {
     /// The best validation accuracy so far.
     #[serde(with = "text::option", default, skip_serializing_if = "Option::is_none")]
     pub(crate) best_validation_accuracy: Option<f64>,
+    /// The best test accuracy so far.
+    #[serde(with = "text::option", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) best_test_accuracy: Option<f64>,
+    /// The most weights that were active at once.
+    #[serde(with = "text::option", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) most_active: Option<u64>,
+    /// Seconds of evaluations.
+    #[serde(with = "text::option", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) evaluation_seconds: Option<f64>,
 }
 
 /// The entry of a release whose methods kept every count: batches that took the dense gradient too.
@@ -101,6 +110,16 @@ impl Sums {
         }
         serde_json::from_value(Value::Object(entries))
             .map_err(|e| Error::data("the sums of the run do not read").caused_by(e))
+    }
+
+    /// The best test accuracy so far; of a run that began when it was not noted, that of the last evaluation.
+    pub(crate) fn best_test_accuracy(&self) -> Option<f64> {
+        self.best_test_accuracy.or(self.evaluation.as_ref()?.accuracy)
+    }
+
+    /// Notes that so many weights are active.
+    pub(crate) fn note_active(&mut self, active: usize) {
+        self.most_active = self.most_active.map(|most| most.max(active as u64));
     }
 }
 
@@ -203,8 +222,12 @@ pub(crate) mod tests {
                 loss: 1.0 / 3.0,
                 accuracy: None,
                 samples: 9,
+                best: None,
             }),
             best_validation_accuracy: Some(2.0 / 3.0),
+            best_test_accuracy: Some(0.25),
+            most_active: Some(cost().weights as u64),
+            evaluation_seconds: Some(1.0 / 7.0),
         }
     }
 
@@ -225,11 +248,14 @@ pub(crate) mod tests {
         let names: Vec<_> = sums().write().unwrap().into_keys().collect();
         let expected = [
             "began-with",
+            "best-test-accuracy",
             "best-validation-accuracy",
             "evaluation",
+            "evaluation-seconds",
             "interval-correct",
             "interval-loss",
             "interval-samples",
+            "most-active",
             "threshold",
             "training-flops",
             "updates",

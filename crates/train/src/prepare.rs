@@ -17,6 +17,7 @@ use crate::network::Network;
 use crate::origin::Origin;
 use crate::program::Program;
 use crate::registry::Registry;
+use crate::remarks;
 use crate::settings::Settings;
 use crate::start::Start;
 
@@ -140,6 +141,16 @@ impl Prepared {
     /// What is trained.
     pub fn design(&self) -> &Design {
         &self.design
+    }
+
+    /// What is odd about the run though nothing forbids it, a line each: [`Design::remarks`], and what the samples say.
+    pub fn remarks(&self) -> Vec<String> {
+        let data = &self.config().data;
+        let limits = [
+            remarks::limit("data.train-samples", data.train_samples, self.sets.train.len()),
+            remarks::limit("data.test-samples", data.test_samples, self.sets.test.len()),
+        ];
+        self.design.remarks().into_iter().chain(limits.into_iter().flatten()).collect()
     }
 
     /// Whether it goes on from a checkpoint.

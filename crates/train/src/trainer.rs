@@ -120,6 +120,9 @@ impl<'a> Trainer<'a> {
             Beginning::Anew(began_with) => {
                 let mut position = Position::start(&stepper.patterns());
                 position.sums.began_with = began_with;
+                // A network whose patterns are chosen by scores is dense until they are.
+                position.sums.most_active = Some(cost.active as u64);
+                position.sums.evaluation_seconds = Some(0.0);
                 (position, Before::default(), None)
             }
             Beginning::Resumed(latest) => {
@@ -346,6 +349,7 @@ impl<'a> Trainer<'a> {
         }
         if changes.iter().any(|(_, change)| change.dropped() != change.grown()) {
             self.cost = self.stepper.cost()?;
+            self.position.sums.note_active(self.cost.active);
         }
         // A method that updates at every step would fill the log.
         let each = if self.design.method().every_step() { records.every_steps } else { 1 };
@@ -380,9 +384,7 @@ impl<'a> Trainer<'a> {
             self.recorder.clock.record = Pace::new(Instant::now(), draw);
         }
         if evaluates {
-            let begun = Instant::now();
             self.evaluate()?;
-            self.recorder.clock.record.pause(begun.elapsed());
         }
         Ok(())
     }
@@ -418,27 +420,47 @@ impl<'a> Trainer<'a> {
 
     /// Evaluates on the validation split, if there is one, and on the test set.
     fn evaluate(&mut self) -> Result<()> {
-        if let Some(set) = self.sets.validation.clone() {
-            let evaluation = self.evaluate_on(&set, "validation")?;
-            let best = &mut self.position.sums.best_validation_accuracy;
-            if evaluation.accuracy > *best {
-                *best = evaluation.accuracy;
+        let validation = self.sets.validation.clone();
+        if let Some(set) = &validation {
+            let best = self.position.sums.best_validation_accuracy;
+            let evaluation = self.evaluate_on(set, "validation", Some(best))?;
+            if evaluation.accuracy > best {
+                self.position.sums.best_validation_accuracy = evaluation.accuracy;
                 self.save_best()?;
             }
         }
         let set = Arc::clone(&self.sets.test);
-        self.position.sums.evaluation = Some(self.evaluate_on(&set, "test")?);
+        // No choice is made by the test set where there are samples for choices.
+        let best = self.position.sums.best_test_accuracy();
+        let evaluation = self.evaluate_on(&set, "test", validation.is_none().then_some(best))?;
+        self.position.sums.best_test_accuracy =
+            if evaluation.accuracy > best { evaluation.accuracy } else { best };
+        self.position.sums.evaluation = Some(evaluation);
         Ok(())
     }
 
-    fn evaluate_on(&mut self, set: &Arc<dyn Dataset>, split: &str) -> Result<event::Evaluation> {
+    /// Evaluates on these samples; where choices are made by them, with the best accuracy before.
+    fn evaluate_on(
+        &mut self,
+        set: &Arc<dyn Dataset>,
+        split: &str,
+        best: Option<Option<f64>>,
+    ) -> Result<event::Evaluation> {
+        let begun = Instant::now();
         let batch = self.design.settings().evaluation_batch();
         let outcome = evaluate(&mut self.stepper.session, set, &self.preprocessing, batch)?;
+        let spent = begun.elapsed();
+        self.recorder.clock.pause(spent);
+        if let Some(seconds) = &mut self.position.sums.evaluation_seconds {
+            *seconds += spent.as_secs_f64();
+        }
+        let accuracy = Some(outcome.accuracy());
         let evaluation = event::Evaluation {
             split: split.to_string(),
             loss: outcome.mean_loss(),
-            accuracy: Some(outcome.accuracy()),
+            accuracy,
             samples: outcome.samples as u64,
+            best: best.map(|before| accuracy > before),
         };
         let step = self.position.step;
         if !outcome.loss.is_finite() {

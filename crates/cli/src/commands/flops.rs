@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use rigl_base::Result;
 use rigl_base::counts::counted;
+use rigl_base::{Error, Result};
 use rigl_topology::Method;
-use rigl_train::{Design, Origin, Prepared, Registry, Settings};
+use rigl_train::{Config, Design, Origin, Prepared, Registry, Settings};
 use serde_json::json;
 
 use super::named::{Named, Samples};
@@ -43,14 +43,23 @@ pub(crate) struct Flops {
 pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let named = Named::new(&args.recipe, &args.keys, &args.samples, registry)?;
     named.config.left_out().iter().for_each(|text| printer.warning(text));
-    // The files of a data set are needed only where nobody has said what is in them.
+    // The files of a data set are looked at only where nobody has said what is in them, or where it is said where they are.
     let mut train_samples = named.train_samples;
-    let samples = named.samples(|config| {
+    let mut look = |config: &Config| {
         let prepared = Prepared::new(config.clone(), registry, &args.machine.options()?)?;
         train_samples = Some(prepared.sets().train.len());
         let spec = prepared.sets().train.spec();
         Ok(Samples { shape: spec.shape.clone(), classes: spec.classes.len() })
-    })?;
+    };
+    let found = match args.machine.data_dir {
+        None => None,
+        Some(_) if named.is_of_data() => Some(look(&named.config)?),
+        Some(_) => {
+            let error = "`--data-dir` does nothing where a network is named: the samples are those that it is usually for";
+            return Err(Error::usage(error).hint(format!("--set data.name={}", named.config.data.name)));
+        }
+    };
+    let samples = named.samples(found, look)?;
     // Only where the run is counted in epochs of data that nobody knows is its length a guess.
     let count_of_samples = train_samples.unwrap_or(EPOCH);
     let settings = Settings::new(named.config.clone(), registry)?;

@@ -20,6 +20,8 @@ pub(crate) struct Named {
     known: Option<Samples>,
     /// Samples that its data set is known to have to train on, if the network is for those.
     pub(crate) train_samples: Option<usize>,
+    /// Whether the network is for the samples of its data set.
+    of_data: bool,
     given: SampleFlags,
 }
 
@@ -80,19 +82,28 @@ impl Named {
         } else {
             described.map(|(of, _)| Samples { shape: of.shape.clone(), classes: of.classes.len() })
         };
-        Ok(Named { config, recipe, known, train_samples, given: given.clone() })
+        Ok(Named { config, recipe, known, train_samples, of_data: !of_model, given: given.clone() })
     }
 
-    /// The samples: what the command line says of them, then the data set or the model, then what `load` finds in the
-    /// data, which is asked only if it must be.
-    pub(crate) fn samples(&self, load: impl FnOnce(&Config) -> Result<Samples>) -> Result<Samples> {
+    /// Whether the network is for the samples of its data set, not for those that it is usually for.
+    pub(crate) fn is_of_data(&self) -> bool {
+        self.of_data
+    }
+
+    /// The samples: what the command line says of them, then what was `found` in the data, then the data set or the model,
+    /// then what `load` finds in the data, which is asked only if it must be.
+    pub(crate) fn samples(
+        &self,
+        found: Option<Samples>,
+        load: impl FnOnce(&Config) -> Result<Samples>,
+    ) -> Result<Samples> {
         let shape = self.given.input.as_ref().map(|Shape(shape)| shape.clone());
         let classes = self.given.classes.map(|classes| classes as usize);
         if let (Some(shape), Some(classes)) = (&shape, classes) {
             return Ok(Samples { shape: shape.clone(), classes });
         }
-        let known = match &self.known {
-            Some(known) => known.clone(),
+        let known = match found.or_else(|| self.known.clone()) {
+            Some(known) => known,
             None => load(&self.config)?,
         };
         Ok(Samples { shape: shape.unwrap_or(known.shape), classes: classes.unwrap_or(known.classes) })

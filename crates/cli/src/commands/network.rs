@@ -4,7 +4,6 @@ use rigl_base::Result;
 use rigl_base::counts::counted;
 use rigl_graph::ParameterKind;
 use rigl_graph::account::{Cost, ParameterCost};
-use rigl_topology::OptimizerStep;
 use rigl_train::{Design, Prepared};
 use serde_json::{Value, json};
 
@@ -21,6 +20,8 @@ pub(crate) fn show(prepared: &Prepared, printer: &Printer) -> Result<()> {
             "method": config.method.name,
             "steps": design.recipe().steps,
             "updates": design.updates().count(),
+            "sparsity": design.sparsity(),
+            "remarks": prepared.remarks(),
             "train_samples": sets.train.len(),
             "test_samples": sets.test.len(),
             "data": prepared.data(),
@@ -40,10 +41,12 @@ pub(crate) fn note(prepared: &Prepared, printer: &Printer) -> Result<()> {
 fn text(prepared: &Prepared) -> Result<String> {
     let (design, sets) = (prepared.design(), prepared.sets());
     let (config, recipe) = (design.settings().config(), design.recipe());
+    let remarks: String = prepared.remarks().iter().map(|remark| format!("note: {remark}\n")).collect();
     Ok(format!(
-        "{}\n{} on `{}`{}: {} training and {}, {} of {} ({}), {}, {} of memory planned\n",
+        "{}\n{}{} on `{}`{}: {} training and {}, {} of {} ({}), {}, {} of memory planned\n{remarks}",
         table(design),
         config.method.name,
+        design.sparsity().map_or(String::new(), |sparsity| format!(", {} sparse,", percent(sparsity))),
         config.data.name,
         if prepared.data().published == Some(false) { " (own data, not the published)" } else { "" },
         count(sets.train.len() as u64),
@@ -58,17 +61,9 @@ fn text(prepared: &Prepared) -> Result<String> {
 
 /// How many topology updates fall into the run.
 fn updates(design: &Design) -> String {
-    let (updates, steps) = (design.updates(), design.recipe().steps);
-    // What grows then is never trained.
-    let taken = |step| updates.interval() > 1 && updates.needs(step, false).step == OptimizerStep::Taken;
-    let late = match updates.last() {
-        Some(last) if last + 1 == steps && taken(last) => ", the last of them after the last step",
-        _ => "",
-    };
-    match updates.count() {
-        0 if design.method().updates() => "into which no topology update falls".into(),
+    match design.updates().count() {
         0 => "no topology updates".into(),
-        n => format!("{}{late}", counted(n, "topology update")),
+        n => counted(n, "topology update"),
     }
 }
 

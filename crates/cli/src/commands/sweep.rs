@@ -1,6 +1,6 @@
 //! `rigl sweep`: a grid of runs as child processes, and one table of what they came to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ use serde_json::json;
 
 use super::read_text;
 use crate::args::MachineFlags;
-use crate::output::{Align, Printer, SweepDisplay, Table as Text, bytes, count, shown_runs, si};
+use crate::output::{Align, Printer, SweepDisplay, Table as Text, bytes, count, percent, shown_runs, si};
 use crate::signals::{Signals, Work};
 
 /// Where sweeps go that are given no folder.
@@ -120,6 +120,7 @@ pub(crate) fn run(args: &Sweep, registry: &Registry, printer: &Printer) -> Resul
         .map_err(|e| Error::environment("cannot tell where this program lies").caused_by(e))?;
     check_folder(&plan.folder)?;
     files::create_folder(&plan.folder)?;
+    remarks(&plan, printer);
     let lock = lock_folder(&plan.folder, LOCK)?;
     let signals = Signals::listen(printer, Work::Sweep)?;
     let cores = MachineOptions::default().threads();
@@ -216,7 +217,8 @@ fn dry_run(plan: &Plan, states: &[State], printer: &Printer) -> Result<()> {
         let run = |(run, state): (&rigl_study::PlannedRun, &State)| {
             json!({
                 "run": run.path, "state": state.word(), "steps": run.steps, "flops": run.flops,
-                "planned_bytes": run.bytes,
+                "planned_bytes": run.bytes, "sparsity": run.sparsity, "remarks": run.remarks,
+                "data_seen": run.seen,
             })
         };
         let runs: Vec<_> = plan.runs.iter().zip(states).map(run).collect();
@@ -226,20 +228,24 @@ fn dry_run(plan: &Plan, states: &[State], printer: &Printer) -> Result<()> {
     let mut table = Text::new(&[
         ("run", Align::Left),
         ("state", Align::Left),
+        ("sparsity", Align::Right),
         ("steps", Align::Right),
         ("FLOPs", Align::Right),
         ("memory", Align::Right),
     ]);
     for (run, state) in plan.runs.iter().zip(states) {
-        let memory = bytes(run.bytes);
-        table.row(vec![run.name.clone(), state.word().into(), count(run.steps), si(run.flops), memory]);
+        let (sparsity, memory) = (run.sparsity.map_or("–".into(), percent), bytes(run.bytes));
+        let [steps, flops] = [count(run.steps), si(run.flops)];
+        table.row(vec![run.name.clone(), state.word().into(), sparsity, steps, flops, memory]);
     }
     table.rule();
     let finished = states.iter().filter(|state| state.is_finished()).count();
     let all = runs(plan.runs.len());
-    table.row(vec![all, format!("{finished} finished"), count(steps), si(flops), String::new()]);
+    let finished = format!("{finished} finished");
+    table.row(vec![all, finished, String::new(), count(steps), si(flops), String::new()]);
     printer.result(&table.to_string())?;
     printer.note(&format!("in {}", shown::path(&plan.folder)));
+    remarks(plan, printer);
     let guessed = plan.runs.iter().filter(|run| run.guessed).count() as u64;
     if guessed > 0 {
         let (guessed, all) = (count(guessed), count(plan.runs.len() as u64));
@@ -248,6 +254,27 @@ fn dry_run(plan: &Plan, states: &[State], printer: &Printer) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Says what is odd about runs, what is odd about several once.
+fn remarks(plan: &Plan, printer: &Printer) {
+    let mut all: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for run in &plan.runs {
+        run.remarks.iter().for_each(|remark| all.entry(remark).or_default().push(&run.name));
+    }
+    for (remark, of) in all {
+        match of[..] {
+            [only] => printer.note(&format!("note: run `{only}`: {remark}")),
+            _ => printer.note(&format!("note: {} of {}: {remark}", of.len(), runs(plan.runs.len()))),
+        }
+    }
+    let sets: BTreeSet<&str> =
+        plan.runs.iter().filter(|run| !run.seen).map(|run| run.config.data.name.as_str()).collect();
+    for name in sets {
+        printer.note(&format!(
+            "note: the files of data set `{name}` could not be read: its runs are counted for the set as it is published"
+        ));
+    }
 }
 
 /// Prints what there is so far; as JSON with what failed.

@@ -97,7 +97,7 @@ pub(crate) fn run(args: &Train, registry: &Registry, printer: &Printer) -> Resul
         return compare(args, prepared, recipe, overrides, registry, &machine, printer);
     }
     let label = prepared.config().method.name.clone();
-    let writer = claim(args, &run_name_of(recipe, prepared.config(), &label), &[])?.into_run()?;
+    let writer = claim(args, &run_name_of(recipe, &prepared, &label), &[])?.into_run()?;
     begin(&prepared, &writer)?;
     printer.note(&format!("run: {}", shown::path(writer.path())));
     network::note(&prepared, printer)?;
@@ -124,7 +124,7 @@ fn compare(
     let mut dense = configuration(recipe, &overrides, registry)?;
     data::given(&mut dense, args.machine.data_dir.as_deref(), machine)?;
     let dense = Prepared::new(dense, registry, machine)?;
-    let name = run_name_of(recipe, sparse.config(), &format!("{}-and-dense", sparse.config().method.name));
+    let name = run_name_of(recipe, &sparse, &format!("{}-and-dense", sparse.config().method.name));
     // Both configurations first: from then on the comparison can be resumed.
     let Claim { path: parent, runs } = claim(args, &name, &[SPARSE, DENSE])?;
     for (prepared, writer) in [&sparse, &dense].into_iter().zip(&runs) {
@@ -162,14 +162,9 @@ fn claim(args: &Train, name: &str, runs: &[&str]) -> Result<Claim> {
     }
 }
 
-fn run_name_of(recipe: &str, config: &Config, method: &str) -> String {
-    run_name(
-        SystemTime::now(),
-        &recipe_name(recipe, config),
-        method,
-        config.method.sparsity,
-        config.seeds.init,
-    )
+fn run_name_of(recipe: &str, prepared: &Prepared, method: &str) -> String {
+    let (config, sparsity) = (prepared.config(), prepared.design().sparsity());
+    run_name(SystemTime::now(), &recipe_name(recipe, config), method, sparsity, config.seeds.init)
 }
 
 /// What its recipe is called: by its file, unless that is the configuration of another run; else by its preset.

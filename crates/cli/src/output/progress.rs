@@ -23,7 +23,6 @@ pub(crate) struct Display {
     last_line: Instant,
     steps_per_epoch: f64,
     epochs: f64,
-    best: f64,
     saved: Saved,
 }
 
@@ -39,7 +38,6 @@ impl Display {
             last_line: Instant::now(),
             steps_per_epoch: recipe.steps_per_epoch,
             epochs: recipe.epochs(recipe.steps),
-            best: f64::NEG_INFINITY,
             saved,
         }
     }
@@ -84,6 +82,10 @@ fn text(p: &Progress, width: usize, label: &str, with_bar: bool) -> String {
     let length = (width / 4).clamp(8, 24);
     let drawn =
         if with_bar { format!("{} {:>3.0} %", bar(done, length), 100.0 * done) } else { String::new() };
+    let sparsity = match p.sparsity > 0.0 {
+        true => format!("sparsity {}", percent(p.sparsity)),
+        false => String::new(),
+    };
     let parts = [
         (0, label.to_string()),
         (1, drawn),
@@ -91,7 +93,7 @@ fn text(p: &Progress, width: usize, label: &str, with_bar: bool) -> String {
         (5, format!("loss {:.4}", p.loss)),
         (9, format!("mean {:.4}", p.mean_loss)),
         (2, format!("accuracy {}", percent(p.accuracy))),
-        (6, format!("sparsity {}", percent(p.sparsity))),
+        (6, sparsity),
         (8, updates),
         (10, format!("lr {:.3e}", p.learning_rate)),
         (7, format!("{speed}samples/s")),
@@ -110,8 +112,7 @@ impl Observer for Display {
                     epochs(self.epochs)
                 );
                 let accuracy = evaluation.accuracy.unwrap_or(f64::NAN);
-                let best = if accuracy > self.best { "  best so far" } else { "" };
-                self.best = self.best.max(accuracy);
+                let best = if evaluation.best == Some(true) { "  best so far" } else { "" };
                 let line = format!(
                     "{}  {epoch}  {} accuracy {}  loss {:.4}  {}{best}",
                     self.label,

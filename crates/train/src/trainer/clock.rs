@@ -28,6 +28,14 @@ impl Clock {
         }
     }
 
+    /// Leaves time in which nothing was trained out of every pace.
+    pub(super) fn pause(&mut self, time: Duration) {
+        self.record.pause(time);
+        if let Some(warm) = &mut self.warm {
+            warm.pause(time);
+        }
+    }
+
     pub(super) fn elapsed_s(&self) -> f64 {
         self.before_s + self.started.elapsed().as_secs_f64()
     }
@@ -47,7 +55,7 @@ impl Pace {
     }
 
     /// Leaves out time in which nothing was trained.
-    pub(super) fn pause(&mut self, time: Duration) {
+    fn pause(&mut self, time: Duration) {
         self.since += time;
     }
 

@@ -122,7 +122,7 @@ impl Trainer<'_> {
         let reference = self.design.reference_flops() as f64;
         // Per sample, as the mean over every batch of the run.
         let training = sums.training_flops as f64 / self.position.draw.max(1) as f64;
-        let seconds = self.recorder.clock.elapsed_s();
+        let seconds = self.recorder.clock.elapsed_s() - sums.evaluation_seconds.unwrap_or(0.0);
         let weights = self.design.graph().weights().map(|(id, p)| {
             let explored = self.position.explored[id.index()].as_ref();
             summary::Layer {
@@ -145,6 +145,7 @@ impl Trainer<'_> {
             test_error: accuracy.map(|a| 1.0 - a),
             loss: evaluation.map_or(f64::NAN, |e| e.loss),
             active: cost.active as u64,
+            most_active: sums.most_active,
             weights: cost.weights as u64,
             bytes: cost.bytes,
             explored: self.position.explored_fraction(),
@@ -154,6 +155,7 @@ impl Trainer<'_> {
             draws: self.position.draw,
             updates: sums.updates,
             seconds,
+            evaluation_seconds: sums.evaluation_seconds,
             samples_per_s: self.position.draw as f64 * settings.batch() as f64 / seconds,
             peak_memory_bytes: rigl_metrics::machine::peak_memory_bytes(),
             weights_crc32c,

@@ -128,7 +128,13 @@ pub fn run_in(folder: &Path, config: Config, threads: usize, checkpoints: usize)
         stop.store(false, Ordering::Relaxed);
         let ended = train(prepared, &run, &mut watch, &stop).unwrap();
         if let Ended::Finished(summary) = ended {
-            let summary = Summary { seconds: 0.0, samples_per_s: 0.0, peak_memory_bytes: None, ..*summary };
+            let summary = Summary {
+                seconds: 0.0,
+                evaluation_seconds: None,
+                samples_per_s: 0.0,
+                peak_memory_bytes: None,
+                ..*summary
+            };
             return (summary, watch.updates);
         }
         let latest = Store::new(run.checkpoints()).latest().unwrap();

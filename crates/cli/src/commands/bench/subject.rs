@@ -64,7 +64,7 @@ impl Subject {
             }
             None => {
                 let data = config.data.name.clone();
-                named.samples(|_| Err(nothing_known(&format!("of data set `{data}`"))))?
+                named.samples(None, |_| Err(nothing_known(&format!("of data set `{data}`"))))?
             }
         };
         let settings = Settings::new(named.config.clone(), registry)?.without_evaluation();

@@ -85,6 +85,11 @@ struct Statistics {
 }
 
 impl Layer {
+    /// A sum of active and all weights, with its own.
+    pub(super) fn add_to(&self, (active, weights): (usize, usize)) -> (usize, usize) {
+        (active + self.active, weights + self.weights)
+    }
+
     pub(super) fn of(weight: &Weight<'_>) -> Layer {
         let Weight { parameter, groups, pattern, values, explored } = weight;
         let weights = parameter.len();

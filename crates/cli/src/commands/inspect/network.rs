@@ -19,6 +19,12 @@ pub(super) struct Network {
 }
 
 impl Network {
+    /// The share of weights that are absent.
+    pub(super) fn sparsity(&self) -> f64 {
+        let (active, weights) = self.layers.iter().fold((0, 0), |sum, layer| layer.add_to(sum));
+        1.0 - active as f64 / weights.max(1) as f64
+    }
+
     pub(super) fn of(checkpoint: &Checkpoint, pixels: bool) -> Result<Network> {
         let Checkpoint { metadata, state } = checkpoint;
         let graph = Graph::parse(&metadata.graph)?;

@@ -49,7 +49,7 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
             "data_record": data,
             "method": config.method.name,
             "distribution": config.method.distribution.name(),
-            "sparsity": config.method.sparsity,
+            "sparsity": sparsity(summary.as_ref(), network.as_ref()),
             "seeds": { "init": config.seeds.init, "topology": config.seeds.topology, "data": config.seeds.data },
             "status": status.map_or(UNFINISHED, Status::name),
             "log": digest.json(),
@@ -61,7 +61,8 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
         }
         return printer.json_result(&value);
     }
-    let mut text = about(path, &config, data.as_ref(), status, &digest).to_string();
+    let sparsity = sparsity(summary.as_ref(), network.as_ref());
+    let mut text = about(path, &config, data.as_ref(), status, sparsity, &digest).to_string();
     if let (Some(network), Some((name, checkpoint))) = (&network, newest) {
         text += &format!("\nof `{name}`:\n{}", network.text(&checkpoint.state, *all));
     }
@@ -80,12 +81,20 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
     Ok(())
 }
 
+/// How sparse the network is, of all its weights: as the run ended, or as its newest good checkpoint has it; `None` where
+/// nothing tells.
+fn sparsity(summary: Option<&Summary>, network: Option<&Network>) -> Option<f64> {
+    let of_summary = summary.map(|summary| summary.sparsity).filter(|sparsity| sparsity.is_finite());
+    of_summary.or_else(|| network.map(Network::sparsity))
+}
+
 /// What the run is, and where it stands.
 fn about(
     path: &Path,
     config: &Config,
     data: Option<&DataRecord>,
     status: Option<Status>,
+    sparsity: Option<f64>,
     digest: &Digest,
 ) -> Table {
     let mut table = Table::new(&[("run", Align::Left), (&path.display().to_string(), Align::Left)]);
@@ -96,11 +105,17 @@ fn about(
         row("data", data.samples_text());
     }
     let method = &config.method;
-    row("method", format!("{}, {}, {} sparse", method.name, method.distribution, percent(method.sparsity)));
+    let has = |key: &str| config.get(key).is_some();
+    let spread =
+        if has("method.distribution") { format!(", {}", method.distribution) } else { String::new() };
+    let sparse = sparsity.filter(|&sparsity| sparsity > 0.0);
+    let sparse = sparse.map_or_else(String::new, |sparsity| format!(", {} sparse", percent(sparsity)));
+    row("method", format!("{}{spread}{sparse}", method.name));
     let seeds = &config.seeds;
     row(
         "seed",
-        if [seeds.topology, seeds.data] == [seeds.init; 2] {
+        // Where nothing is drawn by a seed there is none.
+        if seeds.data == seeds.init && (seeds.topology == seeds.init || !has("seeds.topology")) {
             seeds.init.to_string()
         } else {
             format!("init {}, topology {}, data {}", seeds.init, seeds.topology, seeds.data)
