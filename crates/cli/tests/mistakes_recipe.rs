@@ -43,7 +43,7 @@ fn what_a_dense_network_has_not_is_refused_with_it_and_no_word_is_said_of_a_reci
         ("--sparsity", "method.sparsity", ".5"),
         ("--distribution", "method.distribution", "uniform"),
         ("--set", "method.filter", "all"),
-        ("--set", "method.layers", "{fc1=.5}"),
+        ("--set", "method.layers", "{fc1=0.5}"),
         ("--set", "method.layers.fc1", ".5"),
     ] {
         let given = if flag == "--set" { format!("{key}={value}") } else { value.to_string() };
@@ -122,7 +122,7 @@ fn a_sparsity_that_patterns_taken_over_have_not_is_refused() {
     place.run(&format!("{half} --method static --sparsity .5")).succeeded();
     let taken = format!("{FEW} --method static --set method.start.run=half");
     let error = "`--sparsity`: `method.sparsity` is `0.9`, but the patterns of `method.start.run` = `half` stay as they are, \
-                 50.00 % sparse";
+                 58.68 % sparse";
     refused(
         &place,
         &format!("{taken} --sparsity .9"),
@@ -131,7 +131,7 @@ fn a_sparsity_that_patterns_taken_over_have_not_is_refused() {
     );
     place.run(&format!("{taken} --sparsity .5")).succeeded();
     let [only] = &remarks(&place, &taken)[..] else { panic!() };
-    assert!(only.starts_with("the network is 50.00 % sparse"), "{only}");
+    assert!(only.starts_with("the network is 58.68 % sparse"), "{only}");
     // Pruning goes on from there to what is asked for.
     let pruned =
         format!("{FEW} --method pruning --set method.start.run=half --set method.updates.interval=5");
@@ -144,7 +144,7 @@ fn a_network_is_not_narrowed_to_what_no_width_makes_of_it() {
     refused(
         &place,
         &format!("{DRY} --method small-dense --sparsity .9999"),
-        "`--sparsity`: no width of the network makes it as small as 27 weights: the narrowest has 795",
+        "`--sparsity`: no width of the network makes it as small as 30 weights: the narrowest has 795",
         "",
     );
     assert_eq!(remarks(&place, &format!("{DRY} --method small-dense --sparsity .9")), [""; 0]);
@@ -267,8 +267,8 @@ fn numbers_that_32_bits_do_not_hold_are_refused_at_their_key() {
     }
     refused(
         &place,
-        &format!("{DRY} --set data.mean=[1e38] --set data.std=[1e-38]"),
-        "`--set`: `data.mean` is 1e38 and `data.std` 1e-38 in channel 0, expected numbers of which 32 bits hold the quotient",
+        &format!("{DRY} --set data.mean=[1e38] --set data.std=[2e-38]"),
+        "`--set`: `data.mean` is 1e38 and `data.std` 2e-38 in channel 0, expected numbers of which 32 bits hold the quotient",
         "",
     );
     let small = format!("0.{}1", "0".repeat(29));

@@ -190,7 +190,8 @@ fn sparse_arithmetic_is_that_of_masks_to_the_bit() {
 fn every_method_trains_and_keeps_its_counts() {
     let place = place();
     for (method, updates, skipped) in [("dense", 0, 0), ("static", 0, 0), ("set", 3, 0), ("rigl", 3, 3)] {
-        let flags = format!("--method {method} --distribution uniform --sparsity 0.5");
+        let half = if method == "dense" { "" } else { "--distribution uniform --sparsity 0.5" };
+        let flags = format!("--method {method} {half}");
         let run = short_by(&place, method, &if updates > 0 { format!("{flags} {UPDATING}") } else { flags });
         let found = summary(&run);
         assert_eq!((found.steps, found.updates, found.draws), (40, updates, 40 + skipped), "{method}");
@@ -284,11 +285,7 @@ fn a_dry_run_shows_what_would_be_trained_and_writes_nothing() {
     for (flags, updates) in [
         ("--set method.update-interval=100", "1 topology update"),
         ("--method static", "no topology updates"),
-        (
-            "--method set --set method.update-interval=13 --set method.update-end=40",
-            "4 topology updates, the last of them after the last step",
-        ),
-        ("--set method.update-begin=90 --set method.update-end=100", "into which no topology update falls"),
+        ("--method set --set method.update-interval=13 --set method.update-end=40", "4 topology updates"),
     ] {
         let said = place.run(&format!("{SHORT} --dry-run {flags}")).succeeded();
         assert!(said.out.contains(&format!("(4 epochs), {updates}, ")), "{flags}: {}", said.out);

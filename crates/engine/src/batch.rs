@@ -62,7 +62,7 @@ impl Preprocessing {
         let white = |(scale, shift): (&f32, &f32)| 255.0 * scale + shift;
         if let Some(channel) = scale.iter().zip(&shift).position(|both| !white(both).is_finite()) {
             return Err(Error::usage(format!(
-                "`data.mean` is {} and `data.std` {} in channel {channel}, expected numbers of which 32 bits hold the quotient",
+                "`data.mean` is {:e} and `data.std` {:e} in channel {channel}, expected numbers of which 32 bits hold the quotient",
                 mean[channel], deviation[channel]
             )));
         }

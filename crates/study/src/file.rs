@@ -20,7 +20,7 @@ use std::collections::{HashMap, HashSet};
 
 use rigl_base::error::short;
 use rigl_base::{Error, Result, nearest};
-use rigl_train::config::{keys, taken_unread};
+use rigl_train::config::{keys, once_of_all, taken_unread};
 use toml_edit::{Document, Item, Key as TomlKey, TableLike, Value};
 
 use crate::names::{shown, spelled_labels};
@@ -209,7 +209,7 @@ impl Reader<'_> {
                 value: self.source(value.span()).into(),
                 string: None,
                 place: place.clone(),
-                shared: taken_unread(&key),
+                shared: taken_unread(&key) || once_of_all(&key),
             };
             let settings = list.iter().map(setting).collect();
             axes.push(Axis { labels: spelled_labels(&key, &values), key, values, settings });

@@ -12,7 +12,6 @@ use rigl_train::{Config, DataSpec, Design, MachineOptions, Origin, Registry, Set
 
 use crate::file::Sweep;
 use crate::grid::Combination;
-use crate::write::NONE;
 
 /// What a plan is made from.
 pub struct Request<'a> {
@@ -220,7 +219,10 @@ impl Planner<'_> {
             let axis = &sweep.axes[number];
             let said = || axis.values[combination.0[number]].clone();
             // A key that this run does not read says nothing of it.
-            value(&config, &axis.key).unwrap_or_else(|| named(&axis.key).map_or_else(said, |_| NONE.into()))
+            value(&config, &axis.key).unwrap_or_else(|| match named(&axis.key) {
+                Some(_) if !taken_unread(&axis.key) => String::new(),
+                _ => said(),
+            })
         };
         let run = PlannedRun {
             path: folder.join(&name),

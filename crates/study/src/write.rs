@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::table::{Group, Repeated, Spread, Table};
 
 /// What stands where there is no number.
-pub(crate) const NONE: &str = "–";
+const NONE: &str = "–";
 
 impl Table {
     /// Markdown, aligned so that it reads well as it is: [`Table::cells`].
@@ -241,7 +241,7 @@ mod tests {
             lines[1].starts_with("rigl,2,2,0.75,0.1767766952966369,1,0.7071067811865476,0.25,"),
             "{text}"
         );
-        assert!(lines[2].starts_with("\"a|b,c\",3,1,,,0.5,,0.25,0.25,100,1000,1500,0.25,2"), "{text}");
+        assert!(lines[2].starts_with("\"a|b,c\",3,1,,,0.5,,0.25,0.25,100,1000,0.9,1500,0.25,2"), "{text}");
     }
 
     #[test]

@@ -51,9 +51,17 @@ fn two_runs_with_the_same_settings_are_refused() {
     );
     let zeros = "[grid]\n'optimizer.l2' = [0.0, -0.0]";
     refused(zeros, &same("optimizer.l2.0", "optimizer.l2.-0"));
-    // A key that says nothing to a method is another setting all the same.
-    let dense = "[grid]\n'method.name' = ['dense']\n'method.sparsity' = [0.5, 0.9]";
-    assert_eq!(plan(dense, &Registry::default()).unwrap().runs.len(), 2);
+    // A dense network has no sparsity: at two of them it is one run.
+    let dense = |exclude: &str| {
+        format!("[grid]\n'method.name' = ['dense', 'static']\n'method.sparsity' = [0.5, 0.9]\n{exclude}")
+    };
+    let name = |sparsity: &str| format!("method.name.dense-method.sparsity.{sparsity}");
+    refused(&dense(""), &same(&name("0.5"), &name("0.9")));
+    let once = "[[exclude]]\n'method.name' = 'dense'\n'method.sparsity' = 0.9";
+    let runs = plan(&dense(once), &Registry::default()).unwrap().runs;
+    let shown: Vec<&str> = runs.iter().map(|run| run.values[1].as_str()).collect();
+    assert_eq!(shown, ["", "0.5", "0.9"]);
+    assert_eq!((runs[0].sparsity, runs[2].sparsity.map(|s| (100.0 * s).round())), (None, Some(90.0)));
 }
 
 #[test]

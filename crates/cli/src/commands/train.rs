@@ -118,8 +118,9 @@ fn compare(
     machine: &MachineOptions,
     printer: &Printer,
 ) -> Result<ExitCode> {
-    // A dense network has no use for what is said of the sparse one's method.
+    // A dense network has no use for what is said of the sparse one's method, nor perhaps for other settings.
     overrides.retain(|setting| !setting.key.starts_with("method."));
+    overrides.iter_mut().for_each(|setting| setting.shared = true);
     overrides.push(Override::new("--method", "method.name", "dense"));
     let mut dense = configuration(recipe, &overrides, registry)?;
     data::given(&mut dense, args.machine.data_dir.as_deref(), machine)?;

@@ -172,12 +172,18 @@ pub(super) const DRAWN: Condition = Condition {
         let Method { start, drop, grow, .. } = &config.method;
         let grown = match grow.kind {
             GrowKind::None | GrowKind::Magnitude => false,
-            GrowKind::Random => true,
-            GrowKind::Gradient | GrowKind::Momentum | GrowKind::Own => {
+            // What a program's own score draws nobody knows.
+            GrowKind::Random | GrowKind::Own => true,
+            GrowKind::Gradient | GrowKind::Momentum => {
                 !matches!(grow.init, GrownInit::Zeros | GrownInit::Gradient)
             }
         };
-        start.kind == StartKind::Random || grown || (drop.kind == DropKind::SignChange && drop.noise)
+        let dropped = match drop.kind {
+            DropKind::Own => true,
+            DropKind::SignChange => drop.noise,
+            DropKind::None | DropKind::Magnitude | DropKind::Importance | DropKind::Threshold => false,
+        };
+        start.kind == StartKind::Random || grown || dropped
     },
 };
 

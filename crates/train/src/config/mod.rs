@@ -41,7 +41,7 @@ pub use method::{
 pub use model::{Model, OptionKey, Options};
 pub use places::Places;
 pub use reference::reference;
-pub use renamed::{named, spellings, taken_unread};
+pub use renamed::{named, once_of_all, spellings, taken_unread};
 pub use resolve::{Base, Known, Shared, Sources};
 pub use rigl_engine::Compute;
 pub(crate) use source::LAYERS;

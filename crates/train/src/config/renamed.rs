@@ -126,6 +126,12 @@ const OF_PATTERNS: [&str; 6] = [
     "log.patterns",
 ];
 
+/// Whether every configuration had a key of this name once, dense ones too: a grid may vary it beside methods of which one
+/// is dense.
+pub fn once_of_all(name: &str) -> bool {
+    OF_PATTERNS.contains(&name)
+}
+
 const DIVIDE_BY: &str = "schedule.divide-by";
 
 /// Whether earlier versions took a key by this name whether something read it or not.
@@ -182,7 +188,7 @@ pub(super) const PRINTED: &[Printed] = &[
             "log.every-steps",
             "log.patterns",
         ],
-        unread: |name| OF_PATTERNS.contains(&name),
+        unread: once_of_all,
     },
 ];
 

@@ -141,7 +141,7 @@ impl Setting for f64 {
 
     /// Per cent.
     fn instead(&self) -> Option<f64> {
-        (*self > 1.0).then_some(self / 100.0)
+        (*self > 1.0 && *self <= 100.0).then_some(self / 100.0)
     }
 }
 
