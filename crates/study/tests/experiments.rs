@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use rigl_study::{Plan, Request, Start, Sweep};
 use rigl_train::config::{Base, StartValues, read_text};
-use rigl_train::{MachineOptions, Registry};
+use rigl_train::{Config, MachineOptions, Registry};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments")
