@@ -503,26 +503,24 @@ fn a_configuration_that_was_changed_after_the_run_began() {
 #[test]
 fn a_run_that_diverges() {
     let place = place();
-    for (rate, step, part) in
-        [("1e30", 1, "error: a number at step 1 is not finite, first in the forward pass of `fc2`\n")]
-    {
-        let said = place.run(&format!("{SHORT} run-{rate} --set schedule.learning-rate={rate}"));
-        assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{}", said.err);
-        let at = said.err.find("error: ").unwrap();
-        let smaller = if rate == "1e30" { "1e29" } else { "1e38" };
-        let hint = format!(
-            "\nhint: `rigl train run-{rate}/config.toml --set schedule.learning-rate={smaller}` begins a new run, with a tenth of the learning rate\n"
-        );
-        assert_eq!(said.err[at..], format!("{part}{hint}"));
-        let run = place.path(&format!("run-{rate}"));
-        // The last good one is there; reading it checks that every number is finite.
-        assert_eq!(newest(&run).metadata.step, step, "{rate}");
-        assert!(checkpoints(&run).iter().all(|file| checkpoint::read(file).is_ok()));
-        let end = events(&run, &["end"]).pop().unwrap();
-        assert_eq!(end["status"], "diverged");
-        assert!(part.contains(end["reason"].as_str().unwrap()), "{end}");
-        assert!(!run.join("summary.json").exists());
-    }
+    let (rate, step) = ("1e30", 1);
+    let part = "error: a number at step 1 is not finite, first in the forward pass of `fc2`\n";
+    let said = place.run(&format!("{SHORT} run-{rate} --set schedule.learning-rate={rate}"));
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""), "{}", said.err);
+    let at = said.err.find("error: ").unwrap();
+    let smaller = if rate == "1e30" { "1e29" } else { "1e38" };
+    let hint = format!(
+        "\nhint: `rigl train run-{rate}/config.toml --set schedule.learning-rate={smaller}` begins a new run, with a tenth of the learning rate\n"
+    );
+    assert_eq!(said.err[at..], format!("{part}{hint}"));
+    let run = place.path(&format!("run-{rate}"));
+    // The last good one is there; reading it checks that every number is finite.
+    assert_eq!(newest(&run).metadata.step, step, "{rate}");
+    assert!(checkpoints(&run).iter().all(|file| checkpoint::read(file).is_ok()));
+    let end = events(&run, &["end"]).pop().unwrap();
+    assert_eq!(end["status"], "diverged");
+    assert!(part.contains(end["reason"].as_str().unwrap()), "{end}");
+    assert!(!run.join("summary.json").exists());
 }
 
 /// Ends a command when the test does, however it does.
