@@ -175,7 +175,7 @@ fn a_run_that_fails_is_named_and_the_others_are_done() {
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert_eq!(summaries(&place).len(), 6);
     let failed: Vec<&str> =
-        said.err.lines().filter(|line| line.contains("` failed: the loss at step ")).collect();
+        said.err.lines().filter(|line| line.contains("` failed: a number at step ")).collect();
     assert_eq!(failed.len(), 6, "{}", said.err);
     assert!(failed.iter().all(|line| line.contains("schedule.learning-rate.1000")), "{}", said.err);
     assert!(said.err.contains("6 of 12 runs failed"), "{}", said.err);
