@@ -27,10 +27,10 @@ fn a_list_tells_what_each_run_is_where_it_stands_and_how_to_go_on() {
         said.out.lines().find(|line| line.starts_with(run)).unwrap_or_else(|| panic!("{}", said.out))
     };
     for (run, parts) in [
-        ("runs/a ", ["rigl", "89.97 %", "finished"]),
+        ("runs/a ", ["rigl", "90.00 %", "finished"]),
         ("runs/sub/b ", ["dense", "0.00 %", "finished"]),
-        ("runs/c ", ["rigl", "89.97 %", "diverged, "]),
-        ("runs/d ", ["rigl", "89.97 %", "stopped, 20 steps"]),
+        ("runs/c ", ["rigl", "90.00 %", "diverged, "]),
+        ("runs/d ", ["rigl", "90.00 %", "stopped, 20 steps"]),
     ] {
         for part in parts {
             assert!(line(run).contains(part), "{run} {part}: {}", said.out);
