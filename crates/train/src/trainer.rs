@@ -8,6 +8,7 @@ mod clock;
 mod recorder;
 mod saving;
 
+use std::fmt::Arguments;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -252,7 +253,7 @@ impl<'a> Trainer<'a> {
             let dense = self.cost.dense_flops;
             self.position.sums.training_flops = u128::from(batch_flops(Gradients::Kept, dense, dense));
             outcome?;
-            self.check_finite("before step 0")?;
+            self.check_finite(format_args!("before step 0"))?;
         }
         self.stepper.choose(score)?;
         self.cost = self.stepper.cost()?;
@@ -296,7 +297,7 @@ impl<'a> Trainer<'a> {
         let done = self.stepper.iterate(packed.parts()?, At { step, draw, updated });
         self.loader.recycle(packed);
         let Iteration { outcome, needs, changes } = done?;
-        self.check_finite(&format!("at step {step}"))?;
+        self.check_finite(format_args!("at step {step}"))?;
         let mut interval = self.position.sums.interval();
         interval.add(outcome);
         self.position.sums.set_interval(interval);
@@ -478,8 +479,8 @@ impl<'a> Trainer<'a> {
         Ok(evaluation)
     }
 
-    /// Ends a run in which a number was met that is not finite.
-    fn check_finite(&self, when: &str) -> Result<()> {
+    /// Ends a run in which a number was met that is not finite. Asked at every step, so nothing is written beforehand.
+    fn check_finite(&self, when: Arguments<'_>) -> Result<()> {
         match self.stepper.non_finite() {
             None => Ok(()),
             Some(place) => Err(self.diverged(format!("a number {when} is not finite, first {place}"))),

@@ -101,11 +101,15 @@ struct Watch<'a> {
     checkpoints: usize,
     stop: &'a AtomicBool,
     updates: Vec<Update>,
+    resumed: bool,
 }
 
 impl Observer for Watch<'_> {
     fn event(&mut self, record: &Record) {
         match &record.event {
+            // The one it goes on from is told of first.
+            Event::Resume(_) => self.resumed = true,
+            Event::Checkpoint(_) if std::mem::take(&mut self.resumed) => {}
             Event::Checkpoint(_) => {
                 self.checkpoints = self.checkpoints.saturating_sub(1);
                 self.stop.store(self.checkpoints == 0, Ordering::Relaxed);
@@ -122,7 +126,7 @@ pub fn run_in(folder: &Path, config: Config, threads: usize, checkpoints: usize)
     let run = RunFolder::create_at(folder).unwrap();
     files::write_atomic(&run.config(), config.to_toml().as_bytes()).unwrap();
     let stop = AtomicBool::new(false);
-    let mut watch = Watch { checkpoints, stop: &stop, updates: Vec::new() };
+    let mut watch = Watch { checkpoints, stop: &stop, updates: Vec::new(), resumed: false };
     loop {
         watch.checkpoints = checkpoints;
         stop.store(false, Ordering::Relaxed);
