@@ -39,11 +39,11 @@ impl CropFlip {
     ///
     /// # Errors
     /// [`Kind::Data`](rigl_base::Kind::Data) if the image does not have that shape.
-    pub fn apply(&self, draw: u64, place: usize, image: &[u8], into: &mut Vec<u8>) -> Result<()> {
+    pub fn apply<T: Copy>(&self, draw: u64, place: usize, image: &[T], into: &mut Vec<T>) -> Result<()> {
         let &CropFlip { rows, columns, padding, .. } = self;
         if image.len() != self.channels * rows * columns {
             return Err(Error::data(format!(
-                "an image of {} bytes cannot be cropped, expected {} × {rows} × {columns}",
+                "an image of {} values cannot be cropped, expected {} × {rows} × {columns}",
                 image.len(),
                 self.channels
             )));
@@ -82,7 +82,7 @@ fn mirrored(i: i64, len: usize) -> usize {
 }
 
 /// Appends a row seen `right` pixels further right.
-fn shifted(row: &[u8], right: i64, into: &mut Vec<u8>) {
+fn shifted<T: Copy>(row: &[T], right: i64, into: &mut Vec<T>) {
     let len = row.len() as i64;
     let (before, after) = ((-right).clamp(0, len), right.clamp(0, len));
     into.extend((right..right + before).map(|i| row[mirrored(i, row.len())]));
@@ -187,7 +187,7 @@ mod tests {
             assert_eq!(CropFlip::new(0, shape, 4).unwrap_err().kind(), Kind::Usage);
         }
         let crop = CropFlip::new(0, &[1, 2, 2], 4).unwrap();
-        assert_eq!(crop.apply(0, 0, &[1, 2, 3], &mut Vec::new()).unwrap_err().kind(), Kind::Data);
-        CropFlip::new(0, &[1, 0, 2], 4).unwrap().apply(0, 0, &[], &mut Vec::new()).unwrap();
+        assert_eq!(crop.apply(0, 0, &[1u8, 2, 3], &mut Vec::new()).unwrap_err().kind(), Kind::Data);
+        CropFlip::new(0, &[1, 0, 2], 4).unwrap().apply::<u8>(0, 0, &[], &mut Vec::new()).unwrap();
     }
 }

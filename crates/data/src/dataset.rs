@@ -8,20 +8,32 @@ use rigl_base::{Error, Result};
 
 use crate::identity::Identity;
 
+/// What the values of a sample are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Values {
+    /// Whole numbers 0 … 255, as images have them.
+    #[default]
+    Bytes,
+    /// Finite 32-bit numbers.
+    Numbers,
+}
+
 /// What every sample of a data set has in common. Models are built from it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct Spec {
     /// The name of the data set, as in `data.name`.
     pub name: String,
-    /// Shape of an image, channels first: `[1, 28, 28]`.
+    /// Shape of a sample: that of an image, channels first (`[1, 28, 28]`), or the number of its features (`[4]`).
     pub shape: Vec<usize>,
+    /// What a sample is made of.
+    pub values: Values,
     /// The names of the classes; a label is an index into them.
     pub classes: Vec<String>,
 }
 
 impl Spec {
-    /// A specification out of its parts.
+    /// A specification out of its parts, of samples that are bytes.
     pub fn new<C: Into<String>>(
         name: impl Into<String>,
         shape: impl Into<Vec<usize>>,
@@ -30,22 +42,40 @@ impl Spec {
         Spec {
             name: name.into(),
             shape: shape.into(),
+            values: Values::Bytes,
             classes: classes.into_iter().map(Into::into).collect(),
         }
     }
 
-    /// Bytes of one image: the product of the shape, or `None` if that is no number of bytes.
-    pub fn image_len(&self) -> Option<usize> {
+    /// The same of samples that are numbers.
+    #[must_use]
+    pub fn of_numbers(self) -> Spec {
+        Spec { values: Values::Numbers, ..self }
+    }
+
+    /// Values of one sample: the product of the shape, or `None` if there cannot be as many.
+    pub fn sample_len(&self) -> Option<usize> {
         self.shape.iter().try_fold(1usize, |product, &side| product.checked_mul(side))
+    }
+
+    /// Bytes of one sample in memory.
+    pub fn sample_bytes(&self) -> Option<usize> {
+        let each = match self.values {
+            Values::Bytes => 1,
+            Values::Numbers => size_of::<f32>(),
+        };
+        self.sample_len()?.checked_mul(each)
     }
 }
 
 /// One sample. Its buffers are meant to be used again: [`Dataset::read`] replaces what they hold.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub struct Sample {
-    /// Pixel values 0 … 255 in the order of [`Spec::shape`].
+    /// Where [`Spec::values`] are bytes: pixel values 0 … 255 in the order of [`Spec::shape`]. Else empty.
     pub image: Vec<u8>,
+    /// Where they are numbers: these, in the same order. Else empty.
+    pub numbers: Vec<f32>,
     /// The class, an index into [`Spec::classes`].
     pub label: u32,
 }

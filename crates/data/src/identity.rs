@@ -62,10 +62,13 @@ impl Fingerprint {
             self.images = crc32c::crc32c_append(self.images, image);
         };
         add(&head, &head);
-        let mut sample = Sample::default();
+        let (mut sample, mut values) = (Sample::default(), Vec::new());
         for index in (0..set.len()).step_by(every(set, most)) {
             set.read(index, &mut sample)?;
-            add(&sample.label.to_le_bytes(), &sample.image);
+            values.clear();
+            values.extend_from_slice(&sample.image);
+            values.extend(sample.numbers.iter().flat_map(|number| number.to_le_bytes()));
+            add(&sample.label.to_le_bytes(), &values);
         }
         Ok(())
     }
@@ -73,7 +76,7 @@ impl Fingerprint {
 
 /// Every how many samples are read, so that their images have at most so many bytes.
 fn every(set: &dyn Dataset, most: u64) -> usize {
-    let bytes = (set.spec().image_len().unwrap_or(1) as u64).saturating_mul(set.len() as u64);
+    let bytes = (set.spec().sample_bytes().unwrap_or(1) as u64).saturating_mul(set.len() as u64);
     usize::try_from(bytes.div_ceil(most)).unwrap_or(usize::MAX).max(1)
 }
 

@@ -5,6 +5,7 @@
 //! * [`registry`]: data sets by name, users' own among them;
 //! * [`idx`] and [`mnist`]: the files of MNIST and Fashion-MNIST;
 //! * [`records`], [`archive`] and [`cifar`]: the files of CIFAR-10 and CIFAR-100;
+//! * [`array`]: one's own files, arrays of numpy and tables;
 //! * [`source`]: which files a data set has and whether they are whole; with the feature `fetch`, a module of that
 //!   name downloads them;
 //! * [`drawn`]: handwritten-like digits drawn by this crate, so that a fresh machine needs no download;
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod archive;
+pub mod array;
 pub mod augment;
 pub mod cifar;
 pub mod dataset;
@@ -30,13 +32,15 @@ mod memory;
 pub mod mnist;
 mod options;
 pub mod order;
+mod positioned;
 pub mod records;
 pub mod registry;
 pub mod source;
 mod subset;
 
+pub use array::table::{Column, TableOptions};
 pub use augment::CropFlip;
-pub use dataset::{Dataset, Sample, Sets, Spec};
+pub use dataset::{Dataset, Sample, Sets, Spec, Values};
 pub use identity::{Fingerprint, Identity};
 pub use loader::{EvaluationLoader, Loader, LoaderOptions};
 pub use memory::InMemory;

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::array::table::TableOptions;
+
 /// What is known when a data set is loaded.
 #[derive(Clone, Debug)]
 pub struct DataOptions {
@@ -20,6 +22,8 @@ pub struct DataOptions {
     pub train_samples: Option<usize>,
     /// Keep only so many test samples.
     pub test_samples: Option<usize>,
+    /// How tables are read.
+    pub table: TableOptions,
 }
 
 impl Default for DataOptions {
@@ -32,6 +36,7 @@ impl Default for DataOptions {
             validation: 0.0,
             train_samples: None,
             test_samples: None,
+            table: TableOptions::default(),
         }
     }
 }

@@ -6,12 +6,13 @@
 //! they are opened, those of others as they are read.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use rigl_base::{Error, Result, files};
+use rigl_base::{Error, Result};
 
 use crate::dataset::{Dataset, Sample, Spec, no_such_sample};
+use crate::positioned::{open, read_at};
 
 /// What a record is made of.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct RecordFormat {
 impl RecordFormat {
     /// Bytes of a record.
     fn len(&self) -> Result<usize> {
-        let image = self.spec.image_len().filter(|&len| len > 0);
+        let image = self.spec.sample_len().filter(|&len| len > 0);
         image.and_then(|len| len.checked_add(self.header)).filter(|_| self.label < self.header).ok_or_else(
             || {
                 Error::data(format!(
@@ -154,6 +155,7 @@ impl Dataset for Records {
         let local = index - if at == 0 { 0 } else { self.parts[at - 1].end };
         let RecordFormat { header, label, .. } = self.format;
         into.image.clear();
+        into.numbers.clear();
         let label = match &part.stored {
             Stored::Memory(contents) => {
                 let record = &contents[local * self.record..][..self.record];
@@ -174,34 +176,6 @@ impl Dataset for Records {
         into.label = u32::from(label);
         Ok(())
     }
-}
-
-fn open(path: &Path) -> Result<(File, u64)> {
-    let file = files::open(path)?;
-    let length = file.metadata().map_err(|e| Error::io("cannot read", path, e))?.len();
-    Ok((file, length))
-}
-
-/// Fills the buffer from a place in a file, which has no position that threads would share.
-#[cfg(unix)]
-fn read_at(file: &File, into: &mut [u8], offset: u64) -> io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, into, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, mut into: &mut [u8], mut offset: u64) -> io::Result<()> {
-    while !into.is_empty() {
-        match std::os::windows::fs::FileExt::seek_read(file, into, offset) {
-            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(n) => {
-                into = &mut into[n..];
-                offset += n as u64;
-            }
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -242,13 +216,13 @@ mod tests {
         let named = parts.iter().map(|bytes| ("f".to_string(), bytes.clone())).collect();
         let handed = Records::from_memory(format(), named).unwrap();
         // From the largest buffer to the smallest: what it held must not shine through.
-        let mut sample = Sample { image: vec![7; 50], label: 9 };
+        let mut sample = Sample { image: vec![7; 50], label: 9, ..Sample::default() };
         for set in [&memory, &files, &handed] {
             assert_eq!(set.len(), 13);
             for (index, i) in [0, 1, 2, 3, 4, 0, 0, 1, 2, 3, 4, 5, 6u8].into_iter().enumerate() {
                 set.read(index, &mut sample).unwrap();
                 let image = vec![i, i + 1, i + 2, i + 3];
-                assert_eq!(sample, Sample { image, label: u32::from(i % 3) }, "{index}");
+                assert_eq!(sample, Sample { image, label: u32::from(i % 3), ..Sample::default() }, "{index}");
             }
             assert_eq!(set.read(13, &mut sample).unwrap_err().kind(), Kind::Internal);
         }

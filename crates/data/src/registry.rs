@@ -10,11 +10,11 @@ use crate::identity::{Fingerprint, Identity};
 use crate::options::DataOptions;
 use crate::source::Source;
 use crate::subset::Subset;
-use crate::{cifar, drawn, mnist};
+use crate::{array, cifar, drawn, mnist};
 
 type LoadFn = Arc<dyn Fn(&DataOptions) -> Result<Sets> + Send + Sync>;
 
-/// A table of data sets by name. [`Datasets::default`] has `cifar10`, `cifar100`, `drawn-digits`,
+/// A table of data sets by name. [`Datasets::default`] has `array`, `cifar10`, `cifar100`, `drawn-digits`,
 /// `fashion-mnist` and `mnist`.
 ///
 /// ```
@@ -47,6 +47,7 @@ struct Described {
 impl Default for Datasets {
     fn default() -> Datasets {
         let mut datasets = Datasets::empty();
+        datasets.insert(array::NAME, array::sets);
         datasets.insert(drawn::NAME, drawn::sets);
         datasets.describe(drawn::spec(), drawn::TRAIN.count(), drawn::TEST.count());
         for family in &mnist::FAMILIES {
@@ -232,7 +233,7 @@ mod tests {
         let datasets = Datasets::default();
         assert_eq!(
             datasets.names().collect::<Vec<_>>(),
-            ["cifar10", "cifar100", "drawn-digits", "fashion-mnist", "mnist"]
+            ["array", "cifar10", "cifar100", "drawn-digits", "fashion-mnist", "mnist"]
         );
     }
 
@@ -264,7 +265,7 @@ mod tests {
         assert_eq!(error.kind(), Kind::Usage);
         assert_eq!(
             error.to_string(),
-            "no data set is called `minst`, allowed are `cifar10`, `cifar100`, `drawn-digits`, `fashion-mnist`, `mnist`"
+            "no data set is called `minst`, allowed are `array`, `cifar10`, `cifar100`, `drawn-digits`, `fashion-mnist`, `mnist`"
         );
         assert_eq!(error.hint_text(), Some("mnist"));
         let error = Datasets::default().load("imagenet", &DataOptions::default()).unwrap_err();

@@ -1,4 +1,4 @@
-//! Samples on their way into a network: bytes become a map of scaled numbers, in the threads of the loader.
+//! Samples on their way into a network: bytes, or numbers, become a map of scaled numbers, in the threads of the loader.
 
 use rigl_base::{Error, Result};
 use rigl_kernels::vector::layout;
@@ -30,7 +30,7 @@ impl Batch {
     }
 }
 
-/// How images become numbers: x = byte · scale + shift.
+/// How samples become the numbers that a network reads: of bytes x = byte · scale + shift.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Preprocessing(Kind);
 
@@ -40,6 +40,8 @@ enum Kind {
     Fixed { scale: Vec<f32>, shift: Vec<f32> },
     /// From the image itself.
     PerImage,
+    /// Of samples that are numbers: (x − mean) / deviation, by channel or feature, or the same for all.
+    Numbers { mean: Vec<f64>, deviation: Vec<f64> },
 }
 
 impl Preprocessing {
@@ -49,13 +51,7 @@ impl Preprocessing {
     /// [`Kind::Usage`](rigl_base::Kind::Usage) if there are not as many of one as of the other, or 32 bits do not hold
     /// what pixels become.
     pub fn new(mean: &[f64], deviation: &[f64]) -> Result<Preprocessing> {
-        if mean.len() != deviation.len() || mean.is_empty() {
-            return Err(Error::usage(format!(
-                "`data.mean` has {} values and `data.std` {}, expected as many of both, at least one",
-                mean.len(),
-                deviation.len()
-            )));
-        }
+        as_many(mean, deviation)?;
         let scale: Vec<f32> = deviation.iter().map(|d| (1.0 / (255.0 * d)) as f32).collect();
         let shift: Vec<f32> = mean.iter().zip(deviation).map(|(m, d)| (-m / d) as f32).collect();
         // Those of white, so that all between are finite too.
@@ -69,11 +65,37 @@ impl Preprocessing {
         Ok(Preprocessing(Kind::Fixed { scale, shift }))
     }
 
+    /// Of samples that are numbers: (x − mean) / deviation, in 64 bits and then rounded, one mean and deviation per channel
+    /// or feature, or one for all.
+    ///
+    /// # Errors
+    /// As [`Preprocessing::new`].
+    pub fn of_numbers(mean: &[f64], deviation: &[f64]) -> Result<Preprocessing> {
+        as_many(mean, deviation)?;
+        Ok(Preprocessing(Kind::Numbers { mean: mean.to_vec(), deviation: deviation.to_vec() }))
+    }
+
+    /// Whether samples are numbers, not bytes.
+    pub fn takes_numbers(&self) -> bool {
+        matches!(self.0, Kind::Numbers { .. })
+    }
+
     /// (byte / 255 − μ) / max(σ, 1/√n) with the mean μ and the deviation σ of all n values of the image itself, as
     /// TensorFlow's `per_image_standardization` has it.
     pub fn per_image() -> Preprocessing {
         Preprocessing(Kind::PerImage)
     }
+}
+
+fn as_many(mean: &[f64], deviation: &[f64]) -> Result<()> {
+    if mean.len() == deviation.len() && !mean.is_empty() {
+        return Ok(());
+    }
+    Err(Error::usage(format!(
+        "`data.mean` has {} values and `data.std` {}, expected as many of both, at least one",
+        mean.len(),
+        deviation.len()
+    )))
 }
 
 /// Packs samples into batches; made by [`Session::packer`](crate::Session::packer), used from any thread.
@@ -88,8 +110,8 @@ impl Packer {
     /// Packs images, each with its label, into `batch`, whose memory is reused.
     ///
     /// # Errors
-    /// [`Kind::Data`](rigl_base::Kind::Data) if an image does not have as many bytes as the network has inputs;
-    /// the batch then holds nothing.
+    /// [`Kind::Data`](rigl_base::Kind::Data) if an image does not have as many bytes as the network has inputs, or that
+    /// reads numbers; the batch then holds nothing.
     pub fn pack<'a>(
         &self,
         samples: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
@@ -102,6 +124,59 @@ impl Packer {
             *batch = Batch::default();
         }
         packed
+    }
+
+    /// Packs samples that are numbers, each with its label, into `batch`, whose memory is reused.
+    ///
+    /// # Errors
+    /// [`Kind::Data`](rigl_base::Kind::Data) if a sample does not have as many numbers as the network has inputs, or that
+    /// reads bytes; the batch then holds nothing.
+    pub fn pack_numbers<'a>(
+        &self,
+        samples: impl ExactSizeIterator<Item = (&'a [f32], u32)>,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        batch.labels.clear();
+        let packed = self.fill_numbers(samples, batch);
+        if packed.is_err() {
+            *batch = Batch::default();
+        }
+        packed
+    }
+
+    fn fill_numbers<'a>(
+        &self,
+        samples: impl ExactSizeIterator<Item = (&'a [f32], u32)>,
+        batch: &mut Batch,
+    ) -> Result<()> {
+        let Kind::Numbers { mean, deviation } = &self.preprocessing.0 else {
+            return Err(Error::data("a sample of numbers, where the network was trained on bytes"));
+        };
+        let inputs = self.layout.features();
+        let channels = mean.len();
+        if !inputs.is_multiple_of(channels) {
+            return Err(Error::usage(format!(
+                "`data.mean` and `data.std` of {channels} channels, the network has {inputs} inputs"
+            )));
+        }
+        // Lanes behind the last sample are zero.
+        batch.map.clear();
+        batch.map.resize(self.layout.len(samples.len())?, 0.0);
+        for (place, (numbers, label)) in samples.enumerate() {
+            if numbers.len() != inputs {
+                return Err(Error::data(format!(
+                    "a sample has {} numbers, expected the {inputs} inputs of the network",
+                    numbers.len(),
+                )));
+            }
+            batch.labels.push(label);
+            let by_channel = numbers.chunks_exact((inputs / channels).max(1)).zip(mean.iter().zip(deviation));
+            let scaled = by_channel.flat_map(|(numbers, (mean, deviation))| {
+                numbers.iter().map(move |&x| ((f64::from(x) - mean) / deviation) as f32)
+            });
+            self.layout.put(&mut batch.map, place, scaled);
+        }
+        Ok(())
     }
 
     /// Appends the numbers of a batch as the network reads them, one sample after the other, each in its own order
@@ -119,6 +194,9 @@ impl Packer {
         mut samples: impl ExactSizeIterator<Item = (&'a [u8], u32)>,
         batch: &mut Batch,
     ) -> Result<()> {
+        if self.preprocessing.takes_numbers() {
+            return Err(Error::data("a sample of bytes, where the network was trained on numbers"));
+        }
         let piece = self.layout.piece();
         batch.map.resize(self.layout.len(samples.len())?, 0.0);
         let bytes = self.layout.features();
@@ -171,6 +249,8 @@ impl Packer {
                 }
                 channels
             }
+            // Refused before.
+            Kind::Numbers { .. } => 0,
             Kind::PerImage => {
                 let channels = channels(1);
                 for image in images {
@@ -336,5 +416,56 @@ mod tests {
         let image: &[u8] = &[1, 2, 3];
         let error = packer(layout, two).pack([(image, 0)].into_iter(), &mut Batch::default()).unwrap_err();
         assert_eq!(error.kind(), rigl_base::Kind::Usage);
+    }
+
+    #[test]
+    fn numbers_are_scaled_by_channel_in_both_layouts() {
+        let shape = MapShape { channels: 3, rows: 4, columns: 5 };
+        let (mean, deviation) = ([0.5, -1.0, 1e9], [2.0, 0.25, 1e3]);
+        let preprocessing = Preprocessing::of_numbers(&mean, &deviation).unwrap();
+        for layout in [Layout::Vector(60), Layout::Map(shape)] {
+            let packer = packer(layout, preprocessing.clone());
+            for samples in [1, 16, 17, 65, 100] {
+                let numbers: Vec<f32> = (0..samples * 60).map(|i| (i * i % 97) as f32 - 40.0).collect();
+                // Memory of a larger batch, which must not shine through.
+                let mut batch =
+                    Batch { map: vec![f32::NAN; 10_000], labels: vec![7; 10], ..Batch::default() };
+                packer
+                    .pack_numbers(numbers.chunks(60).zip(0..).collect::<Vec<_>>().into_iter(), &mut batch)
+                    .unwrap();
+                assert_eq!(batch.labels, (0..samples as u32).collect::<Vec<_>>());
+                let mut found = Vec::new();
+                packer.unpack(&batch, &mut found).unwrap();
+                for (i, (x, &number)) in found.iter().zip(&numbers).enumerate() {
+                    let c = i % 60 / 20;
+                    assert_eq!(*x, ((f64::from(number) - mean[c]) / deviation[c]) as f32, "{samples} {i}");
+                }
+                assert_eq!(found.len(), numbers.len());
+                let filled = batch.map.iter().filter(|x| **x != 0.0).count();
+                assert_eq!(filled, found.iter().filter(|x| **x != 0.0).count());
+            }
+        }
+    }
+
+    #[test]
+    fn samples_of_the_other_kind_or_size_are_refused() {
+        let numbers = packer(Layout::Vector(2), Preprocessing::of_numbers(&[0.0], &[1.0]).unwrap());
+        let bytes = packer(Layout::Vector(2), Preprocessing::per_image());
+        let mut batch = Batch::default();
+        let mut refused = |packer: &Packer, sample: &[f32]| {
+            packer.pack_numbers([(sample, 0)].into_iter(), &mut batch).unwrap_err().to_string()
+        };
+        assert_eq!(refused(&numbers, &[1.0]), "a sample has 1 numbers, expected the 2 inputs of the network");
+        assert!(
+            refused(&bytes, &[1.0, 2.0])
+                .starts_with("a sample of numbers, where the network was trained on bytes")
+        );
+        let image: &[u8] = &[1, 2];
+        let error = numbers.pack([(image, 0)].into_iter(), &mut batch).unwrap_err();
+        assert_eq!(error.to_string(), "a sample of bytes, where the network was trained on numbers");
+        assert!(numbers.preprocessing.takes_numbers() && !bytes.preprocessing.takes_numbers());
+        let three = packer(Layout::Vector(2), Preprocessing::of_numbers(&[0.0; 3], &[1.0; 3]).unwrap());
+        assert!(refused(&three, &[1.0, 2.0]).contains("of 3 channels"));
+        assert!(Preprocessing::of_numbers(&[0.0], &[]).is_err());
     }
 }

@@ -50,6 +50,23 @@ impl Layout {
         channels * rows * columns
     }
 
+    /// The place of each number of a sample in the piece that it lies in, in the sample's own order (row-major), but for
+    /// the lane: that is added to it.
+    fn places(self) -> impl Iterator<Item = usize> {
+        let piece = self.piece();
+        let MapShape { channels, rows, columns } = self.map_shape();
+        let row =
+            move |c: usize, r: usize| (0..columns).map(move |q| ((r * channels + c) * columns + q) * piece);
+        (0..channels).flat_map(move |c| (0..rows).flat_map(move |r| row(c, r)))
+    }
+
+    /// Puts the numbers of a sample, in its own order, where they lie in a value of this layout.
+    pub(crate) fn put(self, value: &mut [f32], sample: usize, numbers: impl Iterator<Item = f32>) {
+        let (piece, each) = (self.piece(), self.features());
+        let value = &mut value[sample / piece * piece * each..][..piece * each];
+        self.places().zip(numbers).for_each(|(place, number)| value[place + sample % piece] = number);
+    }
+
     /// Appends what a value holds of its first samples, one sample after the other, each in its own order (row-major).
     ///
     /// # Errors
@@ -62,15 +79,7 @@ impl Layout {
         let each = self.features();
         for sample in 0..samples {
             let value = &value[sample / piece * piece * each..][..piece * each];
-            let at = |place: usize| value[place * piece + sample % piece];
-            match self {
-                Layout::Vector(features) => numbers.extend((0..features).map(at)),
-                Layout::Map(MapShape { channels, rows, columns }) => {
-                    let row =
-                        |c: usize, r: usize| (0..columns).map(move |q| at((r * channels + c) * columns + q));
-                    numbers.extend((0..channels).flat_map(|c| (0..rows).flat_map(move |r| row(c, r))));
-                }
-            }
+            numbers.extend(self.places().map(|place| value[place + sample % piece]));
         }
         Ok(())
     }

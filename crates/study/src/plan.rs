@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use rigl_base::error::short;
 use rigl_base::{Error, Result};
-use rigl_data::{DataOptions, Sets, Spec};
-use rigl_train::config::{Base, Known, Override, Shared, Sources, named, taken_unread};
+use rigl_data::{Column, Sets, Spec};
+use rigl_train::config::{Base, Known, Limit, Override, Shared, Sources, named, taken_unread};
 use rigl_train::{Config, DataSpec, Design, MachineOptions, Origin, Registry, Settings};
 
 use crate::file::Sweep;
@@ -187,8 +187,8 @@ struct Planner<'a> {
     known: Known,
     /// Numbers of the axes that are columns of the table.
     shown: Vec<usize>,
-    /// What is known of each data set.
-    sets: HashMap<String, Samples>,
+    /// What is known of each data set, read in this way.
+    sets: HashMap<(String, Option<bool>, Column, String), Samples>,
 }
 
 impl Planner<'_> {
@@ -202,8 +202,11 @@ impl Planner<'_> {
         let (config, shared) = self.config(combination)?;
         let of_run = |error: Error| error.context(format!("run `{name}`"));
         let Samples { spec, train: all, test, seen } = self.samples(&config).map_err(of_run)?;
-        let settings = Settings::new(config.clone(), registry).map_err(of_run)?;
-        settings.inputs(&spec.shape).map_err(of_run)?;
+        let mut settings = Settings::new(config, registry).map_err(of_run)?;
+        settings.check_inputs(&spec).map_err(of_run)?;
+        // As the run itself will print it.
+        settings.settle(&spec);
+        let config = settings.config().clone();
         let data = DataSpec::new(&spec, config.training_samples(all));
         let design = |origin: &Origin| Design::new(&settings, registry, &data, origin);
         // The other run may be there only later, or no longer; whether it is needed is asked once it is known what is done.
@@ -211,7 +214,7 @@ impl Planner<'_> {
         let guessed = taken.is_err();
         let design = taken.or_else(|_| design(&Origin::Fresh)).map_err(of_run)?;
         let memory = design.memory(machine).map_err(of_run)?;
-        let bytes = memory.with_samples(all.saturating_add(test), &spec.shape).bytes();
+        let bytes = memory.with_samples(all.saturating_add(test), spec.sample_bytes().unwrap_or(0)).bytes();
         let cost = design.training().map_err(of_run)?;
         let trained = cost.batches as f64 * design.settings().batch() as f64;
         let dense = 3.0 * design.reference_flops() as f64;
@@ -254,13 +257,18 @@ impl Planner<'_> {
         let Request { registry, machine, .. } = self.request;
         let name = &config.data.name;
         registry.check_dataset(config)?;
-        if let Some(samples) = self.sets.get(name) {
+        let data = &config.data;
+        let read_by = (name.clone(), data.header, data.target.clone(), data.dir.clone());
+        if let Some(samples) = self.sets.get(&read_by) {
             return Ok(samples.clone());
         }
-        // Looked at once, as training will find it: a data folder may hold a part of a set, or another one in its files.
-        let folder = machine.data_folder.clone();
-        let options = DataOptions { folder, threads: machine.threads(), ..DataOptions::default() };
-        let samples = match (registry.datasets.load(name, &options), registry.datasets.description(name)) {
+        // Looked at once, whole, as training will find it: a data folder may hold a part of a set, or another one in its
+        // files.
+        let mut whole = config.clone();
+        (whole.data.validation, whole.data.train_samples, whole.data.test_samples) =
+            (0.0, Limit::All, Limit::All);
+        let found = registry.sets(&whole, machine.data_folder.as_deref(), machine.threads());
+        let samples = match (found, registry.datasets.description(name)) {
             (Ok(Sets { train, test, .. }), _) => {
                 Samples { spec: train.spec().clone(), train: train.len(), test: test.len(), seen: true }
             }
@@ -271,7 +279,7 @@ impl Planner<'_> {
             }
             (Err(error), None) => return Err(error),
         };
-        self.sets.insert(name.clone(), samples.clone());
+        self.sets.insert(read_by, samples.clone());
         Ok(samples)
     }
 }

@@ -198,7 +198,7 @@ fn all_samples_count_as_memory_and_so_does_a_process_itself() {
 fn sets<const N: usize>(shape: [usize; N], train: usize, test: usize) -> Result<Sets> {
     let set = |samples: usize| {
         let spec = Spec::new("own", shape, ["a", "b"]);
-        let bytes = samples * spec.image_len().unwrap();
+        let bytes = samples * spec.sample_len().unwrap();
         InMemory::new(spec, vec![0; bytes], vec![0; samples]).map(Arc::new)
     };
     Ok(Sets::new(set(train)?, set(test)?))

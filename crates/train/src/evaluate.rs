@@ -87,6 +87,7 @@ pub(crate) struct Packed {
     error: Option<Error>,
     /// Where an image is changed.
     image: Vec<u8>,
+    numbers: Vec<f32>,
 }
 
 impl Packed {
@@ -102,10 +103,11 @@ impl Packed {
         let mut failed = None;
         for (place, sample) in samples.iter_mut().enumerate() {
             let Some(crop) = augmentation else { break };
-            match crop.apply(draw, place, &sample.image, &mut self.image) {
-                Ok(()) => std::mem::swap(&mut sample.image, &mut self.image),
-                Err(error) => failed = failed.or(Some(error)),
-            }
+            let changed = match sample.numbers.is_empty() {
+                true => change(crop, (draw, place), &mut sample.image, &mut self.image),
+                false => change(crop, (draw, place), &mut sample.numbers, &mut self.numbers),
+            };
+            failed = failed.or(changed.err());
         }
         self.fill(packer, samples, parts);
         if failed.is_some() {
@@ -119,8 +121,12 @@ impl Packed {
         let each = samples.len().div_ceil(parts).max(1);
         self.error = None;
         for (samples, part) in samples.chunks(each).zip(&mut self.parts) {
-            let samples = samples.iter().map(|sample| (sample.image.as_slice(), sample.label));
-            if let Err(error) = packer.pack(samples, part) {
+            let are_numbers = samples.first().is_some_and(|sample| !sample.numbers.is_empty());
+            let packed = match are_numbers {
+                true => packer.pack_numbers(samples.iter().map(|s| (s.numbers.as_slice(), s.label)), part),
+                false => packer.pack(samples.iter().map(|s| (s.image.as_slice(), s.label)), part),
+            };
+            if let Err(error) = packed {
                 self.error.get_or_insert(error);
             }
         }
@@ -130,6 +136,18 @@ impl Packed {
     pub(crate) fn parts(&mut self) -> Result<&[Batch]> {
         self.error.take().map_or(Ok(self.parts.as_slice()), Err)
     }
+}
+
+/// Replaces a sample by itself changed at random, in the memory of `other`.
+fn change<T: Copy>(
+    crop: &CropFlip,
+    (draw, place): (u64, usize),
+    sample: &mut Vec<T>,
+    other: &mut Vec<T>,
+) -> Result<()> {
+    crop.apply(draw, place, sample, other)?;
+    std::mem::swap(sample, other);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -183,7 +201,7 @@ mod tests {
         assert!(samples == before && packed.parts().is_ok());
         samples[2].image.pop();
         packed.augment_and_fill(Some(&crop), &packer, 1, &mut samples, 2);
-        assert!(packed.parts().unwrap_err().to_string().contains("191 bytes cannot be cropped"));
+        assert!(packed.parts().unwrap_err().to_string().contains("191 values cannot be cropped"));
         packed.error = Some(Error::data("odd").hint("even"));
         assert_eq!(packed.parts().unwrap_err().hint_text(), Some("even"));
     }

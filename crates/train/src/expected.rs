@@ -25,11 +25,16 @@ const ROUNDING: f64 = 1e-6;
 ///
 /// # Errors
 /// [`Kind::Data`](rigl_base::Kind::Data), naming the first thing that is different.
-pub(crate) fn check(design: &Design, classes: &[String], checkpoint: &Checkpoint) -> Result<()> {
+pub(crate) fn check(
+    design: &Design,
+    classes: &[String],
+    inputs_text: &str,
+    checkpoint: &Checkpoint,
+) -> Result<()> {
     let Checkpoint { metadata, state } = checkpoint;
     state::check(design.graph(), state)?;
     let updates = counters(design, metadata)?;
-    inputs(design, classes, metadata)?;
+    inputs(classes, inputs_text, metadata)?;
     tensors(design, metadata.step, state)?;
     let last = updates.checked_sub(1).and_then(|last| design.updates().numbered(last));
     let excess = last.map_or(design.updates().settled().map(|_| 1.0), |update| update.excess);
@@ -81,12 +86,11 @@ fn counters(design: &Design, metadata: &Metadata) -> Result<u64> {
 }
 
 /// What the network is for.
-fn inputs(design: &Design, classes: &[String], metadata: &Metadata) -> Result<()> {
+fn inputs(classes: &[String], text: &str, metadata: &Metadata) -> Result<()> {
     if metadata.classes != classes {
         let found = metadata.classes.join(", ");
         return refused("class-names", &found, &format!("the {} of the data set", classes.len()));
     }
-    let text = design.settings().inputs_text();
     match metadata.preprocessing == text {
         true => Ok(()),
         false => refused("input-preprocessing", &metadata.preprocessing, &format!("`{text}`")),

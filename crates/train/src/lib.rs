@@ -11,6 +11,7 @@ mod design;
 mod entries;
 mod evaluate;
 mod expected;
+mod inputs;
 mod machine;
 mod memory;
 mod network;

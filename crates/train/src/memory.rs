@@ -48,10 +48,11 @@ impl Memory {
         [self.engine, self.batches, self.samples, self.process].into_iter().fold(0, u64::saturating_add)
     }
 
-    /// The same with so many samples of this shape in memory: training, validation and test together.
+    /// The same with so many samples of so many bytes in memory: training, validation and test together.
     #[must_use]
-    pub fn with_samples(self, samples: usize, shape: &[usize]) -> Memory {
-        let each = shape.iter().product::<usize>().saturating_add(1);
+    pub fn with_samples(self, samples: usize, bytes: usize) -> Memory {
+        // Each with its label.
+        let each = bytes.saturating_add(1);
         Memory { samples: samples.saturating_mul(each) as u64, ..self }
     }
 
@@ -76,7 +77,8 @@ impl Memory {
         let each = settings.batch().next_multiple_of(64).saturating_mul(inputs).saturating_mul(4 + 1);
         let batches = each.saturating_mul(LOADER_DEPTH + 2) as u64;
         let memory = Memory { engine: engine as u64, batches, samples: 0, process: PROCESS };
-        Ok(memory.with_samples(data.samples, &data.shape))
+        // Bytes, for all that is known here.
+        Ok(memory.with_samples(data.samples, inputs))
     }
 }
 

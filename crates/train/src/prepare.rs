@@ -3,7 +3,6 @@
 
 use rigl_base::Result;
 use rigl_data::{CropFlip, Sets};
-use rigl_engine::Preprocessing;
 use rigl_formats::Latest;
 use rigl_metrics::DataRecord;
 
@@ -11,6 +10,7 @@ use crate::config::Config;
 use crate::data;
 use crate::design::{DataSpec, Design};
 use crate::expected;
+use crate::inputs::{Inputs, channels};
 use crate::machine::MachineOptions;
 use crate::memory::{self, Memory};
 use crate::network::Network;
@@ -29,7 +29,7 @@ pub struct Prepared {
     pub(crate) machine: MachineOptions,
     pub(crate) program: Program,
     /// How samples become numbers, and what is done to training samples at random.
-    pub(crate) preprocessing: Preprocessing,
+    pub(crate) inputs: Inputs,
     pub(crate) augmentation: Option<CropFlip>,
     /// Which samples these are.
     pub(crate) data: DataRecord,
@@ -109,14 +109,18 @@ impl Prepared {
             });
         }
         settings.note_data(&sets);
+        let spec = sets.train.spec();
+        settings.check_inputs(spec)?;
+        settings.settle(spec);
         let data = DataSpec::of(&sets);
         let design = Design::new(&settings, registry, &data, &origin)?;
         design.graph().logits()?;
-        if let Origin::Resumed(latest) = &origin {
-            let compared = expected::check(&design, &sets.train.spec().classes, latest.checkpoint());
-            compared.map_err(|e| e.context(format!("checkpoint `{}`", latest.path().display())))?;
-        }
-        let (preprocessing, augmentation) = settings.inputs(&data.shape)?;
+        let augmentation = settings.augmentation(&data.shape)?;
+        let inputs = match &origin {
+            Origin::Resumed(latest) => resumed_inputs(&design, &sets, latest)
+                .map_err(|e| e.context(format!("checkpoint `{}`", latest.path().display())))?,
+            _ => Inputs::new(settings.config(), sets.train.as_ref())?,
+        };
         check_memory(&design, &sets, machine)?;
         let start = Start::new(&design, origin)?;
         let (machine, program) = (machine.clone(), registry.program.clone());
@@ -126,7 +130,7 @@ impl Prepared {
             start,
             machine,
             program,
-            preprocessing,
+            inputs,
             augmentation,
             data: found,
             warnings,
@@ -192,11 +196,20 @@ impl Prepared {
     }
 }
 
+/// The inputs of a run that goes on from a checkpoint, which must be what such a run writes.
+fn resumed_inputs(design: &Design, sets: &Sets, latest: &Latest) -> Result<Inputs> {
+    let checkpoint = latest.checkpoint();
+    let (config, channels) = (design.settings().config(), channels(&design.data().shape));
+    let inputs = Inputs::recorded(config, channels, &checkpoint.metadata.preprocessing)?;
+    expected::check(design, &sets.train.spec().classes, &inputs.text(), checkpoint)?;
+    Ok(inputs)
+}
+
 /// What training takes with such a batch on these sets.
 fn memory_at(design: &Design, sets: &Sets, batch: usize, machine: &MachineOptions) -> Result<Memory> {
     let validation = sets.validation.as_ref().map_or(0, |set| set.len());
     let samples = sets.train.len() + validation + sets.test.len();
-    Ok(design.memory_at(batch, machine)?.with_samples(samples, &design.data().shape))
+    Ok(design.memory_at(batch, machine)?.with_samples(samples, sets.train.spec().sample_bytes().unwrap_or(0)))
 }
 
 /// Whether the network fits what is known of samples without their files.
@@ -204,7 +217,7 @@ fn check_network(settings: &Settings, registry: &Registry) -> Result<()> {
     let Some((spec, _)) = registry.datasets.description(&settings.config().data.name) else {
         return settings.network(registry).map(drop);
     };
-    settings.inputs(&spec.shape)?;
+    settings.check_inputs(spec)?;
     Network::new(settings, registry, &spec.shape, spec.classes.len())?.graph.logits().map(drop)
 }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use rigl_base::Result;
-use rigl_data::{DataOptions, Datasets, Sets};
+use rigl_data::{DataOptions, Datasets, Sets, TableOptions};
 use rigl_graph::{Graph, Model, ModelSpec, Models};
 use rigl_topology::Method;
 
@@ -141,6 +141,7 @@ impl Registry {
             validation: config.data.validation,
             train_samples: limit(config.data.train_samples),
             test_samples: limit(config.data.test_samples),
+            table: TableOptions { header: config.data.header, target: config.data.target.clone() },
             ..DataOptions::default()
         };
         self.datasets.load(&config.data.name, &options)

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use rigl_base::{Error, Result};
-use rigl_data::{CropFlip, Sets};
-use rigl_engine::{Compute, Options, Preprocessing, StepConstants};
+use rigl_data::{CropFlip, Sets, Spec};
+use rigl_engine::{Compute, Options, StepConstants};
 use rigl_graph::models::Model;
 use rigl_topology::{Budget, Method};
 
-use crate::config::{Augment, Config, Seeds, Standardize, StartValues};
+use crate::config::{Augment, Config, Seeds, StartValues};
 use crate::data;
+use crate::inputs;
 use crate::machine::MachineOptions;
 use crate::registry::Registry;
 
@@ -191,46 +192,32 @@ impl Settings {
         }
     }
 
-    /// How samples of this shape become numbers, and what is done to training samples at random.
+    /// Whether what the configuration says of samples fits those that are like this.
     ///
     /// # Errors
-    /// [`Kind::Usage`](rigl_base::Kind::Usage) if what the configuration says of them does not fit the shape.
-    pub fn inputs(&self, shape: &[usize]) -> Result<(Preprocessing, Option<CropFlip>)> {
-        let data = &self.config.data;
-        let channels = shape.first().copied().unwrap_or(1);
-        for (key, values) in [("data.mean", &data.mean), ("data.std", &data.std)] {
-            if values.len() != 1 && values.len() != channels {
-                let error = Error::usage(format!(
-                    "`{key}` has {} values, expected 1 or one for each of the {channels} channels",
-                    values.len()
-                ));
-                return Err(self.config.blame(key, error));
-            }
-        }
-        let wide =
-            |values: &[f64]| if values.len() == 1 { vec![values[0]; channels] } else { values.to_vec() };
-        let preprocessing = match data.standardize {
-            Standardize::Fixed => Preprocessing::new(&wide(&data.mean), &wide(&data.std))
-                .map_err(|error| self.config.blame("data.std", error))?,
-            Standardize::PerImage => Preprocessing::per_image(),
-        };
-        let augmentation = match data.augment {
-            Augment::None => None,
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if it does not.
+    pub fn check_inputs(&self, spec: &Spec) -> Result<()> {
+        inputs::check(&self.config, spec)?;
+        self.augmentation(&spec.shape).map(drop)
+    }
+
+    /// What is done at random to training samples of this shape.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if that cannot be done to them.
+    pub(crate) fn augmentation(&self, shape: &[usize]) -> Result<Option<CropFlip>> {
+        match self.config.data.augment {
+            Augment::None => Ok(None),
             Augment::CropFlip => {
                 let crop = CropFlip::new(self.seeds.data, shape, PADDING);
                 let refused = |e: Error| self.config.blame("data.augment", e.context("`data.augment`"));
-                Some(crop.map_err(refused)?)
+                crop.map(Some).map_err(refused)
             }
-        };
-        Ok((preprocessing, augmentation))
+        }
     }
 
-    /// The same in words, for whoever feeds the network without this program.
-    pub(crate) fn inputs_text(&self) -> String {
-        let data = &self.config.data;
-        match data.standardize {
-            Standardize::Fixed => format!("(x / 255 - {:?}) / {:?}", data.mean, data.std),
-            Standardize::PerImage => "(x / 255 - mean) / max(deviation, 1 / sqrt(n)), of each image".into(),
-        }
+    /// Says in the configuration what it leaves to the samples to decide: it then means the same wherever they are.
+    pub fn settle(&mut self, spec: &Spec) {
+        self.config.data.standardize = inputs::standardize(&self.config, spec.values);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rigl_base::{Error, Result, math};
 use rigl_data::Dataset;
-use rigl_engine::{Batch, Options, Outcome, Preprocessing, Session};
+use rigl_engine::{Batch, Options, Outcome, Packer, Preprocessing, Session};
 use rigl_formats::{Checkpoint, Metadata, checkpoint};
 use rigl_graph::Graph;
 use rigl_graph::state;
@@ -14,6 +14,7 @@ use rigl_topology::Pattern;
 
 use crate::config::Config;
 use crate::evaluate::{Logits, evaluate, logits};
+use crate::inputs::{Inputs, channels};
 use crate::machine::MachineOptions;
 use crate::memory;
 use crate::origin::last_checkpoint;
@@ -77,7 +78,9 @@ impl Trained {
         // Before memory is asked for by what the graph claims.
         state::check(&graph, &state).map_err(context)?;
         let settings = Settings::untrained(config, registry).map_err(context)?;
-        let (preprocessing, _) = settings.inputs(shape(&graph)?).map_err(context)?;
+        let channels = channels(shape(&graph)?);
+        let inputs = Inputs::recorded(settings.config(), channels, &metadata.preprocessing);
+        let preprocessing = inputs.and_then(|inputs| inputs.preprocessing(channels)).map_err(context)?;
         let patterns = taken::patterns(&graph, &state).map_err(context)?;
         let classes = graph.classes().map_err(context)?;
         if metadata.classes.len() != classes {
@@ -110,7 +113,7 @@ impl Trained {
         &self.metadata
     }
 
-    /// The shape of a sample: channels, rows, columns.
+    /// The shape of a sample: channels, rows, columns, or the number of its features.
     pub fn sample_shape(&self) -> &[usize] {
         shape(self.graph()).unwrap_or_default()
     }
@@ -135,14 +138,40 @@ impl Trained {
     /// data sets hold them. What one image is told depends on no other.
     ///
     /// # Errors
-    /// [`Kind::Data`](rigl_base::Kind::Data) if an image has another number of bytes;
-    /// [`Kind::Diverged`](rigl_base::Kind::Diverged) if an answer, or a number on the way to it, is not finite.
+    /// [`Kind::Data`](rigl_base::Kind::Data) if an image has another number of bytes, or the network was trained on
+    /// numbers; [`Kind::Diverged`](rigl_base::Kind::Diverged) if an answer, or a number on the way to it, is not
+    /// finite.
     pub fn predict(&mut self, images: &[&[u8]]) -> Result<Vec<Prediction>> {
+        // The label decides the loss alone, which nobody asks for.
+        self.predicted(images, |packer, images, batch| {
+            packer.pack(images.iter().map(|&image| (image, 0)), batch)
+        })
+    }
+
+    /// What the network says of each of these samples, whose numbers are as its data set holds them: they are standardised
+    /// here as its training samples were. What one sample is told depends on no other.
+    ///
+    /// # Errors
+    /// [`Kind::Data`](rigl_base::Kind::Data) if a sample has another number of numbers, one is not finite, or the network
+    /// was trained on bytes; [`Kind::Diverged`](rigl_base::Kind::Diverged) if an answer is not finite.
+    pub fn predict_numbers(&mut self, samples: &[&[f32]]) -> Result<Vec<Prediction>> {
+        if let Some(at) = samples.iter().position(|sample| sample.iter().any(|x| !x.is_finite())) {
+            return Err(Error::data(format!("sample {at} has a number that is not finite")));
+        }
+        self.predicted(samples, |packer, samples, batch| {
+            packer.pack_numbers(samples.iter().map(|&sample| (sample, 0)), batch)
+        })
+    }
+
+    fn predicted<S>(
+        &mut self,
+        samples: &[S],
+        pack: impl Fn(&Packer, &[S], &mut Batch) -> Result<()>,
+    ) -> Result<Vec<Prediction>> {
         let packer = self.session.packer(&self.preprocessing);
         let (mut batch, mut numbers) = (Batch::default(), Vec::new());
-        for images in images.chunks(self.settings.evaluation_batch()) {
-            // The label decides the loss alone, which nobody asks for.
-            packer.pack(images.iter().map(|&image| (image, 0)), &mut batch)?;
+        for samples in samples.chunks(self.settings.evaluation_batch()) {
+            pack(&packer, samples, &mut batch)?;
             self.session.evaluate(&batch, Some(&mut numbers))?;
             if let Some(place) = self.session.non_finite() {
                 return Err(Error::diverged(format!("the network's answer is not finite, first {place}")));

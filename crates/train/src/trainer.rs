@@ -25,6 +25,7 @@ use crate::advice::slower;
 use crate::cost::batch_flops;
 use crate::design::Design;
 use crate::evaluate::{Packed, evaluate};
+use crate::inputs::{Inputs, channels};
 use crate::memory::LOADER_DEPTH;
 use crate::observer::{Observer, Progress};
 use crate::position::Position;
@@ -83,6 +84,7 @@ struct Trainer<'a> {
     program: Program,
     sets: Sets,
     data: DataRecord,
+    inputs: Inputs,
     preprocessing: Preprocessing,
     run: &'a RunWriter,
     recorder: Recorder<'a>,
@@ -109,8 +111,9 @@ impl<'a> Trainer<'a> {
         run: &'a RunWriter,
         observer: &'a mut dyn Observer,
     ) -> Result<(Trainer<'a>, Option<Resumed>)> {
-        let Prepared { design, sets, start, machine, program, preprocessing, augmentation, data, warnings } =
+        let Prepared { design, sets, start, machine, program, inputs, augmentation, data, warnings } =
             prepared;
+        let preprocessing = inputs.preprocessing(channels(&design.data().shape))?;
         let design = Arc::new(design);
         let (session, begun) = start.session(&design, &machine)?;
         let stepper = Stepper::new(session, Arc::clone(&design))?;
@@ -164,6 +167,7 @@ impl<'a> Trainer<'a> {
             program,
             sets,
             data,
+            inputs,
             preprocessing,
             run,
             recorder,

@@ -28,6 +28,7 @@ mod write;
 use std::sync::LazyLock;
 
 use rigl_base::named_enum;
+use rigl_data::Column;
 
 use method::{DRAWN, PATTERNS};
 use table::{doc_text, key_name, place, table};
@@ -89,8 +90,12 @@ named_enum! {
 named_enum! {
     /// Where the mean and the deviation come from by which inputs are scaled.
     pub enum Standardize {
+        /// `fixed` of samples that are bytes, and where `mean` or `std` is given; of numbers else `training`.
+        Auto = "auto",
         /// From `mean` and `std`.
         Fixed = "fixed",
+        /// Of each channel, or of each feature of samples that are no images, over the training samples.
+        Training = "training",
         /// From each image itself.
         PerImage = "per-image",
     }
@@ -107,8 +112,11 @@ pub enum Limit {
 
 const FIXED: Condition = Condition {
     is: "`data.standardize` is `fixed`",
-    holds: |config| config.data.standardize == Standardize::Fixed,
+    holds: |config| matches!(config.data.standardize, Standardize::Fixed | Standardize::Auto),
 };
+
+const ARRAY: Condition =
+    Condition { is: "`data.name` is `array`", holds: |config| config.data.name == rigl_data::array::NAME };
 
 const STEPPED: Condition =
     Condition { is: "`schedule.shape` is `steps`", holds: |config| config.schedule.shape == Shape::Steps };
@@ -180,16 +188,20 @@ table! {
         /// What is done at random to training images: `crop-flip` pads them by 4 pixels of their mirror image, cuts
         /// them at a random place, and flips half of them.
         augment: Augment = Augment::None;
-        /// Where the mean and the deviation of inputs come from: `mean` and `std`, or each image itself, which does
-        /// without those two (the deviation is then at least 1/√n, with n values in an image).
-        standardize: Standardize = Standardize::Fixed;
-        /// Subtracted from inputs, which are then divided by `std`. One number, or one per channel; images
-        /// are within 0 and 1 before that.
+        /// Where the mean and the deviation of inputs come from: `mean` and `std`, the training samples, or each image
+        /// itself (the deviation is then at least 1/√n, with n values in an image).
+        standardize: Standardize = Standardize::Auto;
+        /// Subtracted from inputs, which are then divided by `std`. One number, or one per channel (or feature); bytes
+        /// are within 0 and 1 before that, numbers as they are.
         mean: Vec<f64> as f32 = vec![0.0], "a list of finite numbers, one for all channels or one per channel"
             if |list| !list.is_empty(), where FIXED;
         /// What inputs are divided by. One number, or one per channel.
         std: Vec<f64> as f32 = vec![1.0], "a list of numbers > 0, one for all channels or one per channel"
             if |list| !list.is_empty() && list.iter().all(|&x| x > 0.0), where FIXED;
+        /// Whether the first row of a table names its columns; `auto` says so if none of its features is a number.
+        header: Option<bool> = None, where ARRAY;
+        /// The column of a table that holds the classes.
+        target: Column = Column::Last, where ARRAY;
     }
 }
 

@@ -2,6 +2,7 @@
 //! guesses what a value of the wrong type was meant to be.
 
 use rigl_base::nearest;
+use rigl_data::Column;
 use rigl_topology::{Decay, Distribution, GrownInit, LayerFilter, NarrowTo, Redistribution, StepPolicy};
 use toml_edit::{Array, Item, Value};
 
@@ -332,6 +333,35 @@ impl Setting for Limit {
 
     fn guess(item: &Item) -> Option<Limit> {
         usize::guess(item).filter(|&count| count > 0).map(Limit::First)
+    }
+}
+
+/// What stands for the last column.
+const LAST: &str = "last";
+
+impl Setting for Column {
+    fn expected() -> String {
+        format!("`{LAST}`, a column's number from 1 on, or its name")
+    }
+
+    fn read(item: &Item) -> Option<Column> {
+        match item.as_str() {
+            Some(LAST) => Some(Column::Last),
+            Some(name) => (!name.is_empty()).then(|| Column::Name(name.into())),
+            None => usize::read(item).filter(|&number| number > 0).map(Column::Number),
+        }
+    }
+
+    fn write(&self) -> Value {
+        match self {
+            Column::Last => LAST.into(),
+            Column::Number(number) => number.write(),
+            Column::Name(name) => name.as_str().into(),
+        }
+    }
+
+    fn guess(item: &Item) -> Option<Column> {
+        usize::guess(item).filter(|&number| number > 0).map(Column::Number)
     }
 }
 

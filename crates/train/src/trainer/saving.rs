@@ -37,7 +37,7 @@ impl Trainer<'_> {
             configuration: settings.config().to_toml(),
             graph: self.design.graph().to_text(),
             classes: self.sets.train.spec().classes.clone(),
-            preprocessing: settings.inputs_text(),
+            preprocessing: self.inputs.text(),
             data: Some(self.data_text()?),
             extra: self.position.sums.write()?,
             ..Metadata::default()
