@@ -1,6 +1,6 @@
 //! Data sets by name. Users add their own to the table; there are no cases by name anywhere else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use rigl_base::{Error, Result, unknown};
@@ -34,6 +34,8 @@ pub struct Datasets {
     load: BTreeMap<String, LoadFn>,
     specs: BTreeMap<String, Described>,
     sources: BTreeMap<String, Source<'static>>,
+    /// Those that are read from files of the user's own.
+    own_files: BTreeSet<String>,
 }
 
 /// What is known of a data set without its files.
@@ -48,6 +50,7 @@ impl Default for Datasets {
     fn default() -> Datasets {
         let mut datasets = Datasets::empty();
         datasets.insert(array::NAME, array::sets);
+        datasets.own_files.insert(array::NAME.into());
         datasets.insert(drawn::NAME, drawn::sets);
         datasets.describe(drawn::spec(), drawn::TRAIN.count(), drawn::TEST.count());
         for family in &mnist::FAMILIES {
@@ -88,7 +91,12 @@ const ELSEWHERE: &[&str] = &[
 impl Datasets {
     /// A table with nothing in it.
     pub fn empty() -> Datasets {
-        Datasets { load: BTreeMap::new(), specs: BTreeMap::new(), sources: BTreeMap::new() }
+        Datasets {
+            load: BTreeMap::new(),
+            specs: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            own_files: BTreeSet::new(),
+        }
     }
 
     /// Adds a data set, or replaces the one of that name. `load` makes its training and test set; split and
@@ -101,6 +109,7 @@ impl Datasets {
         let name = name.into();
         self.specs.remove(&name);
         self.sources.remove(&name);
+        self.own_files.remove(&name);
         self.load.insert(name, Arc::new(load));
         self
     }
@@ -138,7 +147,12 @@ impl Datasets {
         }
     }
 
-    /// The files of the data set of that name; `None` if it needs none.
+    /// Whether the data set of that name is read from files of the user's own, of which nothing is known beforehand.
+    pub fn has_own_files(&self, name: &str) -> bool {
+        self.own_files.contains(name)
+    }
+
+    /// The files of the data set of that name, as they are published; `None` if it needs none, or none are.
     ///
     /// # Errors
     /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name, with the nearest one as hint.
@@ -253,6 +267,7 @@ mod tests {
         let mut datasets = Datasets::default();
         assert_eq!(datasets.source("mnist").unwrap().unwrap().files.len(), 4);
         assert!(datasets.source("drawn-digits").unwrap().is_none());
+        assert!(datasets.has_own_files("array") && !datasets.has_own_files("mnist"));
         assert_eq!(datasets.source("minst").unwrap_err().hint_text(), Some("mnist"));
         // One's own data set of that name need not be read from these files.
         datasets.insert("mnist", |options| Datasets::default().load("drawn-digits", options));

@@ -2,7 +2,7 @@
 
 use crate::envelope::Envelope;
 use crate::signal::Signal;
-use crate::targets::{arrays, checkpoint, config, graph, idx, log, records, sweep};
+use crate::targets::{array, arrays, checkpoint, config, graph, idx, log, records, sweep};
 
 /// A parser, and what is worth trying on it.
 #[derive(Debug)]
@@ -74,6 +74,31 @@ pub static ALL: &[Target] = &[
         tokens: records::TOKENS,
         envelope: Some(Envelope::Tar),
         growth: COMPRESSED,
+    },
+    Target {
+        name: "npy-inputs",
+        about: "an array of samples, as numpy saves it",
+        run: array::samples,
+        tokens: array::NPY,
+        envelope: None,
+        growth: 64,
+    },
+    Target {
+        name: "npy-labels",
+        about: "an array of labels, as numpy saves it",
+        run: array::labels,
+        tokens: array::NPY,
+        envelope: None,
+        growth: 64,
+    },
+    Target {
+        name: "table",
+        about: "a table of text (CSV), read, printed and read again",
+        run: array::table,
+        tokens: array::CSV,
+        envelope: None,
+        // A cell of one byte, with its comma, is a name and a number, in a row that is read three times.
+        growth: 512,
     },
     Target {
         name: "config",

@@ -85,6 +85,11 @@ impl<R: Read> Inputs<R> {
         &self.shape
     }
 
+    /// What the file is made of.
+    pub fn element(&self) -> Element {
+        self.header.element
+    }
+
     /// Whether values are bytes, as those of images, or numbers.
     pub fn values(&self) -> Values {
         if self.header.element == Element::BYTE { Values::Bytes } else { Values::Numbers }

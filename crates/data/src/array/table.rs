@@ -262,6 +262,9 @@ impl Layout {
             ));
             return Err(error.hint("--set data.header=true"));
         }
+        if is_header && let Some(at) = first.iter().position(|cell| str::from_utf8(cell).is_err()) {
+            return Err(Error::data(format!("`{name}`: the name of column {} is no UTF-8 text", at + 1)));
+        }
         if is_header && let Some(at) = names.iter().position(String::is_empty) {
             let error = Error::data(format!(
                 "`{name}`: column {} has no name; is it an index, not a feature?",

@@ -1,5 +1,6 @@
 //! One function per parser. Each takes any bytes, and panics only where something that must hold does not.
 
+pub mod array;
 pub mod arrays;
 pub mod checkpoint;
 pub mod config;

@@ -128,6 +128,8 @@ fn a_bad_cell_is_told_by_line_column_and_what_was_found() {
     assert_eq!(text("1,2"), "`f` line 3: 2 cells, expected 3 as in the first row");
     assert_eq!(text("1,2,3,a"), "`f` line 3: 4 cells, expected 3 as in the first row");
     assert_eq!(text("\"1\n2\",2,a"), "`f` line 3, column 1 (`petal`): `1 2` is no number");
+    let error = training(&b"a,\xe4,c\n1,2,a\n"[..], "f", &TableOptions::default()).unwrap_err();
+    assert_eq!(error.to_string(), "`f`: the name of column 2 is no UTF-8 text");
     let error = training(&b"1,2,\xff\n"[..], "f", &TableOptions::default()).unwrap_err();
     assert_eq!(error.to_string(), "`f` line 1, column 3: no UTF-8 text");
 }
