@@ -451,9 +451,8 @@ mod tests {
     fn samples_of_the_other_kind_or_size_are_refused() {
         let numbers = packer(Layout::Vector(2), Preprocessing::of_numbers(&[0.0], &[1.0]).unwrap());
         let bytes = packer(Layout::Vector(2), Preprocessing::per_image());
-        let mut batch = Batch::default();
-        let mut refused = |packer: &Packer, sample: &[f32]| {
-            packer.pack_numbers([(sample, 0)].into_iter(), &mut batch).unwrap_err().to_string()
+        let refused = |packer: &Packer, sample: &[f32]| {
+            packer.pack_numbers([(sample, 0)].into_iter(), &mut Batch::default()).unwrap_err().to_string()
         };
         assert_eq!(refused(&numbers, &[1.0]), "a sample has 1 numbers, expected the 2 inputs of the network");
         assert!(
@@ -461,7 +460,7 @@ mod tests {
                 .starts_with("a sample of numbers, where the network was trained on bytes")
         );
         let image: &[u8] = &[1, 2];
-        let error = numbers.pack([(image, 0)].into_iter(), &mut batch).unwrap_err();
+        let error = numbers.pack([(image, 0)].into_iter(), &mut Batch::default()).unwrap_err();
         assert_eq!(error.to_string(), "a sample of bytes, where the network was trained on numbers");
         assert!(numbers.preprocessing.takes_numbers() && !bytes.preprocessing.takes_numbers());
         let three = packer(Layout::Vector(2), Preprocessing::of_numbers(&[0.0; 3], &[1.0; 3]).unwrap());

@@ -118,7 +118,12 @@ impl<R: Read> Inputs<R> {
     /// [`Kind::Data`](rigl_base::Kind::Data) if a number is not finite, or there are not as many labels.
     pub fn in_memory(mut self, spec: Spec, labels: Vec<u32>) -> Result<Arrays> {
         let bytes = self.bytes();
-        let all = read_all(&mut self.file, bytes, &self.name)?;
+        let mut all = read_all(&mut self.file, bytes, &self.name)?;
+        let element = &mut self.header.element;
+        if element.bytes() > Element::F32.bytes() {
+            narrow(*element, &mut all);
+            *element = Element::F32;
+        }
         let arrays = self.stored(spec, labels, |_| Stored::Memory(all))?;
         if arrays.spec.values == Values::Numbers {
             let mut sample = Sample::default();
@@ -290,6 +295,18 @@ fn read_all(file: &mut impl Read, bytes: u64, name: &str) -> Result<Vec<u8>> {
         return Err(Error::environment(format!("`{}` became shorter while it was read", short(name))));
     }
     Ok(all)
+}
+
+/// Makes 32-bit numbers of wider elements, in their place.
+fn narrow(element: Element, all: &mut Vec<u8>) {
+    let wide = element.bytes();
+    let count = all.len() / wide;
+    for at in 0..count {
+        let number = element.number(&all[at * wide..][..wide]).to_le_bytes();
+        all[at * number.len()..][..number.len()].copy_from_slice(&number);
+    }
+    all.truncate(count * Element::F32.bytes());
+    all.shrink_to_fit();
 }
 
 pub(super) fn no_memory(name: &str, e: std::collections::TryReserveError) -> Error {
