@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = rigl_fuzz::targets::array::samples(bytes);
+    let _ = rigl_fuzz::targets::own_files::samples(bytes);
 });

@@ -1,5 +1,5 @@
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let _ = rigl_fuzz::targets::array::labels(bytes);
+    let _ = rigl_fuzz::targets::own_files::labels(bytes);
 });

@@ -176,9 +176,9 @@ fn every_command_finds_out_what_samples_are_like() {
     assert_eq!((said["sample_shape"][0].as_u64(), said["classes"].as_u64()), (Some(4), Some(2)));
     place.write("sweep.toml", "base = 'my.toml'\n[set]\n'schedule.length' = 5\n[grid]\n'data.target' = ['last', 'constant']\nseed = [1, 2]\n");
     let said = place.run("sweep sweep.toml --data-dir data --dry-run");
-    // The other column has one class.
+    // With another target the words are a feature.
     assert_eq!(said.code, Some(2), "{}", said.err);
-    assert!(said.err.contains("labels of at least 2 classes are needed, found `7` alone"), "{}", said.err);
+    assert!(said.err.contains("line 2, column 5 (`kind`): `small` is no number"), "{}", said.err);
     place.write(
         "sweep.toml",
         "base = 'my.toml'\n[set]\n'schedule.length' = 5\n[grid]\n'method.sparsity' = [0.2, 0.5]\n",

@@ -2,7 +2,7 @@
 
 use crate::envelope::Envelope;
 use crate::signal::Signal;
-use crate::targets::{array, arrays, checkpoint, config, graph, idx, log, records, sweep};
+use crate::targets::{arrays, checkpoint, config, graph, idx, log, own_files, records, sweep};
 
 /// A parser, and what is worth trying on it.
 #[derive(Debug)]
@@ -78,24 +78,24 @@ pub static ALL: &[Target] = &[
     Target {
         name: "npy-inputs",
         about: "an array of samples, as numpy saves it",
-        run: array::samples,
-        tokens: array::NPY,
+        run: own_files::samples,
+        tokens: own_files::NPY,
         envelope: None,
         growth: 64,
     },
     Target {
         name: "npy-labels",
         about: "an array of labels, as numpy saves it",
-        run: array::labels,
-        tokens: array::NPY,
+        run: own_files::labels,
+        tokens: own_files::NPY,
         envelope: None,
         growth: 64,
     },
     Target {
         name: "table",
         about: "a table of text (CSV), read, printed and read again",
-        run: array::table,
-        tokens: array::CSV,
+        run: own_files::table,
+        tokens: own_files::CSV,
         envelope: None,
         // A cell of one byte, with its comma, is a name and a number, in a row that is read three times.
         growth: 512,

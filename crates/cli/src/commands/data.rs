@@ -58,6 +58,9 @@ pub(crate) fn with_folder(error: Error, data_dir: Option<&Path>) -> Error {
     }
 }
 
+/// What is said of a data set that is read from files of the user's own.
+const OWN_FILES: &str = "your own files, see docs/data.md";
+
 fn list(args: &Data, folder: &Path, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let verify = args.verify;
     let flag =
@@ -88,7 +91,7 @@ fn list(args: &Data, folder: &Path, registry: &Registry, printer: &Printer) -> R
                 "`rigl data --verify{flag}` tells whether `{name}` is damaged, or data of your own"
             )),
             State::Damaged(reason) => printer.warning(&format!("`{name}` cannot be trained on: {reason}")),
-            State::Embedded | State::Complete(_) | State::Own { .. } => {}
+            State::Embedded | State::OwnFiles | State::Complete(_) | State::Own { .. } => {}
         }
     }
     let damaged = |found: &Found| match (&found.state, &found.status) {
@@ -110,6 +113,8 @@ struct Found<'a> {
 enum State {
     /// It needs no files.
     Embedded,
+    /// It is read from files of the user's own, of which nothing is known beforehand.
+    OwnFiles,
     /// All files are as published, by this comparison.
     Complete(Checked),
     /// Some are missing.
@@ -143,7 +148,9 @@ impl Checked {
 impl<'a> Found<'a> {
     fn of(name: &'a str, folder: &Path, verify: bool, registry: &Registry) -> Result<Found<'a>> {
         let Some(source) = registry.datasets.source(name)? else {
-            return Ok(Found { name, status: None, state: State::Embedded });
+            let own = registry.datasets.has_own_files(name);
+            let state = if own { State::OwnFiles } else { State::Embedded };
+            return Ok(Found { name, status: None, state });
         };
         let status = source.status(folder, verify);
         let compared = status.files.iter().all(|file| file.compared);
@@ -179,6 +186,7 @@ impl<'a> Found<'a> {
         let differ = count(|status| status.damaged().count());
         match &self.state {
             State::Embedded => "embedded".into(),
+            State::OwnFiles => OWN_FILES.into(),
             State::Complete(_) => "complete".into(),
             State::Missing => {
                 let parts =
@@ -198,7 +206,7 @@ impl<'a> Found<'a> {
         match &self.state {
             State::Complete(checked) => checked.word(),
             State::Own { .. } | State::Damaged(_) => Checked::Samples.word(),
-            State::Embedded | State::Missing | State::Other => "",
+            State::Embedded | State::OwnFiles | State::Missing | State::Other => "",
         }
     }
 
@@ -206,6 +214,7 @@ impl<'a> Found<'a> {
         let Found { name, status, state } = self;
         let word = match state {
             State::Embedded => "embedded",
+            State::OwnFiles => "own files",
             State::Complete(_) => "complete",
             State::Missing => "missing",
             State::Other => "not as published",
