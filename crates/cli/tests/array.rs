@@ -33,7 +33,7 @@ evaluate-every = 0
 fn rows(first: u64, count: u64) -> Vec<([f64; 4], &'static str)> {
     let row = |index: u64| {
         let [a, b, ..] = normals(Stream::new(1, Purpose::Test, 7).block(index));
-        let (kind, shift) = if index % 2 == 0 { ("small", 0.0) } else { ("large", 3.0) };
+        let (kind, shift) = if index.is_multiple_of(2) { ("small", 0.0) } else { ("large", 3.0) };
         ([2000.0 + 10.0 * (a + shift), 1e-4 * (b + shift), 7.0, -1e5 * (a - b)], kind)
     };
     (first..first + count).map(row).collect()

@@ -111,7 +111,7 @@ pub enum Limit {
 }
 
 const FIXED: Condition = Condition {
-    is: "`data.standardize` is `fixed`",
+    is: "`data.standardize` is `auto` or `fixed`",
     holds: |config| matches!(config.data.standardize, Standardize::Fixed | Standardize::Auto),
 };
 

@@ -311,7 +311,7 @@ fn a_key_that_nothing_reads_is_refused_with_the_kind_that_reads_it() {
     );
     check_file(
         "[data]\nstandardize = 'per-image'\nmean = [0.5]",
-        "`my.toml` line 3: `data.mean` does nothing: it is read where `data.standardize` is `fixed`",
+        "`my.toml` line 3: `data.mean` does nothing: it is read where `data.standardize` is `auto` or `fixed`",
         "",
     );
     let idle = [
