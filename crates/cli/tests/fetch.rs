@@ -49,13 +49,14 @@ fn the_list_says_what_is_there_and_where() {
     let said = run(&place, "data").succeeded();
     let lines: Vec<&str> = said.out.lines().collect();
     assert!(
-        lines[0].starts_with("data set") && lines[4].starts_with("drawn-digits   embedded"),
+        lines[0].starts_with("data set") && lines[5].starts_with("drawn-digits   embedded"),
         "{}",
         said.out
     );
-    assert!(lines[2].starts_with("cifar10        missing 1 of 1"), "{}", said.out);
-    assert!(lines[6].starts_with("mnist          missing 4 of 4"), "{}", said.out);
-    assert!(lines[6].ends_with("cache/rigl/mnist"), "{}", said.out);
+    assert!(lines[2].starts_with("array          your own files, see docs/data.md"), "{}", said.out);
+    assert!(lines[3].starts_with("cifar10        missing 1 of 1"), "{}", said.out);
+    assert!(lines[7].starts_with("mnist          missing 4 of 4"), "{}", said.out);
+    assert!(lines[7].ends_with("cache/rigl/mnist"), "{}", said.out);
     assert!(said.err.contains("`rigl data fetch mnist`"), "{}", said.err);
 
     // Small files in place of the published ones: they can be trained on, and are no MNIST.
@@ -83,9 +84,9 @@ fn the_list_can_be_had_as_json() {
     let states: Vec<_> = sets.as_array().unwrap().iter().map(|set| (&set["name"], &set["state"])).collect();
     assert_eq!(
         format!("{states:?}"),
-        r#"[(String("cifar10"), String("missing")), (String("cifar100"), String("missing")), (String("drawn-digits"), String("embedded")), (String("fashion-mnist"), String("missing")), (String("mnist"), String("missing"))]"#
+        r#"[(String("array"), String("own files")), (String("cifar10"), String("missing")), (String("cifar100"), String("missing")), (String("drawn-digits"), String("embedded")), (String("fashion-mnist"), String("missing")), (String("mnist"), String("missing"))]"#
     );
-    let mnist = &sets[4];
+    let mnist = &sets[5];
     assert_eq!((&mnist["folder"], &mnist["verified"]), (&"data/mnist".into(), &false.into()));
     assert_eq!(
         (&mnist["files"][0]["name"], &mnist["files"][0]["present"]),
@@ -98,8 +99,13 @@ fn the_list_can_be_had_as_json() {
 fn mistakes_are_told() {
     refused(
         "data fetch minst",
-        "no data set is called `minst`, allowed are `cifar10`, `cifar100`, `drawn-digits`, `fashion-mnist`, `mnist`",
+        "no data set is called `minst`, allowed are `array`, `cifar10`, `cifar100`, `drawn-digits`, `fashion-mnist`, `mnist`",
         "\nhint: mnist\n",
+    );
+    refused(
+        "data fetch array",
+        "data set `array` is read from files of your own, there is nothing to download",
+        "",
     );
     refused(
         "data fetch drawn-digits",

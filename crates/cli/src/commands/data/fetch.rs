@@ -34,7 +34,11 @@ pub(crate) struct Fetch {
 pub(super) fn run(args: &Fetch, folder: &Path, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let name = &args.name;
     let source: &Source<'_> = registry.datasets.source(name)?.ok_or_else(|| {
-        Error::usage(format!("data set `{name}` is embedded in the program, there is nothing to download"))
+        let what = match registry.datasets.has_own_files(name) {
+            true => "is read from files of your own",
+            false => "is embedded in the program",
+        };
+        Error::usage(format!("data set `{name}` {what}, there is nothing to download"))
     })?;
     download(args, source, folder, printer)
 }
