@@ -1,6 +1,7 @@
 //! Data sets by name. Users add their own to the table; there are no cases by name anywhere else.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use rigl_base::{Error, Result, unknown};
@@ -13,6 +14,8 @@ use crate::subset::Subset;
 use crate::{array, cifar, drawn, mnist};
 
 type LoadFn = Arc<dyn Fn(&DataOptions) -> Result<Sets> + Send + Sync>;
+
+type FindFn = fn(Option<&Path>) -> Result<()>;
 
 /// A table of data sets by name. [`Datasets::default`] has `array`, `cifar10`, `cifar100`, `drawn-digits`,
 /// `fashion-mnist` and `mnist`.
@@ -34,8 +37,8 @@ pub struct Datasets {
     load: BTreeMap<String, LoadFn>,
     specs: BTreeMap<String, Described>,
     sources: BTreeMap<String, Source<'static>>,
-    /// Those that are read from files of the user's own.
-    own_files: BTreeSet<String>,
+    /// Those that are read from files of the user's own, and what looks for these.
+    own_files: BTreeMap<String, FindFn>,
 }
 
 /// What is known of a data set without its files.
@@ -50,7 +53,7 @@ impl Default for Datasets {
     fn default() -> Datasets {
         let mut datasets = Datasets::empty();
         datasets.insert(array::NAME, array::sets);
-        datasets.own_files.insert(array::NAME.into());
+        datasets.own_files.insert(array::NAME.into(), |folder| array::find(folder).map(drop));
         datasets.insert(drawn::NAME, drawn::sets);
         datasets.describe(drawn::spec(), drawn::TRAIN.count(), drawn::TEST.count());
         for family in &mnist::FAMILIES {
@@ -95,7 +98,7 @@ impl Datasets {
             load: BTreeMap::new(),
             specs: BTreeMap::new(),
             sources: BTreeMap::new(),
-            own_files: BTreeSet::new(),
+            own_files: BTreeMap::new(),
         }
     }
 
@@ -149,7 +152,7 @@ impl Datasets {
 
     /// Whether the data set of that name is read from files of the user's own, of which nothing is known beforehand.
     pub fn has_own_files(&self, name: &str) -> bool {
-        self.own_files.contains(name)
+        self.own_files.contains_key(name)
     }
 
     /// The files of the data set of that name, as they are published; `None` if it needs none, or none are.
@@ -161,6 +164,19 @@ impl Datasets {
             return Err(self.none(name));
         }
         Ok(self.sources.get(name))
+    }
+
+    /// Whether the files of the data set of that name, if it is read from any, are in this data folder.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) for an unknown name; [`Kind::Environment`](rigl_base::Kind::Environment),
+    /// naming what is missing.
+    pub fn check_files(&self, name: &str, folder: Option<&Path>) -> Result<()> {
+        match (self.source(name)?, self.own_files.get(name)) {
+            (Some(source), _) => source.find(folder).map(drop),
+            (None, Some(find)) => find(folder),
+            (None, None) => Ok(()),
+        }
     }
 
     /// The names in the table, sorted.

@@ -124,17 +124,7 @@ impl Prepared {
         check_memory(&design, &sets, machine)?;
         let start = Start::new(&design, origin)?;
         let (machine, program) = (machine.clone(), registry.program.clone());
-        Ok(Prepared {
-            design,
-            sets,
-            start,
-            machine,
-            program,
-            inputs,
-            augmentation,
-            data: found,
-            warnings,
-        })
+        Ok(Prepared { design, sets, start, machine, program, inputs, augmentation, data: found, warnings })
     }
 
     /// The configuration it was prepared from.

@@ -154,8 +154,7 @@ impl Registry {
     /// naming what is missing.
     pub fn check_files(&self, config: &Config, folder: Option<&Path>) -> Result<()> {
         self.check_dataset(config)?;
-        let Some(source) = self.datasets.source(&config.data.name)? else { return Ok(()) };
-        data::first(config, folder, |folder| source.find(folder)).map(drop)
+        data::first(config, folder, |folder| self.datasets.check_files(&config.data.name, folder))
     }
 
     /// Whether there is a data set of the configuration's name.

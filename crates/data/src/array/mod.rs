@@ -43,11 +43,35 @@ const TABLES: [&str; 2] = ["train.csv", "test.csv"];
 /// [`Kind::Data`](rigl_base::Kind::Data) for a file that is no such array or table;
 /// [`Kind::Usage`](rigl_base::Kind::Usage) if the options do not fit it.
 pub fn sets(options: &DataOptions) -> Result<Sets> {
-    let Some(folder) = &options.folder else {
+    let sets = match find(options.folder.as_deref())? {
+        Found::Arrays(place, _) if options.table != TableOptions::default() => Err(Error::usage(format!(
+            "`data.header` and `data.target` are read of tables, and `{}` holds arrays",
+            place.display()
+        ))),
+        Found::Arrays(_, paths) => arrays(paths, options.in_memory),
+        Found::Tables(paths) => tables(paths, &options.table),
+    };
+    Ok(sets?.from_folder(options.folder.as_deref()))
+}
+
+/// The files that there are.
+pub(crate) enum Found {
+    /// Arrays, in this folder.
+    Arrays(PathBuf, [PathBuf; 4]),
+    /// Tables.
+    Tables([PathBuf; 2]),
+}
+
+/// Looks for the files of the data set, all that it needs.
+///
+/// # Errors
+/// As [`sets`], of files that are missing or too many.
+pub(crate) fn find(folder: Option<&Path>) -> Result<Found> {
+    let Some(folder) = folder else {
         let message = format!("data set `{NAME}` is read from files, and no data folder is given");
         return Err(Error::environment(message).hint("--data-dir DIR, the folder that holds them"));
     };
-    let places = PLACES.map(|place| if place.is_empty() { folder.clone() } else { folder.join(place) });
+    let places = PLACES.map(|place| if place.is_empty() { folder.to_path_buf() } else { folder.join(place) });
     let found = |place: &PathBuf| ARRAYS.iter().chain(&TABLES).any(|name| place.join(name).is_file());
     let Some(place) = places.iter().find(|place| found(place)) else {
         let [inside, folder] = places.map(|place| place.display().to_string());
@@ -64,14 +88,9 @@ pub fn sets(options: &DataOptions) -> Result<Sets> {
             place.display()
         ))
         .hint("move one of them into another folder")),
-        (Some(_), None) if options.table != TableOptions::default() => Err(Error::usage(format!(
-            "`data.header` and `data.target` are read of tables, and `{}` holds arrays",
-            place.display()
-        ))),
-        (Some(_), None) => arrays(all_there(place, ARRAYS)?, options.in_memory),
-        (None, _) => tables(all_there(place, TABLES)?, &options.table),
+        (Some(_), None) => Ok(Found::Arrays(place.clone(), all_there(place, ARRAYS)?)),
+        (None, _) => all_there(place, TABLES).map(Found::Tables),
     }
-    .map(|sets| sets.from_folder(Some(folder)))
 }
 
 /// The paths of all these files.

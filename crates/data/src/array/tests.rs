@@ -218,6 +218,10 @@ fn what_is_missing_or_too_much_is_said() {
     files::write_atomic(&folder.path().join(ARRAYS[0]), &good()[0]).unwrap();
     let text = load(folder.path(), 0).unwrap_err().to_string();
     assert!(text.contains("`train-labels.npy`, `test-inputs.npy`, `test-labels.npy` are missing"), "{text}");
+    assert!(find(Some(folder.path())).is_err());
+    for (name, bytes) in ARRAYS.iter().zip(good()) {
+        files::write_atomic(&folder.path().join(name), &bytes).unwrap();
+    }
     let table = TableOptions { header: Some(true), ..TableOptions::default() };
     let options = DataOptions { folder: Some(folder.path().into()), table, ..DataOptions::default() };
     assert!(
