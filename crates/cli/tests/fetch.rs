@@ -53,7 +53,7 @@ fn the_list_says_what_is_there_and_where() {
         "{}",
         said.out
     );
-    assert!(lines[2].starts_with("array          your own files, see docs/data.md"), "{}", said.out);
+    assert!(lines[2].starts_with("array          your own files"), "{}", said.out);
     assert!(lines[3].starts_with("cifar10        missing 1 of 1"), "{}", said.out);
     assert!(lines[7].starts_with("mnist          missing 4 of 4"), "{}", said.out);
     assert!(lines[7].ends_with("cache/rigl/mnist"), "{}", said.out);

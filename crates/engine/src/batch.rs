@@ -160,6 +160,7 @@ impl Packer {
             )));
         }
         // Lanes behind the last sample are zero.
+        let mut finite = true;
         batch.map.clear();
         batch.map.resize(self.layout.len(samples.len())?, 0.0);
         for (place, (numbers, label)) in samples.enumerate() {
@@ -174,8 +175,10 @@ impl Packer {
             let scaled = by_channel.flat_map(|(numbers, (mean, deviation))| {
                 numbers.iter().map(move |&x| ((f64::from(x) - mean) / deviation) as f32)
             });
+            let scaled = scaled.inspect(|x| finite &= x.is_finite());
             self.layout.put(&mut batch.map, place, scaled);
         }
+        batch.finite = finite;
         Ok(())
     }
 
@@ -440,7 +443,7 @@ mod tests {
                     let c = i % 60 / 20;
                     assert_eq!(*x, ((f64::from(number) - mean[c]) / deviation[c]) as f32, "{samples} {i}");
                 }
-                assert_eq!(found.len(), numbers.len());
+                assert!(batch.finite && found.len() == numbers.len());
                 let filled = batch.map.iter().filter(|x| **x != 0.0).count();
                 assert_eq!(filled, found.iter().filter(|x| **x != 0.0).count());
             }
@@ -466,5 +469,12 @@ mod tests {
         let three = packer(Layout::Vector(2), Preprocessing::of_numbers(&[0.0; 3], &[1.0; 3]).unwrap());
         assert!(refused(&three, &[1.0, 2.0]).contains("of 3 channels"));
         assert!(Preprocessing::of_numbers(&[0.0], &[]).is_err());
+        // What becomes too large is told as everywhere.
+        let tiny = packer(Layout::Vector(2), Preprocessing::of_numbers(&[0.0], &[1e-40]).unwrap());
+        let mut batch = Batch::default();
+        for (number, finite) in [(1e10, false), (0.0, true)] {
+            tiny.pack_numbers([(&[0.0, number][..], 0)].into_iter(), &mut batch).unwrap();
+            assert_eq!(batch.finite, finite);
+        }
     }
 }

@@ -58,9 +58,6 @@ pub(crate) fn with_folder(error: Error, data_dir: Option<&Path>) -> Error {
     }
 }
 
-/// What is said of a data set that is read from files of the user's own.
-const OWN_FILES: &str = "your own files, see docs/data.md";
-
 fn list(args: &Data, folder: &Path, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     let verify = args.verify;
     let flag =
@@ -91,7 +88,10 @@ fn list(args: &Data, folder: &Path, registry: &Registry, printer: &Printer) -> R
                 "`rigl data --verify{flag}` tells whether `{name}` is damaged, or data of your own"
             )),
             State::Damaged(reason) => printer.warning(&format!("`{name}` cannot be trained on: {reason}")),
-            State::Embedded | State::OwnFiles | State::Complete(_) | State::Own { .. } => {}
+            State::OwnFiles => {
+                printer.note(&format!("docs/data.md says which files of your own `{name}` reads"));
+            }
+            State::Embedded | State::Complete(_) | State::Own { .. } => {}
         }
     }
     let damaged = |found: &Found| match (&found.state, &found.status) {
@@ -186,7 +186,7 @@ impl<'a> Found<'a> {
         let differ = count(|status| status.damaged().count());
         match &self.state {
             State::Embedded => "embedded".into(),
-            State::OwnFiles => OWN_FILES.into(),
+            State::OwnFiles => "your own files".into(),
             State::Complete(_) => "complete".into(),
             State::Missing => {
                 let parts =
