@@ -19,15 +19,13 @@ use support::{NEVER, config, machine, prepared, registry, run_in, seeds};
 struct Stops<'a> {
     stop: &'a AtomicBool,
     active: BTreeMap<String, u64>,
-    resumed: bool,
 }
 
 impl Observer for Stops<'_> {
     fn event(&mut self, record: &Record) {
         match &record.event {
-            // The one it goes on from is told of first.
-            Event::Resume(_) => self.resumed = true,
-            Event::Checkpoint(_) if std::mem::take(&mut self.resumed) => {}
+            // The checkpoint that it goes on from is told of before.
+            Event::Resume(_) => self.stop.store(false, Ordering::Relaxed),
             Event::Checkpoint(_) => self.stop.store(true, Ordering::Relaxed),
             Event::Network(network) => {
                 self.active = network.parameters.iter().map(|p| (p.name.clone(), p.active)).collect();
@@ -60,7 +58,7 @@ fn resumed_is_unbroken(method: &str) {
     let moves = method.contains("redistribution") || method.contains("dsr");
     let decays = method.contains("pruning");
     let stop = AtomicBool::new(false);
-    let mut stops = Stops { stop: &stop, active: BTreeMap::new(), resumed: false };
+    let mut stops = Stops { stop: &stop, active: BTreeMap::new() };
     let mut resumed = 0;
     loop {
         stop.store(false, Ordering::Relaxed);

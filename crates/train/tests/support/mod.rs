@@ -101,15 +101,16 @@ struct Watch<'a> {
     checkpoints: usize,
     stop: &'a AtomicBool,
     updates: Vec<Update>,
-    resumed: bool,
 }
 
 impl Observer for Watch<'_> {
     fn event(&mut self, record: &Record) {
         match &record.event {
-            // The one it goes on from is told of first.
-            Event::Resume(_) => self.resumed = true,
-            Event::Checkpoint(_) if std::mem::take(&mut self.resumed) => {}
+            // The checkpoint that it goes on from is told of before.
+            Event::Resume(_) => {
+                self.checkpoints = self.checkpoints.saturating_add(1);
+                self.stop.store(false, Ordering::Relaxed);
+            }
             Event::Checkpoint(_) => {
                 self.checkpoints = self.checkpoints.saturating_sub(1);
                 self.stop.store(self.checkpoints == 0, Ordering::Relaxed);
@@ -126,7 +127,7 @@ pub fn run_in(folder: &Path, config: Config, threads: usize, checkpoints: usize)
     let run = RunFolder::create_at(folder).unwrap();
     files::write_atomic(&run.config(), config.to_toml().as_bytes()).unwrap();
     let stop = AtomicBool::new(false);
-    let mut watch = Watch { checkpoints, stop: &stop, updates: Vec::new(), resumed: false };
+    let mut watch = Watch { checkpoints, stop: &stop, updates: Vec::new() };
     loop {
         watch.checkpoints = checkpoints;
         stop.store(false, Ordering::Relaxed);
