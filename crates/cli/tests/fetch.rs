@@ -210,7 +210,8 @@ fn an_archive_is_downloaded_as_it_is_and_an_unpacked_one_left_alone() {
     assert_eq!(said.out, "cifar100: complete, 184 MB in data\n");
     assert_eq!(server.requests().len(), 1);
     let said = run(&place, "data --verify --json --data-dir data").succeeded().json();
-    assert_eq!((&said[1]["state"], &said[1]["bytes"]), (&"complete".into(), &184_440_000.into()));
+    let set = said.as_array().unwrap().iter().find(|set| set["name"] == "cifar100").unwrap();
+    assert_eq!((&set["state"], &set["bytes"]), (&"complete".into(), &184_440_000.into()));
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn a_mistake_behind_checksums_is_found_and_found_again() {
         Box::leak(Box::new(Target { run: mistaken, ..*find("checkpoint").unwrap() }));
     let first = || {
         let mut fuzzer = Fuzzer::new(target, 0, seeds_of(target).unwrap());
-        (0..RUNS).find_map(|done| {
+        (0..10 * RUNS).find_map(|done| {
             let input = fuzzer.next_input();
             match run(target, &input) {
                 Ok(signal) => fuzzer.learn(input, signal),

