@@ -8,7 +8,7 @@ use rigl_base::files;
 use rigl_formats::checkpoint;
 use rigl_graph::state::{Role, State};
 use safetensors::{Dtype, SafeTensors};
-use support::{Place, checkpoints, newest};
+use support::{Place, checkpoints, events, newest};
 
 /// A short run; to be followed by a folder.
 const LENET: &str = "train mnist-lenet --data-dir data --threads 1 --set data.batch=20 --set schedule.unit=steps \
@@ -166,9 +166,29 @@ fn the_best_checkpoint_is_taken_where_it_is_asked_for() {
         ),
     ];
     for (of, error) in cases {
-        let said = place.run(&format!("export {of} none.safetensors --best"));
-        assert_eq!((said.code, &*said.err), (Some(2), error));
+        for command in [format!("export {of} none.safetensors --best"), format!("eval {of} --best")] {
+            let said = place.run(&command);
+            assert_eq!((said.code, &*said.err), (Some(2), error), "{command}");
+        }
     }
+}
+
+#[test]
+fn the_best_checkpoint_is_evaluated_where_it_is_asked_for() {
+    let place = Place::new();
+    place.write_data(200, 100);
+    place.run(&format!("{LENET} validated --set data.validation=0.2")).succeeded();
+    let step = checkpoint::read(&place.path("validated/checkpoints/best.safetensors")).unwrap().metadata.step;
+    for split in ["validation", "test"] {
+        let told = events(&place.path("validated"), &["evaluation"]);
+        let told = told.iter().find(|event| event["split"] == split && event["step"] == step);
+        let found = place.run(&format!("eval validated --best --split {split} --json --data-dir data"));
+        let found: serde_json::Value = serde_json::from_str(&found.succeeded().out).unwrap();
+        assert_eq!((&found["step"], &found["split"]), (&step.into(), &split.into()));
+        assert_eq!(found["accuracy"], told.unwrap()["accuracy"], "{split}");
+    }
+    let said = place.run("eval validated --best --data-dir data").succeeded();
+    assert!(said.err.contains(&format!("best.safetensors`, step {step}")), "{}", said.err);
 }
 
 #[test]

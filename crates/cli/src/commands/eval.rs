@@ -15,17 +15,17 @@ use rigl_train::{Logits, Registry, Trained, data};
 use serde_json::json;
 
 use super::export::{about, check_target};
-use super::read_checkpoint;
+use super::{best_checkpoint, read_checkpoint};
 use crate::args::MachineFlags;
 use crate::output::{Align, Printer, Table, bytes, count, percent};
 
 /// Evaluate the network of a run on its test set.
 #[derive(Args, Clone, Debug)]
 #[command(
-    after_help = "Examples:\n  rigl eval runs/20260101-120000-quickstart-rigl-sparsity.90-seed0\n  rigl eval RUN --split train --json\n  rigl eval RUN --samples 1000 --logits logits.safetensors"
+    after_help = "Examples:\n  rigl eval runs/20260101-120000-quickstart-rigl-sparsity.90-seed0\n  rigl eval RUN --split train --json\n  rigl eval RUN --best\n  rigl eval RUN --samples 1000 --logits logits.safetensors"
 )]
 pub(crate) struct Eval {
-    /// The folder of a run, or a checkpoint file of one
+    /// The folder of a run, whose newest checkpoint is taken, or a checkpoint file of one
     #[arg(value_name = "RUN")]
     pub(crate) run: PathBuf,
     /// The samples to evaluate on
@@ -34,6 +34,9 @@ pub(crate) struct Eval {
     /// The first N of them alone
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), allow_negative_numbers = true)]
     pub(crate) samples: Option<u64>,
+    /// Take the checkpoint with the best validation accuracy
+    #[arg(long)]
+    pub(crate) best: bool,
     /// Write what the network reads and answers into this file: `input` (after preprocessing), `label`, `logits`
     #[arg(long, value_name = "FILE.safetensors")]
     pub(crate) logits: Option<PathBuf>,
@@ -57,7 +60,10 @@ pub(crate) enum Split {
 
 pub(crate) fn run(args: &Eval, registry: &Registry, printer: &Printer) -> Result<ExitCode> {
     args.logits.iter().try_for_each(|file| check_target(file, args.overwrite, &args.run))?;
-    let (checkpoint, file) = read_checkpoint(&args.run, "eval", printer)?;
+    let (checkpoint, file) = match args.best {
+        true => best_checkpoint(&args.run, "eval")?,
+        false => read_checkpoint(&args.run, "eval", printer)?,
+    };
     let machine = args.machine.options()?;
     let mut network = Trained::new(checkpoint, &file, registry, &machine)?;
     let mut config = network.config().clone();

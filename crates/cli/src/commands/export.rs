@@ -48,8 +48,10 @@ pub(crate) fn run(args: &Export, registry: &Registry, printer: &Printer) -> Resu
     if args.masks {
         check_target(&masks_file, args.overwrite, &args.run)?;
     }
-    let (checkpoint, source) =
-        if args.best { best_checkpoint(&args.run)? } else { read_checkpoint(&args.run, "export", printer)? };
+    let (checkpoint, source) = match args.best {
+        true => best_checkpoint(&args.run, "export")?,
+        false => read_checkpoint(&args.run, "export", printer)?,
+    };
     let context = |e: Error| e.context(format!("`{source}`"));
     let Checkpoint { metadata, state } = checkpoint;
     let graph = Graph::parse(&metadata.graph).map_err(context)?;

@@ -88,15 +88,15 @@ pub(crate) fn read_checkpoint(path: &Path, command: &str, printer: &Printer) -> 
     Ok((checkpoint, path.display().to_string()))
 }
 
-/// The checkpoint of a run's best validation accuracy; and the file's name.
-pub(crate) fn best_checkpoint(path: &Path) -> Result<(Checkpoint, String)> {
+/// The checkpoint of a run's best validation accuracy, for `command`; and the file's name.
+pub(crate) fn best_checkpoint(path: &Path, command: &str) -> Result<(Checkpoint, String)> {
     if path.is_file() {
         return Err(Error::usage(format!(
             "`--best` chooses among the checkpoints of a run, `{}` is a file",
             shown::path(path)
         )));
     }
-    let file = open_run(path, "export --best")?.checkpoints().join("best.safetensors");
+    let file = open_run(path, &format!("{command} --best"))?.checkpoints().join("best.safetensors");
     if matches!(file.symlink_metadata(), Err(e) if e.kind() == ErrorKind::NotFound) {
         return Err(Error::usage(format!(
             "`{}` has no best checkpoint: it split no validation samples off, or has not evaluated yet",
