@@ -39,6 +39,7 @@ every-seconds = 0
 [log]
 every-steps = 7
 evaluate-every = 1
+training-loss = true
 patterns = 10
 ";
 

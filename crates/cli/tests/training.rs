@@ -247,6 +247,37 @@ fn a_validation_split_keeps_the_best_network() {
 }
 
 #[test]
+fn the_loss_over_all_training_samples_is_told_once_in_the_end_and_changes_nothing_else() {
+    let place = place();
+    let (plain, run) = (short(&place, "plain", ""), short(&place, "run", "--set log.training-loss=true"));
+    let of_training = |event: &&Value| event["split"] == "train";
+    let evaluations = events(&run, &["evaluation"]);
+    let found: Vec<&Value> = evaluations.iter().filter(of_training).collect();
+    assert_eq!((found.len(), &found[0]["step"], &found[0]["samples"]), (1, &40.into(), &500.into()));
+    assert!(found[0].get("best").is_none());
+    let others: Vec<Value> = evaluations.iter().filter(|event| !of_training(event)).cloned().collect();
+    assert_eq!(others, events(&plain, &["evaluation"]));
+    let (told, untold) = (summary(&run), summary(&plain));
+    assert_eq!(
+        (told.train_loss, told.train_accuracy),
+        (found[0]["loss"].as_f64(), found[0]["accuracy"].as_f64())
+    );
+    assert_eq!((untold.train_loss, untold.train_accuracy), (None, None));
+    assert_eq!((told.weights_crc32c, told.loss), (untold.weights_crc32c, untold.loss));
+    let line = "eval run --split train --data-dir data --json";
+    assert_eq!(place.run(line).succeeded().json()["loss"].as_f64(), told.train_loss);
+    let table = place.run("compare run plain --csv").succeeded().out;
+    assert!(table.lines().next().unwrap().ends_with(",train_loss_mean,train_loss_sd"), "{table}");
+    // A run that was killed before its summary was there tells of the test set, and adds nothing to its log.
+    rigl_base::files::remove(&run.join("summary.json")).unwrap();
+    let listed = place.run("runs run --json").succeeded().json();
+    assert_eq!(listed["runs"][0]["accuracy"].as_f64(), told.accuracy);
+    place.run("train --resume run --data-dir data").succeeded();
+    assert_eq!(events(&run, &["evaluation"]), evaluations);
+    assert_eq!(summary(&run).train_loss, told.train_loss);
+}
+
+#[test]
 fn as_many_checkpoints_are_kept_as_asked_for() {
     let place = place();
     for keep in [1, 2, 5] {

@@ -153,6 +153,9 @@ fn unknown() -> f64 {
     f64::NAN
 }
 
+/// The split of the samples that are trained on.
+pub const TRAIN_SPLIT: &str = "train";
+
 /// The network was evaluated.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Evaluation {
@@ -169,6 +172,13 @@ pub struct Evaluation {
     /// split, and the test set where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub best: Option<bool>,
+}
+
+impl Evaluation {
+    /// What the samples are called where `train` are the intervals of training.
+    pub fn samples_name(&self) -> &str {
+        if self.split == TRAIN_SPLIT { "training-set" } else { &self.split }
+    }
 }
 
 /// The topology was updated.

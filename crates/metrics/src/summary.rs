@@ -65,6 +65,12 @@ pub struct Summary {
     /// Final loss.
     #[serde(deserialize_with = "or_nan")]
     pub loss: f64,
+    /// Loss over all training samples in the end, each seen as test samples are; `None` where it was not asked for.
+    #[serde(default)]
+    pub train_loss: Option<f64>,
+    /// Accuracy on them, 0 to 1; `None` where it was not asked for, or the task has none.
+    #[serde(default)]
+    pub train_accuracy: Option<f64>,
     /// Active weights.
     pub active: u64,
     /// The most weights that were active at once, those of a dense network before its first patterns among them; `None`
@@ -201,6 +207,8 @@ pub(crate) mod tests {
             accuracy: Some(0.9856),
             test_error: Some(0.0144),
             loss: 0.1 + 0.2,
+            train_loss: Some(0.1),
+            train_accuracy: Some(0.99),
             active: 100,
             most_active: Some(150),
             weights: 1000,
@@ -285,11 +293,12 @@ pub(crate) mod tests {
     fn a_summary_without_what_is_told_since_reads() {
         let mut value = serde_json::to_value(sample()).unwrap();
         let fields = value.as_object_mut().unwrap();
-        for field in ["most_active", "evaluation_seconds"] {
+        for field in ["most_active", "evaluation_seconds", "train_loss", "train_accuracy"] {
             assert!(fields.remove(field).is_some(), "{field}");
         }
         let read = Summary::parse(value.to_string().as_bytes(), "summary.json").unwrap();
-        assert_eq!(read, Summary { most_active: None, evaluation_seconds: None, ..sample() });
+        let untold = Summary { most_active: None, evaluation_seconds: None, ..sample() };
+        assert_eq!(read, Summary { train_loss: None, train_accuracy: None, ..untold });
     }
 
     #[test]

@@ -119,9 +119,9 @@ fn values(event: &Event) -> Vec<Value> {
             values
         }
         Event::Evaluation(evaluation) => {
-            let mut values = vec![scalar("loss", &evaluation.split, evaluation.loss)];
-            values
-                .extend(evaluation.accuracy.map(|accuracy| scalar("accuracy", &evaluation.split, accuracy)));
+            let samples = evaluation.samples_name();
+            let mut values = vec![scalar("loss", samples, evaluation.loss)];
+            values.extend(evaluation.accuracy.map(|accuracy| scalar("accuracy", samples, accuracy)));
             values
         }
         Event::Update(update) => {
@@ -289,6 +289,19 @@ mod tests {
         let (_, events) = files(&run).pop().unwrap();
         assert_eq!(purges(&events), 0);
         assert_eq!(events[2..].iter().map(|e| e.step).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn the_loss_over_the_training_set_is_apart_from_that_of_intervals() {
+        let of = |split: &str| {
+            let (split, accuracy) = (split.into(), Some(0.5));
+            let event = event::Evaluation { split, loss: 0.25, accuracy, samples: 1, best: None };
+            let shown = Shown::summary(0.0, 1, values(&event.into()));
+            let events = record::read(&shown.to_record()).unwrap();
+            events[0].scalars().into_iter().map(|(tag, _)| tag.to_string()).collect::<Vec<_>>()
+        };
+        assert_eq!(of("validation"), ["loss/validation", "accuracy/validation"]);
+        assert_eq!(of("train"), ["loss/training-set", "accuracy/training-set"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use rigl_base::{Error, Result};
+use rigl_metrics::event::TRAIN_SPLIT;
 use rigl_metrics::folder::is_aside;
 use rigl_metrics::{Event, EventReader, RunFolder, Status, Summary};
 use rigl_train::Config;
@@ -150,6 +151,8 @@ impl KnownRun {
                     };
                     self.sparsity = absent(sum(|p| p.active), sum(|p| p.weights));
                 }
+                // Of training samples there may be one in the end: it says nothing of how good the run is.
+                Event::Evaluation(evaluation) if evaluation.split == TRAIN_SPLIT => {}
                 Event::Evaluation(evaluation) => {
                     (self.accuracy, self.split) = (evaluation.accuracy, Some(evaluation.split));
                 }

@@ -79,6 +79,11 @@ impl Group {
         Spread::of(self.runs.iter().map(|run| run.summary.loss))
     }
 
+    /// Loss over all training samples in the end, of the runs that were asked for it.
+    pub fn train_loss(&self) -> Option<Spread> {
+        Spread::of(self.runs.iter().filter_map(|run| run.summary.train_loss))
+    }
+
     /// A group for each of the data of its runs, which becomes a value; runs that are still to come go with the first.
     fn by_data(self) -> Vec<Group> {
         let Group { values, planned, runs } = self;
@@ -293,6 +298,8 @@ pub(crate) mod tests {
             accuracy,
             test_error: accuracy.map(|x| 1.0 - x),
             loss: 0.5 + seed as f64,
+            train_loss: None,
+            train_accuracy: None,
             active: 100,
             most_active: None,
             weights: 1000,

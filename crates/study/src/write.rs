@@ -20,9 +20,12 @@ impl Table {
     pub fn cells(&self) -> Vec<Vec<String>> {
         let accuracies = self.groups.iter().any(|group| group.accuracy().is_some());
         let quality = if accuracies { "accuracy, %" } else { "loss" };
-        let numbers = ["n", quality, "FLOPs", "training FLOPs", "weights", "size, kB", "R_s", "time, s"];
-        let keys = self.columns.iter().cloned();
-        let mut rows: Vec<Vec<String>> = vec![keys.chain(numbers.map(String::from)).collect()];
+        let on_training = self.has_train_loss();
+        let training: &[&str] = if on_training { &["training loss"] } else { &[] };
+        let costs = ["FLOPs", "training FLOPs", "weights", "size, kB", "R_s", "time, s"];
+        let headings = [&["n", quality], training, &costs].concat();
+        let headings = headings.into_iter().map(String::from);
+        let mut rows: Vec<Vec<String>> = vec![self.columns.iter().cloned().chain(headings).collect()];
         for group in &self.groups {
             let number = |x: Option<f64>, decimals| x.map_or(NONE.into(), |x| format!("{x:.decimals$}"));
             let (found, planned) = (group.runs.len(), group.planned);
@@ -30,9 +33,9 @@ impl Table {
                 true => shown(group.accuracy(), 100.0, 2),
                 false => shown(group.loss(), 1.0, 4),
             };
+            let runs = if found == planned { found.to_string() } else { format!("{found} of {planned}") };
+            let training = on_training.then(|| shown(group.train_loss(), 1.0, 4));
             let numbers = [
-                if found == planned { found.to_string() } else { format!("{found} of {planned}") },
-                quality,
                 number(group.mean(|s| s.inference.fraction), 4),
                 number(group.mean(|s| s.training.fraction), 4),
                 number(group.mean(|s| s.active as f64), 0),
@@ -42,9 +45,14 @@ impl Table {
             ];
             let values = self.columns.iter().zip(&group.values);
             let values = values.map(|(column, value)| group.seen(column, value));
-            rows.push(values.chain(numbers).collect());
+            rows.push(values.chain([runs, quality]).chain(training).chain(numbers).collect());
         }
         rows
+    }
+
+    /// Whether any of its runs was asked for the loss over all training samples.
+    fn has_train_loss(&self) -> bool {
+        self.groups.iter().any(|group| group.train_loss().is_some())
     }
 
     /// CSV: a line of names, then a line for each row. Accuracies and shares are from 0 to 1.
@@ -67,7 +75,11 @@ impl Table {
         ];
         let line =
             |cells: Vec<String>| cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>().join(",") + "\n";
-        let mut text = line(self.columns.iter().cloned().chain(numbers.map(String::from)).collect());
+        // Behind all others, so that where there is none the file is what it always was.
+        let on_training = self.has_train_loss();
+        let training: &[&str] = if on_training { &["train_loss_mean", "train_loss_sd"] } else { &[] };
+        let numbers = numbers.iter().chain(training).map(ToString::to_string);
+        let mut text = line(self.columns.iter().cloned().chain(numbers).collect());
         for group in &self.groups {
             let number = |x: Option<f64>| x.map_or_else(String::new, |x| x.to_string());
             let mean = |spread: Option<Spread>| number(spread.map(|s| s.mean));
@@ -89,6 +101,9 @@ impl Table {
                 number(group.mean(|s| s.explored)),
                 number(group.mean(|s| s.seconds)),
             ]);
+            if on_training {
+                cells.extend([mean(group.train_loss()), deviation(group.train_loss())]);
+            }
             text.push_str(&line(cells));
         }
         text
@@ -107,7 +122,7 @@ impl Table {
             let run = |run: &crate::FinishedRun| {
                 json!({
                     "run": run.path, "seed": run.summary.seed, "accuracy": run.summary.accuracy,
-                    "loss": run.summary.loss, "seconds": run.summary.seconds,
+                    "loss": run.summary.loss, "train_loss": run.summary.train_loss, "seconds": run.summary.seconds,
                     "data": run.summary.data.as_ref().map(|data| &data.fingerprint),
                 })
             };
@@ -117,6 +132,7 @@ impl Table {
                 "n": group.runs.len(),
                 "accuracy": spread(group.accuracy()),
                 "loss": spread(group.loss()),
+                "train_loss": spread(group.train_loss()),
                 "inference_flops_fraction": group.mean(|s| s.inference.fraction),
                 "training_flops_fraction": group.mean(|s| s.training.fraction),
                 "active": group.mean(|s| s.active as f64),
@@ -242,6 +258,26 @@ mod tests {
             "{text}"
         );
         assert!(lines[2].starts_with("\"a|b,c\",3,1,,,0.5,,0.25,0.25,100,1000,0.9,1500,0.25,2"), "{text}");
+    }
+
+    #[test]
+    fn the_loss_over_training_samples_has_a_column_where_any_run_has_it() {
+        let mut table = table();
+        for (run, loss) in [(0, 0.25), (1, 0.75)] {
+            table.groups[0].runs[run].summary.train_loss = Some(loss);
+        }
+        let text = table.markdown();
+        let lines: Vec<Vec<&str>> =
+            text.lines().map(|line| line.split('|').map(str::trim).collect()).collect();
+        assert_eq!(lines[0][3..6], ["accuracy, %", "training loss", "FLOPs"]);
+        // The deviation of 0.25 and 0.75 is √(2 · 0.25²).
+        assert_eq!((lines[2][4], lines[3][5]), ("0.5000 ± 0.3536", "–"));
+        let text = table.csv();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[0].ends_with(",seconds,train_loss_mean,train_loss_sd"), "{text}");
+        assert!(lines[1].contains(",2.5,0.5,0.35355") && lines[2].ends_with(",2,,"), "{text}");
+        assert_eq!(table.json()["rows"][0]["train_loss"]["mean"], 0.5);
+        assert_eq!(table.json()["rows"][1]["train_loss"], Value::Null);
     }
 
     #[test]

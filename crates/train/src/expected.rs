@@ -49,6 +49,9 @@ pub(crate) fn check(
     };
     let cost = Cost::of(design.graph(), &counts)?;
     let found = Sums::read(metadata, &cost)?;
+    if found.training_evaluation.is_some() && metadata.step < design.recipe().steps {
+        return Err(Error::data("`training-evaluation` is there before the run is over"));
+    }
     sums(&found, metadata.draw, design.settings().batch(), &cost)?;
     remembered(design, updates, &found)
 }

@@ -59,6 +59,9 @@ pub(crate) struct Sums {
     /// The last evaluation on the test set.
     #[serde(with = "json", default, skip_serializing_if = "Option::is_none")]
     pub(crate) evaluation: Option<event::Evaluation>,
+    /// The evaluation on all training samples in the end, where it is asked for.
+    #[serde(with = "json", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) training_evaluation: Option<event::Evaluation>,
     /// The best validation accuracy so far.
     #[serde(with = "text::option", default, skip_serializing_if = "Option::is_none")]
     pub(crate) best_validation_accuracy: Option<f64>,
@@ -224,6 +227,13 @@ pub(crate) mod tests {
                 samples: 9,
                 best: None,
             }),
+            training_evaluation: Some(event::Evaluation {
+                split: "train".into(),
+                loss: 1.0 / 7.0,
+                accuracy: Some(0.5),
+                samples: 90,
+                best: None,
+            }),
             best_validation_accuracy: Some(2.0 / 3.0),
             best_test_accuracy: Some(0.25),
             most_active: Some(cost().weights as u64),
@@ -257,6 +267,7 @@ pub(crate) mod tests {
             "interval-samples",
             "most-active",
             "threshold",
+            "training-evaluation",
             "training-flops",
             "updates",
         ];

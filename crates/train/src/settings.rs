@@ -64,6 +64,8 @@ pub(crate) struct Records {
     /// The pattern of every n-th update is kept; 0 for none.
     pub(crate) patterns: u64,
     pub(crate) tensorboard: bool,
+    /// Whether the run ends with an evaluation on all training samples.
+    pub(crate) training_loss: bool,
     /// Time from one checkpoint to the next, and how many are kept.
     pub(crate) checkpoint_every: Duration,
     pub(crate) checkpoints_kept: usize,
@@ -112,6 +114,7 @@ impl Settings {
                 every_steps: config.log.every_steps,
                 patterns: config.log.patterns,
                 tensorboard: config.log.tensorboard,
+                training_loss: config.log.training_loss,
                 checkpoint_every: Duration::from_secs_f64(config.checkpoint.every_seconds),
                 checkpoints_kept: config.checkpoint.keep,
             },

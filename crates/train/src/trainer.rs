@@ -5,6 +5,7 @@
 //! alone. A run's state is (step, draw, updated at this step) with the weights: from there it goes on to the bit.
 
 mod clock;
+mod evaluating;
 mod recorder;
 mod saving;
 
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rigl_base::{Error, Kind, Result, shown};
-use rigl_data::{Dataset, Loader, LoaderOptions, Order, Sample, Sets};
+use rigl_data::{Loader, LoaderOptions, Order, Sample, Sets};
 use rigl_engine::{ARITHMETIC_VERSION, Outcome, Preprocessing};
 use rigl_formats::{Checkpoint, Store};
 use rigl_graph::account::Cost;
@@ -24,7 +25,7 @@ use rigl_topology::{Change, Gradients, OptimizerStep, Update};
 use crate::advice::slower;
 use crate::cost::batch_flops;
 use crate::design::Design;
-use crate::evaluate::{Packed, evaluate};
+use crate::evaluate::Packed;
 use crate::inputs::{Inputs, channels};
 use crate::memory::LOADER_DEPTH;
 use crate::observer::{Observer, Progress};
@@ -39,10 +40,6 @@ use recorder::{Before, Recorder};
 
 /// Progress is reported this often.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-
-/// Of logits as far apart as this loss says, 2²⁴, a 32-bit number does not tell two that differ by one: the network has
-/// run away, though every number is finite.
-const WORST_LOSS: f64 = (1 << 24) as f64;
 
 /// How training ended.
 #[derive(Debug)]
@@ -282,6 +279,9 @@ impl<'a> Trainer<'a> {
         if self.position.sums.evaluation.is_none() {
             self.evaluate()?;
         }
+        if self.design.settings().records.training_loss && self.position.sums.training_evaluation.is_none() {
+            self.evaluate_training()?;
+        }
         if self.design.settings().records.patterns > 0 {
             self.save_patterns()?;
         }
@@ -421,66 +421,6 @@ impl<'a> Trainer<'a> {
             samples_per_s,
             elapsed_s: self.recorder.clock.elapsed_s(),
         });
-    }
-
-    /// Evaluates on the validation split, if there is one, and on the test set.
-    fn evaluate(&mut self) -> Result<()> {
-        let validation = self.sets.validation.clone();
-        if let Some(set) = &validation {
-            let best = self.position.sums.best_validation_accuracy;
-            let evaluation = self.evaluate_on(set, "validation", Some(best))?;
-            if evaluation.accuracy > best {
-                self.position.sums.best_validation_accuracy = evaluation.accuracy;
-                self.save_best()?;
-            }
-        }
-        let set = Arc::clone(&self.sets.test);
-        // No choice is made by the test set where there are samples for choices.
-        let best = self.position.sums.best_test_accuracy();
-        let evaluation = self.evaluate_on(&set, "test", validation.is_none().then_some(best))?;
-        self.position.sums.best_test_accuracy =
-            if evaluation.accuracy > best { evaluation.accuracy } else { best };
-        self.position.sums.evaluation = Some(evaluation);
-        Ok(())
-    }
-
-    /// Evaluates on these samples; where choices are made by them, with the best accuracy before.
-    fn evaluate_on(
-        &mut self,
-        set: &Arc<dyn Dataset>,
-        split: &str,
-        best: Option<Option<f64>>,
-    ) -> Result<event::Evaluation> {
-        let begun = Instant::now();
-        let batch = self.design.settings().evaluation_batch();
-        let outcome = evaluate(&mut self.stepper.session, set, &self.preprocessing, batch)?;
-        let spent = begun.elapsed();
-        self.recorder.clock.pause(spent);
-        if let Some(seconds) = &mut self.position.sums.evaluation_seconds {
-            *seconds += spent.as_secs_f64();
-        }
-        let accuracy = Some(outcome.accuracy());
-        let evaluation = event::Evaluation {
-            split: split.to_string(),
-            loss: outcome.mean_loss(),
-            accuracy,
-            samples: outcome.samples as u64,
-            best: best.map(|before| accuracy > before),
-        };
-        let step = self.position.step;
-        if !outcome.loss.is_finite() {
-            let what = format!("a number in the evaluation on the {split} set after step {step}");
-            return Err(self.diverged(format!("{what} is not finite")));
-        }
-        self.record(evaluation.clone())?;
-        if outcome.mean_loss() > WORST_LOSS {
-            let loss = outcome.mean_loss();
-            return Err(Error::diverged(format!(
-                "the {split} loss after step {step} is {loss:.1e}, beyond what 32-bit numbers tell apart"
-            ))
-            .hint(self.slower()));
-        }
-        Ok(evaluation)
     }
 
     /// Ends a run in which a number was met that is not finite. Asked at every step, so nothing is written beforehand.

@@ -22,6 +22,9 @@ pub(crate) fn single(summary: &Summary, path: &Path, printer: &Printer) -> Resul
     };
     row("test accuracy", percent(summary.accuracy.unwrap_or(f64::NAN)), f64::NAN);
     row("test loss", format!("{:.4}", summary.loss), f64::NAN);
+    if let Some(loss) = summary.train_loss {
+        row("loss over all training samples", format!("{loss:.4}"), f64::NAN);
+    }
     row("active weights", count(summary.active), summary.active as f64 / summary.weights as f64);
     row("weights ever active", String::new(), summary.explored);
     row("topology updates", count(summary.updates), f64::NAN);

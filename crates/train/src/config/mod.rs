@@ -274,6 +274,8 @@ table! {
             if |&x| (0.0..=MAX_STEP as f64).contains(&x);
         /// Keeps the pattern of every n-th topology update, and the first and the last one; 0 keeps none.
         patterns: u64 = 0, "a whole number from 0 to 1000000000000" if |&n| n <= MAX_STEP, where PATTERNS;
+        /// Evaluates on all training samples too, once, when the run ends: neither changed at random nor with dropout.
+        training_loss: bool = false;
         /// Writes what is recorded for TensorBoard too.
         tensorboard: bool = true;
     }

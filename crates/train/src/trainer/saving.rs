@@ -119,6 +119,7 @@ impl Trainer<'_> {
         let cost = &self.cost;
         let evaluation = self.position.sums.evaluation.as_ref();
         let accuracy = evaluation.and_then(|e| e.accuracy);
+        let on_training = sums.training_evaluation.as_ref();
         let reference = self.design.reference_flops() as f64;
         // Per sample, as the mean over every batch of the run.
         let training = sums.training_flops as f64 / self.position.draw.max(1) as f64;
@@ -142,6 +143,8 @@ impl Trainer<'_> {
             distribution: settings.budget.distribution.to_string(),
             seed: settings.seeds.init,
             accuracy,
+            train_accuracy: on_training.and_then(|e| e.accuracy),
+            train_loss: on_training.map(|e| e.loss),
             test_error: accuracy.map(|a| 1.0 - a),
             loss: evaluation.map_or(f64::NAN, |e| e.loss),
             active: cost.active as u64,

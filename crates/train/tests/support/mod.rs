@@ -136,6 +136,8 @@ pub fn run_in(folder: &Path, config: Config, threads: usize, checkpoints: usize)
             let summary = Summary {
                 seconds: 0.0,
                 evaluation_seconds: None,
+                train_loss: None,
+                train_accuracy: None,
                 samples_per_s: 0.0,
                 peak_memory_bytes: None,
                 ..*summary

@@ -106,8 +106,8 @@ impl Digest {
         if let Some((step, train)) = &self.train {
             row("train", numbers(train.loss, train.accuracy, *step));
         }
-        for (split, (step, evaluation)) in &self.evaluations {
-            row(split, numbers(evaluation.loss, evaluation.accuracy, *step));
+        for (step, evaluation) in self.evaluations.values() {
+            row(evaluation.samples_name(), numbers(evaluation.loss, evaluation.accuracy, *step));
         }
     }
 
