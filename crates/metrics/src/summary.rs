@@ -18,7 +18,7 @@ const LARGEST: u64 = 16 << 20;
 named_enum! {
     /// How a run ended.
     pub enum Status {
-        /// All steps were done.
+        /// All steps were done, or as many as its patience let it take.
         Finished = "finished",
         /// It was stopped, and can be resumed.
         Interrupted = "interrupted",
@@ -88,8 +88,11 @@ pub struct Summary {
     pub inference: Flops,
     /// FLOPs of training, for one training sample, as the mean over the run.
     pub training: Flops,
-    /// Optimiser steps.
+    /// Optimiser steps that were taken.
     pub steps: u64,
+    /// Whether they are fewer than the length of the run, since nothing better came for as long as its patience says.
+    #[serde(default)]
+    pub stopped_early: bool,
     /// Batches consumed.
     pub draws: u64,
     /// Topology updates.
@@ -217,6 +220,7 @@ pub(crate) mod tests {
             inference: Flops::new(100.0, 1000.0),
             training: Flops::new(310.0, 3000.0),
             steps: 300,
+            stopped_early: true,
             draws: 303,
             updates: 3,
             seconds: 12.5,
@@ -293,12 +297,12 @@ pub(crate) mod tests {
     fn a_summary_without_what_is_told_since_reads() {
         let mut value = serde_json::to_value(sample()).unwrap();
         let fields = value.as_object_mut().unwrap();
-        for field in ["most_active", "evaluation_seconds", "train_loss", "train_accuracy"] {
+        for field in ["most_active", "evaluation_seconds", "train_loss", "train_accuracy", "stopped_early"] {
             assert!(fields.remove(field).is_some(), "{field}");
         }
         let read = Summary::parse(value.to_string().as_bytes(), "summary.json").unwrap();
         let untold = Summary { most_active: None, evaluation_seconds: None, ..sample() };
-        assert_eq!(read, Summary { train_loss: None, train_accuracy: None, ..untold });
+        assert_eq!(read, Summary { train_loss: None, train_accuracy: None, stopped_early: false, ..untold });
     }
 
     #[test]

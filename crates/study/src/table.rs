@@ -165,7 +165,11 @@ impl Table {
         let known = &Known { strangers: true, ..known.clone() };
         let mut keys: Vec<String> = keys()
             .iter()
-            .filter(|key| key.decides_results() && key.parts().0 != "seeds" && key.path != "seed")
+            .filter(|key| {
+                runs.iter().any(|run| run.config.depends_on(key))
+                    && key.parts().0 != "seeds"
+                    && key.path != "seed"
+            })
             .map(|key| key.path.clone())
             .collect();
         for option in runs.iter().flat_map(|run| run.config.options()) {
@@ -308,6 +312,7 @@ pub(crate) mod tests {
             inference: Flops::new(25.0, 100.0),
             training: Flops::new(80.0, 320.0),
             steps: 10,
+            stopped_early: false,
             draws: 11,
             updates: 1,
             seconds: 2.0 + seed as f64,

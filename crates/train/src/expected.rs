@@ -13,7 +13,7 @@ use rigl_graph::state::{self, Role, Tensor};
 use rigl_topology::{Explored, LayerStatistics, Over, Pattern, Start as First, UpdateRule};
 
 use crate::design::{Design, SparseLayer};
-use crate::position::{Sums, TRAINING_FLOPS, explored};
+use crate::position::{Sums, TRAINING_FLOPS, Waiting, explored};
 
 /// Forward passes of the dense network that a batch takes at most (three), and one more.
 const MOST_PASSES: u128 = 4;
@@ -49,7 +49,9 @@ pub(crate) fn check(
     };
     let cost = Cost::of(design.graph(), &counts)?;
     let found = Sums::read(metadata, &cost)?;
-    if found.training_evaluation.is_some() && metadata.step < design.recipe().steps {
+    waited(&found, design.settings().patience, metadata.step)?;
+    let is_over = metadata.step == design.recipe().steps || found.out_of(design.settings().patience);
+    if found.training_evaluation.is_some() && !is_over {
         return Err(Error::data("`training-evaluation` is there before the run is over"));
     }
     sums(&found, metadata.draw, design.settings().batch(), &cost)?;
@@ -241,6 +243,24 @@ fn sums(found: &Sums, batches: u64, batch: usize, cost: &Cost) -> Result<()> {
     }
 }
 
+/// How long a run that may end early, and no other, has come to nothing better.
+fn waited(found: &Sums, patience: Option<u64>, step: u64) -> Result<()> {
+    match (found.waiting, patience) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err(Error::data("`waiting` is missing, though the run may end early")),
+        (Some(_), None) => Err(Error::data("`waiting` is there, but the run does not end early")),
+        (Some(Waiting { evaluations, .. }), Some(patience)) if evaluations > patience => refused(
+            "waiting",
+            &evaluations,
+            &format!("at most {patience} evaluations, as `schedule.patience` has it"),
+        ),
+        (Some(Waiting { best_step, .. }), Some(_)) if best_step > step => {
+            refused("waiting", &best_step, &format!("a step up to {step}"))
+        }
+        (Some(_), Some(_)) => Ok(()),
+    }
+}
+
 /// What the method remembers, and what the first values were.
 fn remembered(design: &Design, updates: u64, found: &Sums) -> Result<()> {
     if found.updates != updates {
@@ -265,6 +285,20 @@ fn remembered(design: &Design, updates: u64, found: &Sums) -> Result<()> {
 mod tests {
     use super::*;
     use crate::position::tests::{cost, sums as some};
+
+    #[test]
+    fn only_a_run_that_may_end_early_waits_and_no_longer_than_it_says() {
+        let with =
+            |evaluations, best_step| Sums { waiting: Some(Waiting { evaluations, best_step }), ..some() };
+        let none = Sums { waiting: None, ..some() };
+        assert!(waited(&none, None, 9).is_ok() && waited(&with(2, 9), Some(2), 9).is_ok());
+        for (sums, patience) in
+            [(&none, Some(2)), (&with(0, 0), None), (&with(3, 0), Some(2)), (&with(0, 10), Some(2))]
+        {
+            let message = waited(sums, patience, 9).unwrap_err().to_string();
+            assert!(message.starts_with("`waiting` is "), "{message}");
+        }
+    }
 
     #[test]
     fn sums_that_cannot_be_are_refused() {

@@ -32,6 +32,16 @@ pub(crate) struct Position {
     pub(crate) explored: Vec<Option<Explored>>,
 }
 
+/// How long a run has come to no better validation accuracy.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Waiting {
+    /// Evaluations since the best one.
+    pub(crate) evaluations: u64,
+    /// The step of that one.
+    pub(crate) best_step: u64,
+}
+
 /// What a checkpoint says of a run besides its tensors and what its metadata have fields for: text by name, numbers such
 /// that they are read back to the bit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -65,6 +75,9 @@ pub(crate) struct Sums {
     /// The best validation accuracy so far.
     #[serde(with = "text::option", default, skip_serializing_if = "Option::is_none")]
     pub(crate) best_validation_accuracy: Option<f64>,
+    /// How long there was no better one, of a run that may end early.
+    #[serde(with = "json", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) waiting: Option<Waiting>,
     /// The best test accuracy so far.
     #[serde(with = "text::option", default, skip_serializing_if = "Option::is_none")]
     pub(crate) best_test_accuracy: Option<f64>,
@@ -118,6 +131,11 @@ impl Sums {
     /// The best test accuracy so far; of a run that began when it was not noted, that of the last evaluation.
     pub(crate) fn best_test_accuracy(&self) -> Option<f64> {
         self.best_test_accuracy.or(self.evaluation.as_ref()?.accuracy)
+    }
+
+    /// Whether a run of this patience has come to no better validation accuracy for so long that it ends.
+    pub(crate) fn out_of(&self, patience: Option<u64>) -> bool {
+        self.waiting.zip(patience).is_some_and(|(waiting, patience)| waiting.evaluations >= patience)
     }
 
     /// Notes that so many weights are active.
@@ -235,6 +253,7 @@ pub(crate) mod tests {
                 best: None,
             }),
             best_validation_accuracy: Some(2.0 / 3.0),
+            waiting: Some(Waiting { evaluations: 2, best_step: 700 }),
             best_test_accuracy: Some(0.25),
             most_active: Some(cost().weights as u64),
             evaluation_seconds: Some(1.0 / 7.0),
@@ -270,6 +289,7 @@ pub(crate) mod tests {
             "training-evaluation",
             "training-flops",
             "updates",
+            "waiting",
         ];
         assert_eq!(names, expected, "as docs/file-format.md has them");
     }

@@ -13,12 +13,22 @@ pub(crate) const TELLING: f64 = 0.005;
 /// By how much, as a share of it, a narrowed network may miss the size that it was to have without a word.
 const NARROWED: f64 = 0.05;
 
-/// Refuses points of updates that were asked for and leave no update in the run.
+/// Refuses points of updates that were asked for and leave no update in the run, and an early end before a network is as
+/// sparse as it was asked for.
 ///
 /// # Errors
 /// [`Kind::Usage`](rigl_base::Kind::Usage), naming the key and where it was set.
 pub(crate) fn refuse(design: &Design) -> Result<()> {
     let (config, steps) = (design.settings().config(), design.recipe().steps);
+    if design.settings().patience.is_some() && design.method().prunes() {
+        let error = Error::usage(format!(
+            "`schedule.patience` is `{}`, but `{}` comes to its sparsity on the way, and an early end would leave it denser: \
+             expected 0",
+            config.schedule.patience,
+            design.method().name
+        ));
+        return Err(config.blame("schedule.patience", error.hint("schedule.patience = 0")));
+    }
     if !never_updates(design) {
         return Ok(());
     }

@@ -45,6 +45,8 @@ pub struct Settings {
     pub(crate) optimizer: StepConstants,
     /// Where random numbers start.
     pub(crate) seeds: Seeds,
+    /// Evaluations without a better validation accuracy after which the run ends.
+    pub(crate) patience: Option<u64>,
     /// When something is recorded and saved.
     pub(crate) records: Records,
 }
@@ -110,6 +112,7 @@ impl Settings {
                 l2: optimizer.l2,
             },
             seeds: config.seeds.clone(),
+            patience: config.patience(),
             records: Records {
                 every_steps: config.log.every_steps,
                 patterns: config.log.patterns,

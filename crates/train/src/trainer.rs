@@ -29,7 +29,7 @@ use crate::evaluate::Packed;
 use crate::inputs::{Inputs, channels};
 use crate::memory::LOADER_DEPTH;
 use crate::observer::{Observer, Progress};
-use crate::position::Position;
+use crate::position::{Position, Waiting};
 use crate::prepare::Prepared;
 use crate::program::Program;
 use crate::start::Beginning;
@@ -124,6 +124,7 @@ impl<'a> Trainer<'a> {
                 // A network whose patterns are chosen by scores is dense until they are.
                 position.sums.most_active = Some(cost.active as u64);
                 position.sums.evaluation_seconds = Some(0.0);
+                position.sums.waiting = settings.patience.map(|_| Waiting::default());
                 (position, Before::default(), None)
             }
             Beginning::Resumed(latest) => {
@@ -267,14 +268,17 @@ impl<'a> Trainer<'a> {
     }
 
     fn run(&mut self, stop: &AtomicBool) -> Result<Ended> {
-        let steps = self.design.recipe().steps;
-        while self.position.step < steps {
+        while !self.is_over() {
             if stop.load(Ordering::Relaxed) {
                 self.checkpoint()?;
                 self.log_end(Status::Interrupted, "asked to stop")?;
                 return Ok(Ended::Interrupted);
             }
             self.iteration()?;
+        }
+        if self.position.sums.interval_samples > 0 {
+            let learning_rate = self.design.recipe().learning_rate(self.position.step.saturating_sub(1));
+            self.record_interval(learning_rate)?;
         }
         if self.position.sums.evaluation.is_none() {
             self.evaluate()?;
@@ -287,7 +291,8 @@ impl<'a> Trainer<'a> {
         }
         let summary = self.summary()?;
         self.checkpoint()?;
-        self.log_end(Status::Finished, "all steps done")?;
+        let reason = self.why_over();
+        self.log_end(Status::Finished, &reason)?;
         // The last of all: a run that has one is finished, and is not gone on with.
         summary.write(&self.run.summary())?;
         Ok(Ended::Finished(Box::new(summary)))
@@ -372,25 +377,30 @@ impl<'a> Trainer<'a> {
         let (settings, recipe) = (self.design.settings(), self.design.recipe());
         let evaluates = recipe.evaluates_after(done);
         if done.is_multiple_of(settings.records.every_steps) || done == recipe.steps {
-            let interval = self.position.sums.interval();
-            let (now, draw) = (Instant::now(), self.position.draw);
-            let (batches_per_s, batch) =
-                (self.recorder.clock.record.batches_per_s(now, draw), settings.batch() as f64);
-            let train = event::Train {
-                epoch: recipe.epochs(done),
-                loss: interval.mean_loss(),
-                accuracy: Some(interval.accuracy()),
-                learning_rate,
-                samples_per_s: batches_per_s * batch,
-                training_flops: self.position.sums.training_flops as f64 * batch,
-            };
-            self.position.sums.set_interval(Outcome::default());
-            self.record(train)?;
-            self.recorder.clock.record = Pace::new(Instant::now(), draw);
+            self.record_interval(learning_rate)?;
         }
         if evaluates {
             self.evaluate()?;
         }
+        Ok(())
+    }
+
+    /// Records the interval of training that ends here, and begins the next.
+    fn record_interval(&mut self, learning_rate: f64) -> Result<()> {
+        let interval = self.position.sums.interval();
+        let (now, draw) = (Instant::now(), self.position.draw);
+        let batch = self.design.settings().batch() as f64;
+        let train = event::Train {
+            epoch: self.design.recipe().epochs(self.position.step),
+            loss: interval.mean_loss(),
+            accuracy: Some(interval.accuracy()),
+            learning_rate,
+            samples_per_s: self.recorder.clock.record.batches_per_s(now, draw) * batch,
+            training_flops: self.position.sums.training_flops as f64 * batch,
+        };
+        self.position.sums.set_interval(Outcome::default());
+        self.record(train)?;
+        self.recorder.clock.record = Pace::new(Instant::now(), draw);
         Ok(())
     }
 

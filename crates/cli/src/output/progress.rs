@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rigl_base::counts::plural;
-use rigl_metrics::Record;
 use rigl_metrics::event::Event;
+use rigl_metrics::{Record, Status};
 use rigl_train::{Observer, Progress, Recipe};
 
 use super::format::{duration, percent, si};
@@ -23,6 +23,7 @@ pub(crate) struct Display {
     last_line: Instant,
     steps_per_epoch: f64,
     epochs: f64,
+    steps: u64,
     saved: Saved,
 }
 
@@ -38,6 +39,7 @@ impl Display {
             last_line: Instant::now(),
             steps_per_epoch: recipe.steps_per_epoch,
             epochs: recipe.epochs(recipe.steps),
+            steps: recipe.steps,
             saved,
         }
     }
@@ -124,6 +126,11 @@ impl Observer for Display {
                 self.line(&line);
             }
             Event::Checkpoint(_) => self.saved.at(record.step),
+            Event::End(end) if end.status == Status::Finished && record.step < self.steps => {
+                let line =
+                    format!("{}  ends at step {} of {}: {}", self.label, record.step, self.steps, end.reason);
+                self.line(&line);
+            }
             Event::Resume(resume) => {
                 self.saved.at(record.step);
                 let line = format!(

@@ -23,9 +23,15 @@ impl Key {
 }
 
 impl Config {
+    /// Whether what this run comes to may depend on the key: where it may end early, on when it is evaluated too.
+    pub fn depends_on(&self, key: &Key) -> bool {
+        key.decides_results() || (key.path == "log.evaluate-every" && self.patience().is_some())
+    }
+
     /// The first key on which results may depend that differs; `None` if both describe the same run.
     pub fn difference(&self, other: &Config) -> Option<Difference> {
-        let fixed = keys().iter().filter(|key| key.decides_results()).find_map(|key| {
+        let decides = |key: &&Key| self.depends_on(key) || other.depends_on(key);
+        let fixed = keys().iter().filter(decides).find_map(|key| {
             let text = |config| key.value(config).map_or_else(String::new, |value| value.to_string());
             let (here, there) = (text(self), text(other));
             (here != there).then(|| Difference { key: key.path.clone(), here, there })
@@ -57,6 +63,13 @@ mod tests {
             found,
             Difference { key: "method.sparsity".into(), here: "0.9".into(), there: "0.5".into() }
         );
+        let ends_early = |every| {
+            let mut config = Config::default();
+            (config.data.validation, config.schedule.patience, config.log.evaluate_every) = (0.2, 3, every);
+            config
+        };
+        let found = ends_early(1.0).difference(&ends_early(2.0)).unwrap();
+        assert_eq!(found.key, "log.evaluate-every", "of a run that may end early");
         assert!(keys().iter().filter(|key| !key.decides_results()).count() < keys().len() / 4);
     }
 }

@@ -126,6 +126,11 @@ const DIVIDED: Condition = Condition {
     holds: |config| (STEPPED.holds)(config) && !config.schedule.milestones.is_empty(),
 };
 
+const CHOOSES: Condition = Condition {
+    is: "`data.validation` and `log.evaluate-every` are above 0",
+    holds: |config| config.data.validation > 0.0 && config.log.evaluate_every > 0.0,
+};
+
 /// The largest seed: TOML's integers have 63 bits.
 pub const MAX_SEED: u64 = i64::MAX as u64;
 
@@ -238,6 +243,9 @@ table! {
         /// What the learning rate is divided by at the milestones: one number for all, or one per milestone.
         divide_by: Vec<f64> as f32 = vec![10.0], "a list of numbers > 0" if |list| list.iter().all(|&x| x > 0.0),
             where DIVIDED;
+        /// Evaluations one after the other without a better accuracy on the validation split, after which the run ends; 0
+        /// ends it at its length alone. The multiplier does not scale it.
+        patience: u64 = 0, "a whole number from 0 to 1000000000000" if |&n| n <= MAX_STEP, where CHOOSES;
     }
 }
 
@@ -350,6 +358,12 @@ impl Config {
             Some(key) => key.value(self).map(|value| value.to_string()),
             None => self.options().into_iter().find(|option| option.path == path).map(|option| option.value),
         }
+    }
+
+    /// Evaluations one after the other without a better validation accuracy after which the run ends; `None` where it ends
+    /// at its length alone.
+    pub fn patience(&self) -> Option<u64> {
+        Some(self.schedule.patience).filter(|&patience| patience > 0 && (CHOOSES.holds)(self))
     }
 
     /// Of `all` samples that a data set has to train on, how many this configuration trains on: those left by the

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use rigl_base::counts::counted;
 use rigl_base::{Error, Result};
 use rigl_data::Dataset;
 use rigl_metrics::event;
 
 use super::Trainer;
 use crate::evaluate::evaluate;
+use crate::position::Waiting;
 
 /// Of logits as far apart as this loss says, 2²⁴, a 32-bit number does not tell two that differ by one: the network has
 /// run away, though every number is finite.
@@ -23,7 +25,10 @@ impl Trainer<'_> {
             let evaluation = self.evaluate_on(set, "validation", Some(best))?;
             if evaluation.accuracy > best {
                 self.position.sums.best_validation_accuracy = evaluation.accuracy;
+                self.wait(|waiting, best_step| *waiting = Waiting { evaluations: 0, best_step });
                 self.save_best()?;
+            } else {
+                self.wait(|waiting, _| waiting.evaluations += 1);
             }
         }
         let set = Arc::clone(&self.sets.test);
@@ -34,6 +39,36 @@ impl Trainer<'_> {
             if evaluation.accuracy > best { evaluation.accuracy } else { best };
         self.position.sums.evaluation = Some(evaluation);
         Ok(())
+    }
+
+    /// Notes at this step, of a run that may end early, how long it has come to no better accuracy.
+    fn wait(&mut self, note: impl FnOnce(&mut Waiting, u64)) {
+        let step = self.position.step;
+        if let Some(waiting) = &mut self.position.sums.waiting {
+            note(waiting, step);
+        }
+    }
+
+    /// Whether all steps are done, or those before them have come to no better accuracy for long enough.
+    pub(super) fn is_over(&self) -> bool {
+        self.position.step >= self.design.recipe().steps || self.stops_early()
+    }
+
+    /// Whether the run ends before all its steps are done.
+    pub(super) fn stops_early(&self) -> bool {
+        self.position.step < self.design.recipe().steps
+            && self.position.sums.out_of(self.design.settings().patience)
+    }
+
+    /// Why the run has ended, in words.
+    pub(super) fn why_over(&self) -> String {
+        match self.position.sums.waiting.filter(|_| self.stops_early()) {
+            None => "all steps done".into(),
+            Some(Waiting { evaluations, best_step }) => format!(
+                "no better validation accuracy in {} after that of step {best_step} (`schedule.patience`)",
+                counted(evaluations, "evaluation"),
+            ),
+        }
     }
 
     /// Evaluates on every sample that was trained on, as a test sample is: neither changed at random nor thinned by

@@ -155,6 +155,7 @@ impl Trainer<'_> {
             inference: Flops::new(cost.flops as f64, reference),
             training: Flops::new(training, 3.0 * reference),
             steps: self.position.step,
+            stopped_early: self.stops_early(),
             draws: self.position.draw,
             updates: sums.updates,
             seconds,

@@ -137,6 +137,7 @@ pub fn run_in(folder: &Path, config: Config, threads: usize, checkpoints: usize)
                 seconds: 0.0,
                 evaluation_seconds: None,
                 train_loss: None,
+                stopped_early: false,
                 train_accuracy: None,
                 samples_per_s: 0.0,
                 peak_memory_bytes: None,
