@@ -5,7 +5,7 @@
 //! * [`registry`]: data sets by name, users' own among them;
 //! * [`idx`] and [`mnist`]: the files of MNIST and Fashion-MNIST;
 //! * [`records`], [`archive`] and [`cifar`]: the files of CIFAR-10 and CIFAR-100;
-//! * [`array`]: one's own files, arrays of numpy and tables;
+//! * [`mod@array`]: one's own files, arrays of numpy and tables;
 //! * [`source`]: which files a data set has and whether they are whole; with the feature `fetch`, a module of that
 //!   name downloads them;
 //! * [`drawn`]: handwritten-like digits drawn by this crate, so that a fresh machine needs no download;

@@ -74,7 +74,7 @@ impl Log {
 
     /// Ends the log: syncs it and gives it the name `path`, in the same folder, in place of a file of that name, but
     /// of nothing else.
-    /// As with [`write_atomic`], a reader of `path` finds the old file (or none) or the whole new one.
+    /// As with [`write_atomic`](super::write_atomic), a reader of `path` finds the old file (or none) or the whole new one.
     ///
     /// # Errors
     /// [`Kind::Environment`](crate::Kind::Environment), naming the file; what was appended is still there.
