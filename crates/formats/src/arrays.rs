@@ -1,16 +1,13 @@
 //! What any safetensors file says of itself: the arrays it holds and its metadata. Its numbers are not read.
 
-use std::collections::BTreeSet;
-use std::fmt;
 use std::path::Path;
 
 use rigl_base::error::short;
 use rigl_base::{Error, Result, shown};
 use serde::Deserialize;
-use serde::de::{Error as _, MapAccess, Visitor};
 
 use crate::checkpoint::read_head;
-use crate::header::{PREFIX, Strings};
+use crate::header::{Header, PREFIX};
 use crate::metadata::{FORMAT, Map};
 
 /// What a file says of itself.
@@ -65,9 +62,9 @@ pub fn read(path: &Path) -> Result<Contents> {
 /// # Errors
 /// `Kind::Data` if it is no header of a safetensors file, or claims more than these bytes.
 pub fn parse(json: &[u8], data_length: u64) -> Result<Contents> {
-    let header: Header =
+    let header: Header<Claim> =
         serde_json::from_slice(json).map_err(|e| Error::data("not a safetensors file").caused_by(e))?;
-    let Header { metadata, mut arrays } = header;
+    let Header { metadata, tensors: mut arrays } = header;
     arrays.sort_by(|(a, _), (b, _)| a.cmp(b));
     let check = |(name, claim): (String, Claim)| {
         let (begin, end) = claim.data_offsets;
@@ -84,44 +81,11 @@ pub fn parse(json: &[u8], data_length: u64) -> Result<Contents> {
     Ok(Contents { metadata, arrays: arrays.into_iter().map(check).collect::<Result<_>>()? })
 }
 
-struct Header {
-    metadata: Map,
-    arrays: Vec<(String, Claim)>,
-}
-
 #[derive(Deserialize)]
 struct Claim {
     dtype: String,
     shape: Vec<u64>,
     data_offsets: (u64, u64),
-}
-
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Header, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Header;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of tensors")
-            }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
-                let mut seen = BTreeSet::new();
-                let mut header = Header { metadata: Map::new(), arrays: Vec::new() };
-                while let Some(key) = map.next_key::<String>()? {
-                    if !seen.insert(key.clone()) {
-                        return Err(A::Error::custom(format!("`{key}` stands there twice")));
-                    }
-                    if key == "__metadata__" {
-                        header.metadata = map.next_value::<Strings>()?.0;
-                    } else {
-                        header.arrays.push((key, map.next_value()?));
-                    }
-                }
-                Ok(header)
-            }
-        }
-        deserializer.deserialize_map(Keys)
-    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::marker::PhantomData;
 
 use rigl_base::{Error, Result};
 use serde::Deserialize;
@@ -57,18 +58,19 @@ pub(crate) fn read(head: &[u8], data_length: u64) -> Result<Map> {
             return Err(Error::data("damaged: the checksum of the header does not match"));
         }
     }
-    let header: Header = serde_json::from_slice(&head[PREFIX..])
+    let header: Header<Place> = serde_json::from_slice(&head[PREFIX..])
         .map_err(|e| Error::data("not a checkpoint, or damaged: the header is not valid").caused_by(e))?;
     if found.is_none() {
         // Another version may do without this key, so the version, if there is one, says more.
         check_version(&header.metadata)?;
         return Err(Error::data(format!("not a checkpoint, or damaged: no `{HEADER_CRC}` in the header")));
     }
-    if header.end > data_length {
-        return Err(Error::data(format!("cut short: {data_length} bytes of data, {} expected", header.end)));
+    let end = header.tensors.iter().map(|(_, place)| place.data_offsets.1).max().unwrap_or(0);
+    if end > data_length {
+        return Err(Error::data(format!("cut short: {data_length} bytes of data, {end} expected")));
     }
-    if header.end < data_length {
-        return Err(Error::data(format!("too long: {data_length} bytes of data, {} expected", header.end)));
+    if end < data_length {
+        return Err(Error::data(format!("too long: {data_length} bytes of data, {end} expected")));
     }
     Ok(header.metadata)
 }
@@ -98,49 +100,48 @@ fn crc_without(head: &[u8], at: usize) -> u32 {
     crc32c::crc32c_append(crc, &head[at + NO_CRC.len()..])
 }
 
-/// The header's JSON, as far as it has to be known before the data is looked at.
-struct Header {
-    metadata: Map,
-    /// The largest end of a tensor, counted from the end of the head.
-    end: u64,
+/// A header's JSON: metadata, and what is said of each tensor. A name given twice is refused.
+pub(crate) struct Header<T> {
+    pub(crate) metadata: Map,
+    pub(crate) tensors: Vec<(String, T)>,
 }
 
-impl<'de> Deserialize<'de> for Header {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Header, D::Error> {
-        struct Keys;
-        impl<'de> Visitor<'de> for Keys {
-            type Value = Header;
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Header<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Header<T>, D::Error> {
+        struct Keys<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Keys<T> {
+            type Value = Header<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object of tensors")
             }
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header<T>, A::Error> {
                 let mut seen = BTreeSet::new();
-                let mut header = Header { metadata: Map::new(), end: 0 };
+                let mut header = Header { metadata: Map::new(), tensors: Vec::new() };
                 while let Some(key) = map.next_key::<String>()? {
+                    if !seen.insert(key.clone()) {
+                        return Err(A::Error::custom(format!("`{key}` stands there twice")));
+                    }
                     if key == "__metadata__" {
                         header.metadata = map.next_value::<Strings>()?.0;
                     } else {
-                        let Place { data_offsets: (_, end) } = map.next_value()?;
-                        header.end = header.end.max(end);
-                    }
-                    if let Some(key) = seen.replace(key) {
-                        return Err(A::Error::custom(format!("`{key}` stands there twice")));
+                        header.tensors.push((key, map.next_value()?));
                     }
                 }
                 Ok(header)
             }
         }
-        deserializer.deserialize_map(Keys)
+        deserializer.deserialize_map(Keys(PhantomData))
     }
 }
 
+/// All of a tensor that has to be known before the data is looked at: where it lies behind the head.
 #[derive(Deserialize)]
 struct Place {
     data_offsets: (u64, u64),
 }
 
 /// A map of strings that refuses a key given twice.
-pub(crate) struct Strings(pub(crate) Map);
+struct Strings(Map);
 
 impl<'de> Deserialize<'de> for Strings {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Strings, D::Error> {

@@ -216,7 +216,7 @@ fn sums(found: &Sums, batches: u64, batch: usize, cost: &Cost) -> Result<()> {
         let most = most(found.interval_samples as u128, "the samples of the interval");
         return refused("interval-correct", &found.interval_correct, &most);
     }
-    // A loss that is no number is for the next record of the log to tell of, as it is without an interruption.
+    // A loss that is no number may stand in a checkpoint of an earlier release, which told of it at the next record.
     if found.interval_loss < -ROUNDING * found.interval_samples as f64 {
         return refused("interval-loss", &found.interval_loss, "a number that is not negative");
     }

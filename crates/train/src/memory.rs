@@ -13,7 +13,7 @@ use crate::settings::Settings;
 pub(crate) const LOADER_DEPTH: usize = 8;
 
 /// Bytes that a process takes beside its network and its samples: the program, its threads, what it reads and writes at
-/// once. Measured; see `docs/performance.md`.
+/// once. Measured on Linux with the tests' build.
 const PROCESS: u64 = 22_000_000;
 
 /// Bytes that training holds at once, at the moment when that is most.

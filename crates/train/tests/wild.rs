@@ -1,12 +1,12 @@
 //! Runs whose learning rate is far too large: sparse, masked and automatic arithmetic, on one thread or two, meet the same
 //! number that is not finite at the same step, and leave the same last checkpoint behind.
 
-use std::sync::Arc;
+mod support;
+
 use std::sync::atomic::AtomicBool;
 
 use rigl_base::Result;
-use rigl_base::random::{Purpose, Stream};
-use rigl_data::{InMemory, Sets, Spec};
+use rigl_data::Sets;
 use rigl_formats::Store;
 use rigl_graph::{BatchNorm, Builder, Conv2d, Graph, Linear, Model, ModelSpec, Pool};
 use rigl_metrics::event::Event;
@@ -85,12 +85,7 @@ fn residual(spec: &ModelSpec) -> Result<Graph> {
 const MODELS: [&str; 4] = ["fused", "gates", "plain", "residual"];
 
 fn registry() -> Registry {
-    let mut draws = Stream::new(0, Purpose::Test, 0).draws();
-    let samples = 48;
-    let images = (0..samples * 2 * 6 * 6).map(|_| draws.word() as u8).collect();
-    let labels = (0..samples).map(|_| draws.below(4) as u8).collect();
-    let spec = Spec::new("noise", [2, 6, 6], (0..4).map(|class| class.to_string()));
-    let noise = Arc::new(InMemory::new(spec, images, labels).unwrap());
+    let noise = support::noise(48);
     Registry::default()
         .with_model(Model::new("fused", fused))
         .with_model(Model::new("gates", gates))

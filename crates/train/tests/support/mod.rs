@@ -34,13 +34,17 @@ fn network(spec: &ModelSpec) -> Result<Graph> {
     g.finish()
 }
 
-pub fn registry() -> Registry {
+/// So many images of noise, of two channels and four classes.
+pub fn noise(samples: usize) -> Arc<InMemory> {
     let mut draws = Stream::new(0, Purpose::Test, 0).draws();
-    let samples = 64;
     let images = (0..samples * 2 * 6 * 6).map(|_| draws.word() as u8).collect();
     let labels = (0..samples).map(|_| draws.below(4) as u8).collect();
     let spec = Spec::new("noise", [2, 6, 6], (0..4).map(|class| class.to_string()));
-    let noise = Arc::new(InMemory::new(spec, images, labels).unwrap());
+    Arc::new(InMemory::new(spec, images, labels).unwrap())
+}
+
+pub fn registry() -> Registry {
+    let noise = noise(64);
     Registry::default()
         .with_model(Model::new("small", network).option(ModelOption::number("width", 1.0, 0.0..1000.0)))
         .dataset("noise", move |_| Ok(Sets::new(noise.clone(), noise.clone())))
