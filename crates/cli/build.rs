@@ -23,7 +23,19 @@ fn commit(root: &Path) -> Option<(String, String)> {
     }
     let shown = git(root, &["show", "--no-patch", "--format=%H %cs", "HEAD"])?;
     let (commit, date) = shown.split_once(' ')?;
-    let changed = git(root, &["status", "--porcelain", "--", "crates", "Cargo.toml", "Cargo.lock"])?;
+    let changed = git(
+        root,
+        &[
+            "status",
+            "--porcelain",
+            "--",
+            "crates/*/src",
+            "crates/*/Cargo.toml",
+            "crates/*/build.rs",
+            "Cargo.toml",
+            "Cargo.lock",
+        ],
+    )?;
     let dirty = if changed.is_empty() { "" } else { "-dirty" };
     Some((format!("{commit}{dirty}"), date.into()))
 }

@@ -141,6 +141,14 @@ impl Error {
     pub fn hint_text(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
+
+    /// Message and hint as a part of one line, where an error is told among others.
+    pub fn told(&self) -> String {
+        match self.hint_text() {
+            Some(hint) => format!("{self}; {hint}"),
+            None => self.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Error {

@@ -18,6 +18,7 @@ pub use atomic::{AtomicWriter, clear_abandoned, write_atomic, write_atomic_with}
 pub use folders::{create_folder, create_new_folder, remove, remove_empty_folder, rename};
 pub use locks::{open_for_appending, open_lock_file, write_lock_text};
 pub use log::Log;
+pub use operation::folder_of;
 pub use regular::{open, what};
 pub use temporary::{sweep, temporary_of};
 

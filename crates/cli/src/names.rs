@@ -6,7 +6,7 @@ use clap::{Arg, Command, ValueHint};
 use rigl_graph::Model;
 use rigl_topology::Distribution;
 use rigl_train::Registry;
-use rigl_train::config::keys;
+use rigl_train::config::{Compute, keys};
 
 /// The same command line with the methods that there are in the help of `--method`, and the networks, with their options,
 /// in the long help of `--model`.
@@ -46,14 +46,17 @@ pub(crate) fn completed(command: Command, registry: &Registry) -> Command {
         ("distribution", _) => {
             argument.value_parser(names(Distribution::ALL.iter().map(ToString::to_string).collect()))
         }
-        ("compute", _) => argument.value_parser(names(["auto", "sparse", "masked"].map(String::from).into())),
+        ("compute", _) => {
+            argument.value_parser(names(Compute::ALL.iter().map(ToString::to_string).collect()))
+        }
         ("set", _) => argument.value_parser(names(settings(registry))),
         ("recipe", "train") => argument.value_parser(names(presets().collect())),
         ("recipe", _) => argument.value_parser(names(presets().chain(models()).collect())),
         ("name", "presets") => argument.value_parser(names(presets().collect())),
         ("name", "fetch") => argument.value_parser(names(datasets().collect())),
-        ("run_dir" | "resume" | "data_dir" | "out" | "runs", _) => argument.value_hint(ValueHint::DirPath),
-        ("run" | "path" | "file" | "logits", _) => argument.value_hint(ValueHint::AnyPath),
+        ("run_dir" | "resume" | "data_dir" | "out" | "runs" | "folders", _) => {
+            argument.value_hint(ValueHint::DirPath)
+        }
         _ => argument,
     })
 }

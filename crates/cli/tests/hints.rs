@@ -19,6 +19,7 @@ fn names_of_other_programs_lead_to_what_there_is() {
     hint("train quickstart --model resnet18", "`--model resnet --set model.depth=18`");
     hint("flops vgg16_bn", "`--model vgg-cifar --set model.depth=16`");
     hint("train resnet18", "a preset with `--model resnet --set model.depth=18`");
+    hint("train vit_b_16", none);
     hint("train quickstart --model vit_b_16", none);
     hint("flops efficientnet_b0", none);
     hint(

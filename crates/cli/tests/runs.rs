@@ -48,6 +48,23 @@ fn a_list_tells_what_each_run_is_where_it_stands_and_how_to_go_on() {
 }
 
 #[test]
+fn a_run_that_prunes_is_as_sparse_as_its_last_update_left_it() {
+    let place = Place::new();
+    let pruning = SHORT.replace("length=20", "length=40");
+    let updates = "--method pruning --set method.updates.begin=5 --set method.updates.end=30 --set method.updates.interval=5";
+    place.run(&format!("train quickstart {pruning} {updates} --run-dir runs/p")).succeeded();
+    // Killed before it wrote that it ended.
+    rigl_base::files::remove(&place.path("runs/p/summary.json")).unwrap();
+    let log = std::fs::read_to_string(place.path("runs/p/metrics.jsonl")).unwrap();
+    let log: String =
+        log.lines().filter(|line| !line.contains("\"end\"")).map(|line| format!("{line}\n")).collect();
+    place.write("runs/p/metrics.jsonl", log);
+    let run = &place.run("runs --json").succeeded().json()["runs"][0];
+    assert_eq!(run["state"], "stopped");
+    assert!((run["sparsity"].as_f64().unwrap() - 0.9).abs() < 0.01, "{run}");
+}
+
+#[test]
 fn one_run_that_cannot_be_read_ends_no_list_and_no_runs_are_said_to_be_none() {
     let place = trained();
     place.write("runs/a/summary.json", "{");
@@ -56,6 +73,16 @@ fn one_run_that_cannot_be_read_ends_no_list_and_no_runs_are_said_to_be_none() {
     assert_eq!(said.code, Some(1), "{}", said.err);
     assert!(said.out.contains("unreadable") && said.out.contains("finished"), "{}", said.out);
     assert!(said.err.contains("`runs/a` cannot be read: "), "{}", said.err);
+    // What has lost its configuration and its log is no less a run, and the way on is told.
+    for lost in ["config.toml", "metrics.jsonl"] {
+        rigl_base::files::remove(&place.path(&format!("runs/sub/b/{lost}"))).unwrap();
+        let said = place.run("runs");
+        assert!(
+            said.code == Some(1) && said.err.contains("`runs/sub/b` cannot be read: "),
+            "{lost}: {}",
+            said.err
+        );
+    }
     let none = place.run("runs runs/notes").succeeded();
     assert!(none.out.is_empty() && none.err.contains("no runs in `runs/notes`"), "{}", none.err);
     let empty = Place::new().run("runs");

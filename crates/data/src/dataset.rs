@@ -93,6 +93,11 @@ pub trait Dataset: Send + Sync {
         self.len() == 0
     }
 
+    /// Whether its samples are in memory all the time, not read when they are asked for.
+    fn is_held(&self) -> bool {
+        true
+    }
+
     /// Reads sample `index` into `into`, replacing what it held and keeping its buffers.
     ///
     /// # Errors

@@ -85,9 +85,10 @@ pub(crate) fn labels_head(labels: &[u8]) -> Vec<u8> {
 
 fn images(mut file: Contents<impl BufRead>) -> Result<Images> {
     let magic = file.number(&[IMAGES, CHANNELS], "images", 4)?;
-    let count = file.number(&[], "images", 4)?;
-    let channels = if magic == CHANNELS { file.number(&[], "images", 4)? } else { 1 };
-    let [rows, columns] = [file.number(&[], "images", 4)?, file.number(&[], "images", 4)?];
+    let words = if magic == CHANNELS { 5 } else { 4 };
+    let count = file.number(&[], "images", words)?;
+    let channels = if magic == CHANNELS { file.number(&[], "images", words)? } else { 1 };
+    let [rows, columns] = [file.number(&[], "images", words)?, file.number(&[], "images", words)?];
     let size = match magic {
         CHANNELS => format!("{channels}×{rows}×{columns}"),
         _ => format!("{rows}×{columns}"),

@@ -153,6 +153,8 @@ impl Family {
             )));
         }
         let spec = self.spec_of(images[0].shape, &labels);
+        // Whatever the labels are, images of another size are not the published ones.
+        let published = published && images[0].shape == [1, SIDE, SIDE];
         let [train, test] = images;
         let [of_train, of_test] = labels;
         let train = set(&spec, train, of_train, train_images, train_labels)?;

@@ -149,6 +149,10 @@ impl Dataset for Records {
         self.parts.last().map_or(0, |part| part.end)
     }
 
+    fn is_held(&self) -> bool {
+        self.parts.iter().all(|part| matches!(part.stored, Stored::Memory(_)))
+    }
+
     fn read(&self, index: usize, into: &mut Sample) -> Result<()> {
         let at = self.parts.partition_point(|part| part.end <= index);
         let part = self.parts.get(at).ok_or_else(|| no_such_sample(self, index))?;

@@ -228,7 +228,7 @@ impl<'a> File<'a> {
 }
 
 /// Whether there is a file, or something that this process may not look at: that is not missing.
-fn is_there(path: &Path) -> bool {
+pub(crate) fn is_there(path: &Path) -> bool {
     match path.metadata() {
         Ok(found) => found.is_file(),
         Err(e) => ![io::ErrorKind::NotFound, io::ErrorKind::NotADirectory].contains(&e.kind()),

@@ -86,6 +86,10 @@ impl Dataset for Subset {
         self.indices.len()
     }
 
+    fn is_held(&self) -> bool {
+        self.whole.is_held()
+    }
+
     fn read(&self, index: usize, into: &mut Sample) -> Result<()> {
         let at = self.indices.get(index).ok_or_else(|| no_such_sample(self, index))?;
         self.whole.read(*at, into)

@@ -69,7 +69,8 @@ impl Preprocessing {
     /// or feature, or one for all.
     ///
     /// # Errors
-    /// As [`Preprocessing::new`].
+    /// [`Kind::Usage`](rigl_base::Kind::Usage) if there are not as many of one as of the other. What is too large for 32 bits
+    /// depends on the samples: it is noticed in their batch.
     pub fn of_numbers(mean: &[f64], deviation: &[f64]) -> Result<Preprocessing> {
         as_many(mean, deviation)?;
         Ok(Preprocessing(Kind::Numbers { mean: mean.to_vec(), deviation: deviation.to_vec() }))
@@ -118,6 +119,7 @@ impl Packer {
         batch: &mut Batch,
     ) -> Result<()> {
         batch.labels.clear();
+        // What bytes become is: `Preprocessing` has refused what is not.
         batch.finite = true;
         let packed = self.fill(samples, batch);
         if packed.is_err() {
@@ -222,10 +224,6 @@ impl Packer {
             batch.shift.clear();
             let channels = self.values(images, &mut batch.scale, &mut batch.shift);
             let (scale, shift) = (&batch.scale, &batch.shift);
-            // Those of the least and the largest byte; all others lie between them.
-            let finite =
-                |(scale, shift): (&f32, &f32)| shift.is_finite() && (scale * 255.0 + shift).is_finite();
-            batch.finite &= scale.iter().zip(shift).all(finite);
             match self.layout {
                 Layout::Vector(_) => pack::pack_vectors(self.isa, images, channels, scale, shift, map),
                 Layout::Map(shape) => pack::pack_maps(self.isa, images, shape, scale, shift, map),

@@ -67,7 +67,7 @@ fn look(plan: &Plan, run: &mut Run<'_>, pass: usize, place: impl Fn(String) -> N
     }
     let pass = &plan.passes[pass];
     let name = match pass.weight().map(|weight| run.parameters[weight].name()) {
-        Some(weight) => weight.rsplit_once('.').map_or(weight, |(layer, _)| layer),
+        Some(weight) => weight.strip_suffix(".weight").unwrap_or(weight),
         None => pass.name(),
     };
     *run.met = Some(place(name.to_string()));

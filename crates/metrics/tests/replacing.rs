@@ -245,3 +245,24 @@ fn two_runs_are_replaced_together() {
     drop(claim);
     assert!(contents(&both).iter().all(|(_, text)| !text.contains("old")));
 }
+
+#[test]
+fn names_that_a_killed_replacement_leaves_are_not_enough_to_be_removed() {
+    // Somebody's own folder, called as what is removed last is.
+    let (place, run) = place();
+    let theirs = place.path().join(".run.removed");
+    write(&theirs.join("config.toml"), "mine = 1\n");
+    write(&theirs.join("summary.json"), "{}");
+    drop(RunFolder::take(&run).unwrap());
+    assert_eq!(contents(&theirs).len(), 2);
+    // And somebody's file in the place of a run that was set aside.
+    let aside = place.path().join(".other.replaced");
+    files::rename(&run, &aside).unwrap();
+    let config = place.path().join("other/config.toml");
+    write(&config, "mine = 1\n");
+    for open in [RunFolder::take, RunFolder::create_at, RunFolder::replace_at] {
+        assert!(open(&place.path().join("other")).is_err());
+        assert_eq!(fs::read_to_string(&config).unwrap(), "mine = 1\n");
+        assert!(aside.join("summary.json").exists());
+    }
+}

@@ -236,8 +236,8 @@ impl Reader<'_> {
                 let message = format!("{place}: `{}` is no key of `[grid]`, which has", short(&key));
                 let error = Error::usage(format!("{message} {}", short(&list.join(", "))));
                 return Err(match nearest(&key, names) {
-                    Some(name) if !name.contains(char::is_control) => error.hint(name),
-                    _ => error,
+                    Some(name) => error.hint(name),
+                    None => error,
                 });
             };
             let values: Vec<&Value> = match (item.as_array(), item.as_value()) {

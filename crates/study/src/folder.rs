@@ -101,15 +101,15 @@ impl PlannedRun {
                 // What is left of a run tells that there was one.
                 let lost = RunFolder::open(&self.path).and_then(|run| run.kept_config()).err();
                 let lost = lost.filter(|error| error.kind() == Kind::Data);
-                return Ok(lost.map_or(State::New, |error| State::Unreadable(error.to_string())));
+                return Ok(lost.map_or(State::New, |error| State::Unreadable(error.told())));
             }
-            Err(e) => return Ok(State::Unreadable(Error::io("cannot read", &path, e).to_string())),
+            Err(e) => return Ok(State::Unreadable(Error::io("cannot read", &path, e).told())),
             Ok(_) => {}
         }
         let found = RunFolder::open(&self.path).and_then(|run| Ok((configuration(&run, known)?, run)));
         let (config, run) = match found {
             Ok(found) => found,
-            Err(error) => return Ok(State::Unreadable(error.to_string())),
+            Err(error) => return Ok(State::Unreadable(error.told())),
         };
         if let Some(Difference { key, here, there }) = config.difference(&self.config) {
             return Err(Error::usage(format!(
@@ -121,7 +121,7 @@ impl PlannedRun {
         Ok(match run.finished() {
             Ok(Some(summary)) => State::Finished(Box::new(summary)),
             Ok(None) => State::Begun,
-            Err(error) => State::Unreadable(error.to_string()),
+            Err(error) => State::Unreadable(error.told()),
         })
     }
 
@@ -139,7 +139,7 @@ impl PlannedRun {
     }
 }
 
-/// A run whose steps are all done.
+/// A run that came to its end: all its steps are done, or as many as its patience let it take.
 #[derive(Clone, Debug)]
 pub struct FinishedRun {
     /// Its folder.
@@ -191,7 +191,7 @@ pub fn read_runs(path: &Path, known: &Known) -> Result<Runs> {
     for path in paths {
         match RunFolder::open(&path) {
             Ok(run) => runs.add(&run, known),
-            Err(error) if error.kind() != Kind::Usage || has_traces(&path) => {
+            Err(error) if may_be_run(&path, &error) => {
                 runs.unreadable.push((path, error));
             }
             Err(_) => {}
@@ -214,12 +214,21 @@ impl Runs {
     }
 }
 
+/// Whether a folder that could not be opened as a run may be one all the same.
+pub(crate) fn may_be_run(path: &Path, error: &Error) -> bool {
+    error.kind() != Kind::Usage || has_traces(path)
+}
+
 /// Whether a folder without a configuration holds what only a run leaves.
-fn has_traces(folder: &Path) -> bool {
+pub(crate) fn has_traces(folder: &Path) -> bool {
     ["summary.json", "metrics.jsonl"].iter().any(|name| folder.join(name).exists())
 }
 
-fn configuration(run: &RunFolder, known: &Known) -> Result<Config> {
+/// The recipe that a run follows, resolved, as it wrote it down.
+///
+/// # Errors
+/// If it is lost or cannot be read.
+pub fn configuration(run: &RunFolder, known: &Known) -> Result<Config> {
     let path = run.kept_config()?;
     Config::of_run(&path.display().to_string(), &read_text(&path)?, known)
 }

@@ -18,7 +18,7 @@ mod write;
 
 pub use children::BUSY;
 pub use file::{Axis, Start, Sweep};
-pub use folder::{FailedRun, FinishedRun, Runs, State, read_runs};
+pub use folder::{FailedRun, FinishedRun, Runs, State, configuration, read_runs};
 pub use grid::Combination;
 pub use list::{KnownRun, ListedRun, Standing, list_runs};
 pub use names::variants;

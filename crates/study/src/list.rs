@@ -1,5 +1,6 @@
 //! A list of runs: of each what it trains, where it stands and what it came to, by its folder alone.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use rigl_base::{Error, Result};
@@ -7,7 +8,9 @@ use rigl_metrics::event::TRAIN_SPLIT;
 use rigl_metrics::folder::is_aside;
 use rigl_metrics::{Event, EventReader, RunFolder, Status, Summary};
 use rigl_train::Config;
-use rigl_train::config::{Known, read_text};
+use rigl_train::config::Known;
+
+use crate::folder::{configuration, has_traces, may_be_run};
 
 /// A run in a list.
 #[derive(Debug)]
@@ -33,14 +36,14 @@ pub struct KnownRun {
     pub accuracy: Option<f64>,
     /// What that evaluation was on: `test`, `validation`.
     pub split: Option<String>,
-    /// Seconds of training so far.
+    /// Seconds of the run so far, evaluations included.
     pub seconds: f64,
 }
 
 /// Where a run stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Standing {
-    /// All its steps are done.
+    /// It came to its end: all its steps are done, or as many as its patience let it take.
     Finished,
     /// Somebody trains it now: `process 1234 on host a`.
     Training(String),
@@ -78,8 +81,19 @@ pub fn list_runs(path: &Path, known: &Known) -> Result<Vec<ListedRun>> {
 }
 
 fn collect(path: &Path, known: &Known, depth: usize, runs: &mut Vec<ListedRun>) -> Result<()> {
-    if let Ok(run) = RunFolder::open(path) {
-        runs.push(ListedRun { path: path.into(), known: KnownRun::read(&run, known) });
+    match RunFolder::open(path) {
+        Ok(run) => {
+            runs.push(ListedRun { path: path.into(), known: KnownRun::read(&run, known) });
+            return Ok(());
+        }
+        // Of the folder that was asked for the reason is told below.
+        Err(error) if has_traces(path) || (depth < DEPTH && may_be_run(path, &error)) => {
+            runs.push(ListedRun { path: path.into(), known: Err(error) });
+            return Ok(());
+        }
+        Err(_) => {}
+    }
+    if depth == 0 {
         return Ok(());
     }
     let cannot = |e| Error::io("cannot read folder", path, e);
@@ -93,9 +107,7 @@ fn collect(path: &Path, known: &Known, depth: usize, runs: &mut Vec<ListedRun>) 
     }
     folders.sort();
     for folder in folders {
-        if depth > 0
-            && let Err(error) = collect(&folder, known, depth - 1, runs)
-        {
+        if let Err(error) = collect(&folder, known, depth - 1, runs) {
             runs.push(ListedRun { path: folder, known: Err(error) });
         }
     }
@@ -104,8 +116,7 @@ fn collect(path: &Path, known: &Known, depth: usize, runs: &mut Vec<ListedRun>) 
 
 impl KnownRun {
     fn read(run: &RunFolder, known: &Known) -> Result<KnownRun> {
-        let file = run.kept_config()?;
-        let config = Config::of_run(&file.display().to_string(), &read_text(&file)?, known)?;
+        let config = configuration(run, known)?;
         if let Some(summary) = run.finished()? {
             return Ok(KnownRun::finished(config, &summary));
         }
@@ -135,21 +146,30 @@ impl KnownRun {
             sparsity: Some(summary.sparsity),
             accuracy: summary.accuracy,
             split: Some("test".into()),
-            seconds: summary.seconds,
+            seconds: summary.seconds + summary.evaluation_seconds.unwrap_or(0.0),
         }
     }
 
     /// Takes in what the log tells.
     fn follow(&mut self, log: &Path) -> Result<()> {
+        // Active weights and weights of each parameter.
+        let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for record in EventReader::open(log)? {
             let record = record?;
             (self.step, self.seconds) = (record.step, record.time_s);
             match record.event {
                 Event::Network(network) => {
-                    let sum = |of: fn(&rigl_metrics::event::NetworkParameter) -> u64| -> u64 {
-                        network.parameters.iter().map(of).sum()
-                    };
-                    self.sparsity = absent(sum(|p| p.active), sum(|p| p.weights));
+                    let parameters = network.parameters.into_iter();
+                    layers = parameters.map(|p| (p.name, (p.active, p.weights))).collect();
+                    self.sparsity = absent_of(&layers);
+                }
+                Event::Update(update) => {
+                    for p in update.parameters {
+                        if let Some(layer) = layers.get_mut(&p.name) {
+                            layer.0 = p.active;
+                        }
+                    }
+                    self.sparsity = absent_of(&layers);
                 }
                 // Of training samples there may be one in the end: it says nothing of how good the run is.
                 Event::Evaluation(evaluation) if evaluation.split == TRAIN_SPLIT => {}
@@ -169,6 +189,11 @@ impl KnownRun {
         }
         Ok(())
     }
+}
+
+/// The share of weights that are absent of all these parameters.
+fn absent_of(layers: &BTreeMap<String, (u64, u64)>) -> Option<f64> {
+    absent(layers.values().map(|layer| layer.0).sum(), layers.values().map(|layer| layer.1).sum())
 }
 
 /// The share of weights that are absent; `None` without weights.

@@ -177,7 +177,8 @@ fn no_option(runs: &[PlannedRun], place: &str, key: &str, error: Error) -> Error
 struct Samples {
     spec: Spec,
     train: usize,
-    test: usize,
+    /// How many of them are in memory all the time.
+    held: usize,
     /// Whether they were looked at, or what is said of the data set is taken for them.
     seen: bool,
 }
@@ -201,7 +202,7 @@ impl Planner<'_> {
         let name = there.unwrap_or(&names[0]).clone();
         let (config, shared) = self.config(combination)?;
         let of_run = |error: Error| error.context(format!("run `{name}`"));
-        let Samples { spec, train: all, test, seen } = self.samples(&config).map_err(of_run)?;
+        let Samples { spec, train: all, held, seen } = self.samples(&config).map_err(of_run)?;
         let mut settings = Settings::new(config, registry).map_err(of_run)?;
         settings.check_inputs(&spec).map_err(of_run)?;
         // As the run itself will print it.
@@ -214,7 +215,7 @@ impl Planner<'_> {
         let guessed = taken.is_err();
         let design = taken.or_else(|_| design(&Origin::Fresh)).map_err(of_run)?;
         let memory = design.memory(machine).map_err(of_run)?;
-        let bytes = memory.with_samples(all.saturating_add(test), spec.sample_bytes().unwrap_or(0)).bytes();
+        let bytes = memory.with_samples(held, spec.sample_bytes().unwrap_or(0)).bytes();
         let cost = design.training().map_err(of_run)?;
         let trained = cost.batches as f64 * design.settings().batch() as f64;
         let dense = 3.0 * design.reference_flops() as f64;
@@ -270,12 +271,13 @@ impl Planner<'_> {
         let found = registry.sets(&whole, machine.data_folder.as_deref(), machine.threads());
         let samples = match (found, registry.datasets.description(name)) {
             (Ok(Sets { train, test, .. }), _) => {
-                Samples { spec: train.spec().clone(), train: train.len(), test: test.len(), seen: true }
+                let held = [&train, &test].into_iter().filter(|set| set.is_held()).map(|set| set.len()).sum();
+                Samples { spec: train.spec().clone(), train: train.len(), held, seen: true }
             }
             // It may be there only later; whether it is needed is asked once it is known what is done.
             (Err(_), Some((spec, train))) => {
-                let test = registry.datasets.test_samples(name).unwrap_or(0);
-                Samples { spec: spec.clone(), train, test, seen: false }
+                let held = train.saturating_add(registry.datasets.test_samples(name).unwrap_or(0));
+                Samples { spec: spec.clone(), train, held, seen: false }
             }
             (Err(error), None) => return Err(error),
         };

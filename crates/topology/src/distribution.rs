@@ -48,9 +48,9 @@ pub struct Allocation {
     /// The ε that meets the budget: the density of a layer is ε times its Erdős–Rényi term. `None` where the
     /// distribution has none, or every layer inside the budget is dense.
     pub epsilon: Option<f64>,
-    /// Whether each layer is inside the budget, so that the sparsity is spread over it: one that may be sparse, has no
-    /// sparsity of its own, and is not the first convolution under `uniform`.
-    pub inside: Vec<bool>,
+    /// Whether there are layers that the sparsity is spread over: such as may be sparse, have no sparsity of their own, and
+    /// are not the first convolution under `uniform`.
+    pub spread: bool,
 }
 
 impl Allocation {
@@ -96,7 +96,7 @@ pub fn allocate(layers: &[Layer], budget: &Budget) -> Result<Allocation> {
         .filter(|&at| budget.distribution != Distribution::Uniform || !dense_under_uniform(&layers[at]))
         .collect();
     budget.check_chosen(&selected)?;
-    let is_inside = (0..layers.len()).map(|at| inside.contains(&at)).collect();
+    let spread = !inside.is_empty();
 
     let mut active: Vec<usize> = layers.iter().map(Layer::weights).collect();
     for (at, sparsity) in explicit.iter().enumerate() {
@@ -122,7 +122,7 @@ pub fn allocate(layers: &[Layer], budget: &Budget) -> Result<Allocation> {
     }
     let sparse = |(n, layer): (usize, &Layer)| (n < layer.weights()).then_some(n);
     let active = active.into_iter().zip(layers).map(sparse).collect();
-    Ok(Allocation { active, epsilon, inside: is_inside })
+    Ok(Allocation { active, epsilon, spread })
 }
 
 /// Refuses a sparsity that is not in [0, 1), naming the key it stands under.

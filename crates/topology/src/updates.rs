@@ -209,10 +209,7 @@ impl Updates {
     /// How many updates are done once so many steps are; `updated` says that the one that takes the place of the next step
     /// is done too. `None` where there is no such update.
     pub fn done(&self, step: u64, updated: bool) -> Option<u64> {
-        let before = match self.count > 0 && step > self.first {
-            true => ((step - 1 - self.first) / self.interval + 1).min(self.count),
-            false => 0,
-        };
+        let before = step.saturating_sub(self.first).div_ceil(self.interval).min(self.count);
         match updated {
             false => Some(before),
             true => (self.step == OptimizerStep::Skipped && self.at(step).is_some()).then_some(before + 1),

@@ -63,7 +63,8 @@ pub(crate) fn load(
         Err(Error::environment("other data"))
     });
     match (found, others) {
-        (Err(error), Some(others)) if error.kind() == Kind::Environment => Ok(others),
+        // Which data these are is told then; what is damaged elsewhere has nothing to do with the run.
+        (Err(_), Some(others)) => Ok(others),
         (found, _) => found,
     }
 }
@@ -81,6 +82,7 @@ pub(crate) fn first<T>(
     if dir.is_empty() {
         return look(folder);
     }
+    let folder = folder.filter(|folder| absolute(folder) != absolute(Path::new(dir)));
     match (look(Some(Path::new(dir))), folder) {
         (Err(error), Some(folder)) if error.kind() == Kind::Environment => {
             look(Some(folder)).map_err(|error| match error.kind() {

@@ -54,7 +54,7 @@ impl Network {
         let layers = layers(&graph)?;
         check_layers(settings, &layers)?;
         let allocation = allocate(&layers, &settings.budget)?;
-        let spread = allocation.inside.contains(&true);
+        let spread = allocation.spread;
         if !spread && settings.method.topology != Topology::Dense {
             check_reach(settings)?;
         }

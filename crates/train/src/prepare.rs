@@ -80,15 +80,15 @@ impl Prepared {
         machine: &MachineOptions,
         accept_data: bool,
     ) -> Result<Prepared> {
-        // The network is checked before data is read where that can be done: the data set may take a while, or have to
-        // be downloaded first.
+        // Its error is told where files are missing; where they are there, their own shape decides below.
         let checked = check_network(&settings, registry);
         let recorded = origin.recorded_data()?;
-        if settings.config().data.dir.is_empty() {
-            // Where the machine's folder lacks them, they may be where the run that it starts from found them.
-            let here = registry.check_files(settings.config(), machine.data_folder.as_deref()).is_ok();
-            let there = origin.data_folder(&settings.config().data.name).filter(|_| !here);
-            there.into_iter().for_each(|folder| settings.look_in(folder));
+        // Where the machine's folder lacks them, they may be where the run that it starts from found them.
+        if settings.config().data.dir.is_empty()
+            && let Some(there) = origin.data_folder(&settings.config().data.name)
+            && registry.check_files(settings.config(), machine.data_folder.as_deref()).is_err()
+        {
+            settings.look_in(there);
         }
         let folder = machine.data_folder.as_deref();
         let sets = match data::load(registry, settings.config(), folder, machine.threads(), recorded.as_ref())
@@ -197,8 +197,8 @@ fn resumed_inputs(design: &Design, sets: &Sets, latest: &Latest) -> Result<Input
 
 /// What training takes with such a batch on these sets.
 fn memory_at(design: &Design, sets: &Sets, batch: usize, machine: &MachineOptions) -> Result<Memory> {
-    let validation = sets.validation.as_ref().map_or(0, |set| set.len());
-    let samples = sets.train.len() + validation + sets.test.len();
+    let all = [Some(&sets.train), sets.validation.as_ref(), Some(&sets.test)];
+    let samples = all.into_iter().flatten().filter(|set| set.is_held()).map(|set| set.len()).sum();
     Ok(design.memory_at(batch, machine)?.with_samples(samples, sets.train.spec().sample_bytes().unwrap_or(0)))
 }
 

@@ -52,7 +52,9 @@ pub fn find<'a>(name: &str, presets: &'a [Preset]) -> Result<&'a Preset> {
     found.ok_or_else(|| {
         let error = unknown("preset", name, presets.iter().map(|preset| preset.name));
         match elsewhere(name) {
-            Some(ours) => error.hint(format!("a preset with {ours}")),
+            // A command, or a sentence where there is none.
+            Some(ours) if ours.starts_with('`') => error.hint(format!("a preset with {ours}")),
+            Some(none) => error.hint(none),
             None => error,
         }
     })

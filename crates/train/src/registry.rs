@@ -168,8 +168,12 @@ impl Registry {
 
     /// The names that a configuration is checked against.
     pub fn known(&self) -> Known {
-        let Registry { presets, methods, models, .. } = self.clone();
-        Known { presets, methods, models, strangers: false }
+        Known {
+            presets: self.presets.clone(),
+            methods: self.methods.clone(),
+            models: self.models.clone(),
+            strangers: false,
+        }
     }
 }
 

@@ -108,11 +108,11 @@ fn updates(design: &Design) -> Vec<String> {
             "the last topology update comes after the last step: what it grows is not trained".to_string(),
         );
     }
-    let first = updates.first().and_then(|step| updates.at(step));
+    let first = updates.numbered(0);
     let by_share = method.rule().is_some_and(|_| method.drop_rule().by_fraction())
         && method.grow().is_some()
         && !method.prunes();
-    if let Some(first) = first.filter(|_| by_share && updates.count() > 0) {
+    if let Some(first) = first.filter(|_| by_share) {
         let most = design.layers().iter().map(|layer| trunc_product(layer.now, first.fraction)).max();
         if most == Some(0) {
             lines.push(format!(

@@ -50,7 +50,8 @@ pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     )
 }
 
-pub(super) fn folder_of(path: &Path) -> &Path {
+/// The folder that a path lies in: `.` for a plain name.
+pub fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

@@ -52,26 +52,33 @@ pub(super) fn create(folder: &Path, name: &str) -> io::Result<tempfile::NamedTem
 /// # Errors
 /// If the folder cannot be read; files that cannot be removed are left.
 pub fn sweep(folder: &Path, own: impl Fn(&str) -> bool) -> Result<()> {
-    remove_all(folder, |name, _| temporary_of(name).is_some_and(&own))
+    remove_all(folder, |name, _| temporary_of(name).is_some_and(&own).then_some(None))
 }
 
 /// Removes the temporary files of the file at `path` that nobody is writing.
 pub(super) fn clear(path: &Path) {
     let Some(own) = path.file_name().and_then(|name| name.to_str()) else { return };
     // A leftover is no reason not to write.
-    let _ = remove_all(folder_of(path), |name, path| temporary_of(name) == Some(own) && is_abandoned(path));
+    let _ = remove_all(folder_of(path), |name, path| match temporary_of(name) == Some(own) {
+        true => abandoned(path).map(Some),
+        false => None,
+    });
 }
 
-fn is_abandoned(path: &Path) -> bool {
-    let file = open_own(OpenOptions::new().read(true), path);
-    file.is_ok_and(|file: File| file.try_lock().is_ok())
+/// The file, locked, if nobody is writing it.
+fn abandoned(path: &Path) -> Option<File> {
+    let file = open_own(OpenOptions::new().read(true), path).ok()?;
+    file.try_lock().is_ok().then_some(file)
 }
 
-fn remove_all(folder: &Path, choose: impl Fn(&str, &Path) -> bool) -> Result<()> {
+/// Removes the files that are chosen, each while the lock that comes with the choice is held.
+fn remove_all(folder: &Path, choose: impl Fn(&str, &Path) -> Option<Option<File>>) -> Result<()> {
     let entries = fs::read_dir(folder).map_err(|e| Error::io("cannot read folder", folder, e))?;
     for entry in entries.flatten() {
         let is_file = entry.file_type().is_ok_and(|kind| kind.is_file());
-        if is_file && entry.file_name().to_str().is_some_and(|name| choose(name, &entry.path())) {
+        let name = entry.file_name();
+        let name = name.to_str().filter(|_| is_file);
+        if let Some(_lock) = name.and_then(|name| choose(name, &entry.path())) {
             let _ = operation(|| fs::remove_file(entry.path()), || {});
         }
     }

@@ -91,7 +91,7 @@ impl LeftOut {
         let run = shown::path(&self.run);
         match &self.error {
             None => format!("run `{run}` is not finished, and left out"),
-            Some(error) => format!("run `{run}` is left out: {error}"),
+            Some(error) => format!("run `{run}` is left out: {}", error.told()),
         }
     }
 
@@ -104,7 +104,7 @@ impl LeftOut {
     }
 
     fn json(&self) -> Value {
-        let reason = self.error.as_ref().map_or_else(|| "not finished".into(), Error::to_string);
+        let reason = self.error.as_ref().map_or_else(|| "not finished".into(), Error::told);
         json!({ "run": self.run, "reason": reason })
     }
 }

@@ -37,7 +37,7 @@ fn mended(shell: Shell, command: &Command, script: String) -> String {
                     let values = values.trim_end().trim_end_matches([' ', '\\', '\'', ')']);
                     format!("{before}:{{compadd -S \"\" -- {values}}}' \\")
                 }
-                Some((before, values)) if before.contains("::recipe") || before.contains(":recipe") => {
+                Some((before, values)) if before.contains(":recipe") => {
                     let values = values.trim_end().trim_end_matches([' ', '\\', '\'', ')']);
                     format!("{before}:{{compadd -- {values}; _files -g \"*.toml\"}}' \\")
                 }

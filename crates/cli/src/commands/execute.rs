@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use rigl_base::{Result, shell};
-use rigl_metrics::{RunWriter, Summary};
+use rigl_metrics::{RunFolder, RunWriter, Summary};
 use rigl_train::{Ended, Prepared, train};
 
 use crate::output::{Display, Printer};
@@ -13,6 +13,12 @@ use crate::signals::Signals;
 /// The two runs of a comparison, in its folder.
 pub(crate) const SPARSE: &str = "sparse";
 pub(crate) const DENSE: &str = "dense";
+
+/// Whether this is the folder of a comparison: no run, and one of each kind in it.
+pub(crate) fn is_comparison(path: &Path) -> bool {
+    let is_run = |path: &Path| RunFolder::open(path).is_ok();
+    !is_run(path) && [SPARSE, DENSE].iter().all(|name| is_run(&path.join(name)))
+}
 
 /// Trains, with a display. `None`: interrupted.
 pub(crate) fn execute(

@@ -6,7 +6,7 @@ use clap::Args;
 use rigl_base::counts::counted;
 use rigl_base::{Error, Result};
 use rigl_topology::Method;
-use rigl_train::{Config, Design, Origin, Prepared, Registry, Settings};
+use rigl_train::{Config, Design, Origin, Prepared, Registry, Settings, data};
 use serde_json::json;
 
 use super::named::{Named, Samples};
@@ -46,7 +46,9 @@ pub(crate) fn run(args: &Flops, registry: &Registry, printer: &Printer) -> Resul
     // The files of a data set are looked at only where nobody has said what is in them, or where it is said where they are.
     let mut train_samples = named.train_samples;
     let mut look = |config: &Config| {
-        let prepared = Prepared::new(config.clone(), registry, &args.machine.options()?)?;
+        let (mut config, machine) = (config.clone(), args.machine.options()?);
+        let machine = data::given(&mut config, args.machine.data_dir.as_deref(), &machine)?;
+        let prepared = Prepared::new(config, registry, &machine)?;
         train_samples = Some(prepared.sets().train.len());
         let spec = prepared.sets().train.spec();
         Ok(Samples { shape: spec.shape.clone(), classes: spec.classes.len() })

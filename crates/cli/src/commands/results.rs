@@ -112,7 +112,11 @@ fn observed(summary: &Summary) -> String {
         }
         None => format!("the network of `{method}` ended with {active} of its {all} weights."),
     };
+    let chosen = summary.most_active.is_some_and(|most| most > summary.active);
     let tried = match *updates {
+        0 if chosen => {
+            "They were chosen once, before the first step: no topology update fell into the run.".to_string()
+        }
         0 => "They are those that it began with: no topology update fell into the run.".to_string(),
         n => format!(
             "Over {} it tried {} of the connections of its sparse layers.",

@@ -9,7 +9,7 @@ use rigl_metrics::{RunFolder, Summary};
 use rigl_train::config::Override;
 use rigl_train::{Begun, MachineOptions, Registry, Reopened, ResumeOptions, reopen};
 
-use super::execute::{DENSE, SPARSE, execute, interrupted};
+use super::execute::{DENSE, SPARSE, execute, interrupted, is_comparison};
 use super::results;
 use crate::output::Printer;
 use crate::signals::Signals;
@@ -39,9 +39,7 @@ pub(crate) fn run(
         execute(prepared, &writer, &label, printer, bar, signals)
     };
     recover(path)?;
-    let is_run = |path: &Path| RunFolder::open(path).is_ok();
-    let is_comparison = !is_run(path) && [SPARSE, DENSE].iter().all(|name| is_run(&path.join(name)));
-    if !is_comparison {
+    if !is_comparison(path) {
         return match one(path)? {
             None => Ok(interrupted(path, printer, signals)),
             Some(summary) => results::single(&summary, path, printer).map(|()| ExitCode::SUCCESS),
@@ -63,6 +61,9 @@ pub(crate) fn unchanged(path: &Path, overrides: &[Override]) -> Error {
     let sparse = path.join(SPARSE).join("config.toml");
     let file = if sparse.is_file() { sparse } else { path.join("config.toml") };
     let set = |setting: &Override| {
+        if setting.factor {
+            return format!(" {} {}", setting.origin, shell::quoted(&setting.value));
+        }
         let text = format!("{}={}", setting.key, setting.value);
         format!(" --set {}", shell::quoted(&text))
     };
@@ -77,7 +78,10 @@ pub(crate) fn unchanged(path: &Path, overrides: &[Override]) -> Error {
 /// Adds what to do where a run was ended before its configuration was written.
 fn begin_anew(error: Error, path: &Path) -> Error {
     let has = |file: &str| path.join(file).is_file();
-    if has("config.toml") || !(has("run.lock") || path.join(SPARSE).join("run.lock").is_file()) {
+    if has("config.toml")
+        || RunFolder::open(path).is_ok()
+        || !(has("run.lock") || path.join(SPARSE).join("run.lock").is_file())
+    {
         return error;
     }
     error.hint(format!(

@@ -10,7 +10,7 @@ use rigl_study::{KnownRun, ListedRun, Standing, list_runs};
 use rigl_train::{Config, Registry, slower};
 use serde_json::{Value, json};
 
-use super::execute::{DENSE, SPARSE};
+use super::execute::{DENSE, SPARSE, is_comparison};
 use super::train::RUNS;
 use crate::output::{Align, Printer, Table, duration, percent};
 
@@ -103,7 +103,7 @@ fn ways_on(runs: &[ListedRun]) -> String {
     let mut lines: Vec<String> = Vec::new();
     for run in runs {
         let line = match &run.known {
-            Err(error) => format!("`{}` cannot be read: {error}", shown::path(&run.path)),
+            Err(error) => format!("`{}` cannot be read: {}", shown::path(&run.path), error.told()),
             Ok(known) => match way_on(known, &run.path) {
                 Some(way) => way,
                 None => continue,
@@ -134,10 +134,8 @@ fn way_on(run: &KnownRun, path: &Path) -> Option<String> {
 
 /// The command that goes on with a run: of a comparison it goes on with both.
 fn resume(path: &Path) -> String {
-    let both = path.parent().filter(|parent| {
-        [SPARSE, DENSE].iter().any(|name| path.ends_with(name))
-            && [SPARSE, DENSE].iter().all(|name| parent.join(name).join("config.toml").is_file())
-    });
+    let is_half = [SPARSE, DENSE].iter().any(|name| path.ends_with(name));
+    let both = path.parent().filter(|parent| is_half && is_comparison(parent));
     format!("rigl train --resume {}", shell::path(both.unwrap_or(path)))
 }
 
@@ -145,7 +143,7 @@ fn json(run: &ListedRun) -> Value {
     let path = run.path.display().to_string();
     let known = match &run.known {
         Ok(known) => known,
-        Err(error) => return json!({ "run": path, "state": "unreadable", "reason": error.to_string() }),
+        Err(error) => return json!({ "run": path, "state": "unreadable", "reason": error.told() }),
     };
     let KnownRun { config, standing, .. } = known;
     let reason = match standing {

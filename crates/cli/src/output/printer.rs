@@ -71,7 +71,7 @@ impl Printer {
     }
 
     fn lines(&self, before: &str, text: &str) {
-        if !self.quiet {
+        if !self.quiet && !text.is_empty() {
             let text = own(text);
             let lines: Vec<_> = text.trim_end_matches('\n').split('\n').map(plain).collect();
             terminal::above(|out| _ = writeln!(out, "{before}{}", lines.join("\n")));

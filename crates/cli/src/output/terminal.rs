@@ -16,18 +16,25 @@ const NARROWEST: usize = 20;
 /// How wide results may be: as standard output is, if that is a terminal. What goes into files and pipes is never cut.
 pub(crate) fn width_of_results() -> Option<usize> {
     let out = std::io::stdout();
-    out.is_terminal().then(|| width(terminal_size_of(&out)))
+    out.is_terminal().then(|| width(told().or_else(|| columns(terminal_size_of(&out)))))
 }
 
-/// How wide the terminal is of which somebody reads notes.
+/// How wide the terminal is of which somebody reads notes: what is drawn in place goes by its true size.
 fn width_of_notes() -> usize {
-    width(terminal_size_of(std::io::stderr()))
+    width(columns(terminal_size_of(std::io::stderr())).or_else(told))
 }
 
-fn width(size: Option<(Width, terminal_size::Height)>) -> usize {
-    let told = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let width = told.or(size.map(|(Width(columns), _)| usize::from(columns))).filter(|&columns| columns > 0);
-    width.unwrap_or(80).max(NARROWEST)
+/// How wide somebody says that it is.
+fn told() -> Option<usize> {
+    std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok())
+}
+
+fn columns(size: Option<(Width, terminal_size::Height)>) -> Option<usize> {
+    size.map(|(Width(columns), _)| usize::from(columns))
+}
+
+fn width(columns: Option<usize>) -> usize {
+    columns.filter(|&columns| columns > 0).unwrap_or(80).max(NARROWEST)
 }
 
 /// What stands in the last line.

@@ -22,6 +22,7 @@ use crate::dataset::{Dataset, Sets, Spec};
 use crate::memory::InMemory;
 use crate::options::DataOptions;
 use crate::positioned::open;
+use crate::source::is_there;
 use classes::{Classes, Label};
 use stored::{Arrays, Inputs};
 use table::{Table, TableOptions};
@@ -72,7 +73,7 @@ pub(crate) fn find(folder: Option<&Path>) -> Result<Found> {
         return Err(Error::environment(message).hint("--data-dir DIR, the folder that holds them"));
     };
     let places = PLACES.map(|place| if place.is_empty() { folder.to_path_buf() } else { folder.join(place) });
-    let found = |place: &PathBuf| ARRAYS.iter().chain(&TABLES).any(|name| place.join(name).is_file());
+    let found = |place: &PathBuf| ARRAYS.iter().chain(&TABLES).any(|name| is_there(&place.join(name)));
     let Some(place) = places.iter().find(|place| found(place)) else {
         let [inside, folder] = places.map(|place| place.display().to_string());
         return Err(Error::environment(format!(
@@ -81,7 +82,9 @@ pub(crate) fn find(folder: Option<&Path>) -> Result<Found> {
         ))
         .hint("--data-dir DIR, the folder that holds them"));
     };
-    let any = |names: &[&'static str]| names.iter().copied().find(|name| place.join(name).is_file());
+    // Nobody can tell which files are in a folder that may not be looked into.
+    place.read_dir().map_err(|e| Error::io("cannot read folder", place, e))?;
+    let any = |names: &[&'static str]| names.iter().copied().find(|name| is_there(&place.join(name)));
     match (any(&ARRAYS), any(&TABLES)) {
         (Some(array), Some(table)) => Err(Error::usage(format!(
             "`{}` holds arrays (`{array}`) and tables (`{table}`): one of them is to be read, and nobody says which",
@@ -99,7 +102,7 @@ fn all_there<const N: usize>(place: &Path, names: [&str; N]) -> Result<[PathBuf;
     let missing: Vec<String> = names
         .iter()
         .zip(&paths)
-        .filter(|(_, path)| !path.is_file())
+        .filter(|(_, path)| !is_there(path))
         .map(|(name, _)| format!("`{name}`"))
         .collect();
     if missing.is_empty() {

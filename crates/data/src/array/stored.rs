@@ -227,6 +227,10 @@ impl Dataset for Arrays {
         self.labels.len()
     }
 
+    fn is_held(&self) -> bool {
+        matches!(self.stored, Stored::Memory(_))
+    }
+
     fn read(&self, index: usize, into: &mut Sample) -> Result<()> {
         into.label = *self.labels.get(index).ok_or_else(|| no_such_sample(self, index))?;
         into.image.clear();

@@ -34,6 +34,7 @@ pub fn elsewhere(name: &str) -> Option<String> {
         let cut = digits.and_then(|digits| digits.split_at_checked(2));
         if let Some((Ok(depth), Ok(width))) = cut.map(|(depth, width)| (depth.parse(), width.parse()))
             && depth > 4
+            && width > 0
             && (depth - 4) % 6 == 0
         {
             return ours("wide-resnet", &[("depth", depth), ("width", width)]);
@@ -71,7 +72,8 @@ const OTHERS: &[&str] = &[
     "transformer",
     "unet",
     "vit",
-    "wideresnet",
+    "wideresnet50",
+    "wideresnet101",
     "xception",
 ];
 
@@ -105,7 +107,20 @@ mod tests {
         for name in ["alexnet", "vit_b_16", "mobilenet_v3_large", "wide_resnet50_2", "resnext50_32x4d"] {
             assert!(elsewhere(name).unwrap().starts_with("there is none"), "{name}");
         }
-        for name in ["", "resnet", "resnet19", "resnet50", "mobilenet_v2", "vgg", "lenet", "wrn"] {
+        for name in [
+            "",
+            "resnet",
+            "resnet19",
+            "resnet50",
+            "mobilenet_v2",
+            "vgg",
+            "lenet",
+            "wrn",
+            "wideresnet",
+            "wide-resnet",
+            "wide-resnett",
+            "wrn-28-0",
+        ] {
             assert_eq!(elsewhere(name), None, "{name}");
         }
     }

@@ -71,7 +71,7 @@ fn runs_in(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 impl Aside {
-    /// Sets the folder aside, whose runs, in the folders `parts`, this process has locked.
+    /// Sets the folder aside; `locks` are those of its runs.
     ///
     /// # Errors
     /// If it cannot be renamed: nothing has changed.
@@ -128,11 +128,21 @@ impl Aside {
     }
 }
 
+/// Whether files that are called as a run's are one's: its lock is made first and removed last.
+fn is_ours(run: &Path, entries: &Entries) -> Result<bool> {
+    Ok(entries.has_no_file() || marks::has_lock(run)?)
+}
+
 /// Removes the runs in `folder`, and it. There must be nothing in it that the program did not write.
 fn remove(folder: &Path) -> Result<()> {
     let runs = runs_in(folder)?;
     let entries: Vec<Entries> = runs.iter().map(|run| Entries::of(run)).collect::<Result<_>>()?;
-    runs.iter().zip(&entries).try_for_each(|(run, entries)| entries.check_alone(run))?;
+    for (run, entries) in runs.iter().zip(&entries) {
+        entries.check_alone(run)?;
+        if !is_ours(run, entries)? {
+            return Err(Error::usage(format!("`{}` is not what is left of a run", shown::path(run))));
+        }
+    }
     runs.iter().zip(&entries).try_for_each(|(run, entries)| entries.remove(run))?;
     files::remove_empty_folder(folder)
 }
@@ -187,7 +197,7 @@ fn progress(real: &Path) -> Result<Progress> {
         if entries.has_result() && marks::is_run(&run)? {
             return Ok(Progress::Begun);
         }
-        if !entries.is_at_its_beginning() {
+        if !entries.is_at_its_beginning() || !is_ours(&run, &entries)? {
             progress = Progress::Foreign;
         }
     }

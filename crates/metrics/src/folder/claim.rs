@@ -286,8 +286,7 @@ fn real(path: &Path) -> Result<Option<PathBuf>> {
     let Some(name) = path.file_name() else {
         return Err(Error::usage(format!("`{shown}` does not end with the name of a folder")));
     };
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match above.canonicalize() {
+    match files::folder_of(path).canonicalize() {
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
         above => above.map(|above| Some(above.join(name))).map_err(cannot),
     }

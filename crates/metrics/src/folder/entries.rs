@@ -154,6 +154,11 @@ impl Entries {
         })
     }
 
+    /// Whether there is nothing that is called as a run's files are.
+    pub(super) fn has_no_file(&self) -> bool {
+        self.own.is_empty()
+    }
+
     /// Whether nothing has been trained: there may be a configuration and the beginning of a log.
     pub(super) fn is_at_its_beginning(&self) -> bool {
         self.foreign.is_empty() && self.odd.is_empty() && !self.has_result()

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use rigl_base::{Error, Result, shell, shown};
+use rigl_base::{Error, Result, files, shell, shown};
 
 use super::aside;
 use super::entries::{CHECKPOINTS, CONFIG, LOCK, LOG, PATTERNS, SUMMARY, is_own};
@@ -131,10 +131,8 @@ impl RunFolder {
 pub fn is_file_of_run(path: &Path) -> bool {
     let name = path.file_name();
     // What the path leads through may be links, its last part too.
-    let lies_at = path.canonicalize().ok().or_else(|| {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Some(parent.canonicalize().ok()?.join(name?))
-    });
+    let lies_at =
+        path.canonicalize().ok().or_else(|| Some(files::folder_of(path).canonicalize().ok()?.join(name?)));
     let Some(lies_at) = lies_at else { return false };
     // In the folder itself, or in one that it has.
     lies_at.ancestors().skip(1).take(2).any(|run| {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use rigl_base::counts::counted;
-use rigl_base::{Error, Result, shell, shown};
+use rigl_base::{Error, Result, files, shell, shown};
 use rigl_formats::arrays::{self, ArrayInfo, Contents};
 use rigl_formats::{Checkpoint, checkpoint};
 use rigl_metrics::Summary;
@@ -41,7 +41,7 @@ pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) ->
         _ => {
             let error = Error::usage(format!("cannot tell what `{}` is, {ALLOWED}", shown::path(path)));
             Err(match name.starts_with("events.out.tfevents.") {
-                true => error.hint(format!("tensorboard --logdir {}", shell::path(folder_of(path)))),
+                true => error.hint(format!("tensorboard --logdir {}", shell::path(files::folder_of(path)))),
                 false => error,
             })
         }
@@ -104,8 +104,13 @@ fn tensors(args: &Inspect, printer: &Printer) -> Result<()> {
 /// A file that this program exported, or another one made.
 fn other(args: &Inspect, contents: &Contents, printer: &Printer) -> Result<()> {
     let path = &*args.path;
-    if args.pixels {
-        return Err(Error::usage(format!("`--pixels` needs a checkpoint, `{}` is none", shown::path(path))));
+    for (flag, given) in [("--pixels", args.pixels), ("--all", args.all)] {
+        if given {
+            return Err(Error::usage(format!(
+                "`{flag}` needs a checkpoint, `{}` is none",
+                shown::path(path)
+            )));
+        }
     }
     let kind = if contents.metadata.contains_key("graph") { "export" } else { "tensors" };
     if printer.json() {
@@ -197,11 +202,7 @@ fn summary(path: &Path, printer: &Printer) -> Result<()> {
         let value = value.map_err(|e| Error::internal("cannot print a summary").caused_by(e))?;
         return print_json(printer, "summary", path, value);
     }
-    results::single(&summary, folder_of(path), printer)
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    results::single(&summary, files::folder_of(path), printer)
 }
 
 fn log(path: &Path, printer: &Printer) -> Result<()> {

@@ -6,13 +6,14 @@ use rigl_base::{Error, Result, shell, shown};
 use rigl_formats::store::Position;
 use rigl_formats::{Checkpoint, Store, checkpoint};
 use rigl_metrics::{DataRecord, RunFolder, Status, Summary};
+use rigl_study::configuration;
 use rigl_train::{Config, Registry, data, slower};
 use serde_json::{Value, json};
 
 use super::args::Inspect;
 use super::log::Digest;
 use super::network::Network;
-use crate::commands::{open_run, read_text};
+use crate::commands::open_run;
 use crate::output::{Align, Printer, Table, bytes, count, percent};
 
 /// The word for a run that is being trained, or that a kill ended: nobody can tell from its files.
@@ -21,8 +22,7 @@ const UNFINISHED: &str = "unfinished";
 pub(super) fn inspect(args: &Inspect, registry: &Registry, printer: &Printer) -> Result<()> {
     let Inspect { path, pixels, all } = args;
     let run = open_run(path, "inspect")?;
-    let file = run.kept_config()?;
-    let config = Config::of_run(&file.display().to_string(), &read_text(&file)?, &registry.known())?;
+    let config = configuration(&run, &registry.known())?;
     let digest = if run.log().is_file() { Digest::read(&run.log())? } else { Digest::default() };
     let summary = if run.summary().is_file() { Some(Summary::read(&run.summary())?) } else { None };
     let status = summary.as_ref().map(|summary| summary.status).or_else(|| digest.status());
