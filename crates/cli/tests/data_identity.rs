@@ -202,3 +202,25 @@ fn cifar_files_are_read_by_verify() {
     assert_eq!(said.code, Some(1));
     assert!(said.err.contains("data_batch_2.bin`: label 10 of sample 1"), "{}", said.err);
 }
+
+#[test]
+fn a_data_folder_that_is_given_wins_over_that_of_the_configuration_in_plans_too() {
+    let place = Place::new();
+    place.write("run.toml", CONFIG.replace("unit = 'steps'\nlength = 40", "length = 2"));
+    place.write_data(100, 40);
+    place.run("train run.toml --run-dir run --data-dir data --threads 1").succeeded();
+    rename(&place, "data", "few");
+    place.write_data(400, 40);
+    place.write("grid.toml", "base = \"run/config.toml\"\n[grid]\nseed = [0]");
+    for (folder, steps) in [("few", 10), ("data", 40)] {
+        let planned = place.run(&format!("sweep grid.toml --data-dir {folder} --dry-run --json")).json();
+        assert_eq!(planned["runs"][0]["steps"], steps, "{folder}");
+        let flops = place.run(&format!("flops run/config.toml --data-dir {folder} --json")).succeeded();
+        assert!(flops.err.is_empty(), "{}", flops.err);
+    }
+    let said = place.run("flops run/config.toml --data-dir elsewhere");
+    assert!(said.code == Some(2) && said.err.contains("elsewhere"), "{}", said.err);
+    place.run("sweep grid.toml --data-dir data --no-progress --threads 1").succeeded();
+    let trained = place.run("runs sweeps --json").succeeded().json();
+    assert_eq!(trained["runs"][0]["step"], 40);
+}

@@ -174,8 +174,15 @@ fn warn(bad: &FailedRun, printer: &Printer) {
 fn plan(args: &Sweep, registry: &Registry, machine: &MachineOptions) -> Result<Plan> {
     let name = args.file.display().to_string();
     let sweep = rigl_study::Sweep::parse(&name, &read_text(&args.file)?)?;
-    let overrides = args.overrides()?;
+    let mut overrides = args.overrides()?;
     let variants = variants(args.multiplier, &overrides);
+    // Where the data are is the machine's affair: it names no folder, and wins over what the base says.
+    if let Some(folder) = args.data_dir() {
+        let folder = folder.to_str().ok_or_else(|| {
+            Error::usage(format!("the data folder `{}` is not UTF-8 text", shown::path(folder)))
+        })?;
+        overrides.push(Override::new("--data-dir", "data.dir", &toml_edit::Value::from(folder).to_string()));
+    }
     let stem = args.file.file_stem().unwrap_or_default().to_string_lossy();
     let of_variant = |variant: &str| Path::new(SWEEPS).join(format!("{stem}{variant}"));
     // The folder of this sweep by an older name of a key is that of this sweep.

@@ -13,6 +13,7 @@ pub mod npy;
 pub mod stored;
 pub mod table;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use crate::memory::InMemory;
 use crate::options::DataOptions;
 use crate::positioned::open;
 use crate::source::is_there;
-use classes::{Classes, Label};
+use classes::{Classes, Label, MOST_CLASSES};
 use stored::{Arrays, Inputs};
 use table::{Table, TableOptions};
 
@@ -136,8 +137,13 @@ fn arrays([inputs, labels, test_inputs, test_labels]: [PathBuf; 4], in_memory: u
         )));
     }
     let of_train = read_labels(&labels)?;
-    let classes =
-        Classes::new(of_train.iter().copied().map(Label::Whole).collect(), &labels.display().to_string())?;
+    // Of more than there may be one more is enough to be refused.
+    let mut different = BTreeSet::new();
+    let _ = of_train.iter().find(|&&label| {
+        different.insert(Label::Whole(label));
+        different.len() > MOST_CLASSES
+    });
+    let classes = Classes::new(different, &labels.display().to_string())?;
     let of_test = read_labels(&test_labels)?;
     let spec = train.spec(NAME, classes.names());
     // What does not fit together is not held in memory.

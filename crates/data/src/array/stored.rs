@@ -129,6 +129,7 @@ impl<R: Read> Inputs<R> {
             let mut sample = Sample::default();
             for index in 0..arrays.len() {
                 arrays.read(index, &mut sample)?;
+                arrays.check_finite(index, &sample.numbers)?;
             }
         }
         Ok(arrays)
@@ -190,9 +191,13 @@ enum Stored {
 }
 
 impl Arrays {
-    fn numbers(&self, index: usize, bytes: &[u8], into: &mut Vec<f32>) -> Result<()> {
+    fn numbers(&self, bytes: &[u8], into: &mut Vec<f32>) {
         into.clear();
         into.extend(bytes.chunks_exact(self.element.bytes()).map(|bytes| self.element.number(bytes)));
+    }
+
+    /// Whether the numbers of this sample are finite.
+    fn check_finite(&self, index: usize, into: &[f32]) -> Result<()> {
         match into.iter().position(|number| !number.is_finite()) {
             None => Ok(()),
             Some(at) => Err(Error::data(format!(
@@ -240,7 +245,7 @@ impl Dataset for Arrays {
                 let bytes = &all[index * self.sample..][..self.sample];
                 match self.spec.values {
                     Values::Bytes => into.image.extend_from_slice(bytes),
-                    Values::Numbers => self.numbers(index, bytes, &mut into.numbers)?,
+                    Values::Numbers => self.numbers(bytes, &mut into.numbers),
                 }
             }
             Stored::File(file) => {
@@ -249,7 +254,8 @@ impl Dataset for Arrays {
                 read_at(file, &mut into.image, offset)
                     .map_err(|e| Error::io("cannot read", Path::new(&self.name), e))?;
                 if self.spec.values == Values::Numbers {
-                    self.numbers(index, &into.image, &mut into.numbers)?;
+                    self.numbers(&into.image, &mut into.numbers);
+                    self.check_finite(index, &into.numbers)?;
                     into.image.clear();
                 }
             }
